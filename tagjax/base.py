@@ -1,0 +1,365 @@
+"""The types that everything else is written in: batches, methods, and what a method is told.
+
+A continual learning method is a `Method`: an Optax transformation that may look at the batch, may
+ask for the gradient somewhere else, and is told when a task ends. Methods are pure functions over
+explicit state; `chain` composes them, `lift` makes one of any Optax transformation.
+
+Floor 0 of the house: this module imports nothing of tagjax.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import chex
+import numpy as np
+import optax
+
+Variables = Mapping[str, chex.ArrayTree]
+"""What a Flax model holds: `{"params": tree, "batch_stats": tree, ...}`."""
+
+Scenario = str
+"""`"task"`, `"class"` or `"domain"`: what is known of the task (see `StreamSpec`)."""
+
+SCENARIOS = ("task", "class", "domain")
+
+
+class Batch(NamedTuple):
+  """A batch of examples, as stored: images are normalised inside the model's forward pass.
+
+  Attributes:
+    image: `[B, ...]`, the stored dtype (uint8 as a rule).
+    label: int32 `[B]`, index of the output that should be largest.
+    task_id: int32 `[B]`, the task that each example belongs to.
+    mask: bool `[B]`, False where a row only fills the batch up and must not count.
+  """
+
+  image: chex.Array
+  label: chex.Array
+  task_id: chex.Array
+  mask: chex.Array
+
+
+class StreamSpec(NamedTuple):
+  """The shapes and the head of a stream of tasks; static, known before anything is compiled.
+
+  Attributes:
+    num_tasks: T.
+    num_outputs: K, the outputs of the head.
+    classes: bool `[T, K]`, the outputs that task t teaches.
+    scenario: `"task"`: the task of an example is known in training and at test, the softmax runs
+      over that task's outputs. `"class"`: it is not known at test, the softmax runs over all
+      outputs seen so far. `"domain"`: all tasks share all outputs.
+    image_shape: shape of one image.
+  """
+
+  num_tasks: int
+  num_outputs: int
+  classes: np.ndarray
+  scenario: Scenario
+  image_shape: tuple[int, ...]
+
+
+class GradFn(Protocol):
+  """Loss and gradient of the model at `params` on `batch`, averaged over all devices.
+
+  The model's other variables (BatchNorm's running averages) are those of the moment and are left
+  alone. `loss_fn(logits, batch) -> scalar` replaces the learner's loss; it gets unmasked logits.
+  `train` chooses training mode (batch statistics, dropout drawn from `key`) or evaluation mode.
+  """
+
+  def __call__(
+    self,
+    params: chex.ArrayTree,
+    batch: Batch,
+    *,
+    key: chex.PRNGKey | None = None,
+    loss_fn: Callable[[chex.Array, Batch], chex.Array] | None = None,
+    train: bool | None = None,
+  ) -> tuple[chex.Array, chex.ArrayTree]: ...
+
+
+class ApplyFn(Protocol):
+  """Unmasked logits `[B, K]` of the model on `batch`, and its other variables after the pass."""
+
+  def __call__(
+    self,
+    variables: Variables,
+    batch: Batch,
+    *,
+    key: chex.PRNGKey | None = None,
+    train: bool = False,
+  ) -> tuple[chex.Array, Variables]: ...
+
+
+class Step(NamedTuple):
+  """What a method may look at in one training step.
+
+  Attributes:
+    task_id: traced int32 scalar, the task being learned.
+    batch: the current batch (this device's share of it).
+    loss: scalar, the loss of the batch, averaged over devices.
+    grad: the gradient of that loss, before any method has changed it.
+    logits: float `[B, K]`, unmasked, of the forward pass that gave `loss`.
+    variables: the model's variables at the start of the step.
+    grad_fn: see `GradFn`; training mode by default.
+    apply_fn: see `ApplyFn`.
+    gather: batch of this device -> batch of all devices, the same on every device. What goes into
+      a memory must go through it, else the replicas' memories drift apart.
+    key: the method's own random key for this step.
+    phase: static name of the training phase.
+  """
+
+  task_id: chex.Array
+  batch: Batch
+  loss: chex.Array
+  grad: chex.ArrayTree
+  logits: chex.Array
+  variables: Variables
+  grad_fn: GradFn
+  apply_fn: ApplyFn
+  gather: Callable[[Batch], Batch]
+  key: chex.PRNGKey
+  phase: str
+
+
+class Boundary(NamedTuple):
+  """What a method may look at when a task ends, or before a task is evaluated.
+
+  Attributes:
+    task_id: traced int32 scalar; the task just learned, or the one about to be evaluated.
+    chunk: `Batch` with leading axes `[N, B]`: the training examples of the task just learned, in
+      shuffled order, without augmentation; None in `adapt`.
+    grad_fn: see `GradFn`; evaluation mode by default.
+    apply_fn: see `ApplyFn`.
+    key: the method's own random key for this boundary.
+    phase: static name of the phase that ended.
+  """
+
+  task_id: chex.Array
+  chunk: Batch | None
+  grad_fn: GradFn
+  apply_fn: ApplyFn
+  key: chex.PRNGKey
+  phase: str
+
+
+State = Any
+
+
+def _keep(state: State, variables: Variables, *, at: Boundary) -> tuple[State, Variables]:
+  del at
+  return state, variables
+
+
+def _unchanged(state: State, variables: Variables, *, at: Boundary) -> Variables:
+  del state, at
+  return variables
+
+
+def _nothing(state: State) -> dict[str, chex.Array]:
+  del state
+  return {}
+
+
+class Method(NamedTuple):
+  """A continual learning method: a gradient transformation that sees the stream.
+
+  Attributes:
+    init: `params -> state`. Must copy what it keeps of `params`: a state that holds the same
+      buffer twice cannot be donated.
+    update: `(updates, state, params, *, at: Step) -> (updates, state)`, every training step.
+    consolidate: `(state, variables, *, at: Boundary) -> (state, variables)`, at the end of a task
+      (of each of its phases).
+    adapt: `(state, variables, *, at: Boundary) -> variables`, before a task is evaluated.
+    diagnose: `state -> {name: array}`: figures worth plotting, averaged over the steps of each
+      task's last epoch and kept beside the results; no part of the algorithm.
+    phases: static; the training passes of each task, one after another.
+    replaces: static; True if `update` ignores the incoming updates, so that nothing may stand
+      before it in a chain.
+  """
+
+  init: Callable[[chex.ArrayTree], State]
+  update: Callable[..., tuple[chex.ArrayTree, State]]
+  consolidate: Callable[..., tuple[State, Variables]] = _keep
+  adapt: Callable[..., Variables] = _unchanged
+  diagnose: Callable[[State], dict[str, chex.Array]] = _nothing
+  phases: tuple[str, ...] = ("train",)
+  replaces: bool = False
+
+
+def lift(
+  transform: optax.GradientTransformation | Method,
+  *,
+  diagnose: Callable[[State], dict[str, chex.Array]] = _nothing,
+) -> Method:
+  """Makes a `Method` of an Optax transformation; a `Method` is returned as it is.
+
+  The transformation receives what Optax's transformations may ask for: `task_id`, `value` (the
+  loss) and `grad` (the gradient before any change). Those that ask for nothing ignore them.
+
+  Args:
+    transform: an Optax transformation, with or without extra arguments, or a method.
+    diagnose: `state -> {name: array}`, see `Method`.
+
+  Returns:
+    The method. It has one phase and does nothing at task ends.
+
+  Raises:
+    TypeError: if `transform` is neither.
+
+  >>> import jax.numpy as jnp
+  >>> method = lift(optax.sgd(0.1))
+  >>> method.phases
+  ('train',)
+  """
+  if isinstance(transform, Method):
+    return transform
+  if not isinstance(transform, optax.GradientTransformation):
+    raise TypeError(
+      f"expected a tagjax Method or an optax.GradientTransformation, got {type(transform).__name__}"
+    )
+  inner = optax.with_extra_args_support(transform)
+
+  def update(updates, state, params, *, at: Step):
+    return inner.update(updates, state, params, task_id=at.task_id, value=at.loss, grad=at.grad)
+
+  return Method(init=inner.init, update=update, diagnose=diagnose)
+
+
+def chain(*methods: optax.GradientTransformation | Method) -> Method:
+  """Composes methods: the updates pass through them from left to right.
+
+  Optax transformations are lifted on the way, so `chain(ewc(...), tagjax.tag(...))` works.
+
+  Args:
+    *methods: at least one method or Optax transformation.
+
+  Returns:
+    A method whose state is the tuple of their states. Its phases are those of the one member
+    that has more than the default phase.
+
+  Raises:
+    ValueError: if there is no method, if one that `replaces` its incoming updates is not the
+      first, or if two members ask for different phases.
+  """
+  if not methods:
+    raise ValueError("chain() needs at least one method")
+  members = tuple(lift(method) for method in methods)
+  for position, member in enumerate(members):
+    if member.replaces and position > 0:
+      raise ValueError(
+        f"member {position} of the chain ignores its incoming updates (replaces=True): "
+        "put it first, or what stands before it has no effect"
+      )
+
+  def init(params):
+    return tuple(member.init(params) for member in members)
+
+  def update(updates, state, params, *, at: Step):
+    new_state = []
+    for member, member_state in zip(members, state, strict=True):
+      updates, member_state = member.update(updates, member_state, params, at=at)
+      new_state.append(member_state)
+    return updates, tuple(new_state)
+
+  def consolidate(state, variables, *, at: Boundary):
+    new_state = []
+    for member, member_state in zip(members, state, strict=True):
+      member_state, variables = member.consolidate(member_state, variables, at=at)
+      new_state.append(member_state)
+    return tuple(new_state), variables
+
+  def adapt(state, variables, *, at: Boundary):
+    for member, member_state in zip(members, state, strict=True):
+      variables = member.adapt(member_state, variables, at=at)
+    return variables
+
+  def diagnose(state):
+    return {
+      name: value
+      for member, member_state in zip(members, state, strict=True)
+      for name, value in member.diagnose(member_state).items()
+    }
+
+  return Method(
+    init=init,
+    update=update,
+    consolidate=consolidate,
+    adapt=adapt,
+    diagnose=diagnose,
+    phases=_common_phases(members),
+    replaces=members[0].replaces,
+  )
+
+
+def _common_phases(members: tuple[Method, ...]) -> tuple[str, ...]:
+  default = Method._field_defaults["phases"]
+  asked = {member.phases for member in members} - {default}
+  if len(asked) > 1:
+    raise ValueError(f"members of the chain ask for different phases: {sorted(asked)}")
+  return asked.pop() if asked else default
+
+
+def as_transform(method: Method) -> optax.GradientTransformationExtraArgs:
+  """The update of `method` as an Optax transformation that requires the keyword `at: Step`.
+
+  For use inside a loop of one's own; whoever runs it must also call `method.consolidate` at each
+  task's end. Without `at` it raises a TypeError instead of running silently without the stream.
+  """
+
+  def update(updates, state, params=None, *, at: Step, **extra):
+    del extra
+    return method.update(updates, state, params, at=at)
+
+  return optax.GradientTransformationExtraArgs(method.init, update)
+
+
+class LearnerState(NamedTuple):
+  """All that a learner carries through the stream; donated to every compiled step.
+
+  Attributes:
+    variables: the model's variables.
+    method: the method's state.
+    key: typed random key of the run; never changed, folded with `step`.
+    step: int32 scalar, training steps taken since the start of the stream.
+  """
+
+  variables: Variables
+  method: State
+  key: chex.PRNGKey
+  step: chex.Array
+
+
+class StepInfo(NamedTuple):
+  """What one training step reports.
+
+  Attributes:
+    loss: float32 scalar.
+    accuracy: float32 scalar, fraction of the batch predicted right before the update.
+    diagnostics: see `Method.diagnose`.
+  """
+
+  loss: chex.Array
+  accuracy: chex.Array
+  diagnostics: dict[str, chex.Array]
+
+
+class Learner(NamedTuple):
+  """Model, method and loss as pure functions; built by `tagjax.learner.make_learner`.
+
+  Attributes:
+    init: `key -> LearnerState`.
+    step: `(state, batch, task_id, *, phase) -> (state, StepInfo)`.
+    consolidate: `(state, chunk, task_id, *, phase) -> state`.
+    adapt: `(state, task_id) -> variables` for the evaluation of that task.
+    predict: `(variables, batch, current_task) -> (logits, loss)`: masked logits `[B, K]` and
+      per-example losses `[B]`; `current_task` is the last task learned.
+    phases: static, see `Method`.
+  """
+
+  init: Callable[[chex.PRNGKey], LearnerState]
+  step: Callable[..., tuple[LearnerState, StepInfo]]
+  consolidate: Callable[..., LearnerState]
+  adapt: Callable[..., Variables]
+  predict: Callable[..., tuple[chex.Array, chex.Array]]
+  phases: tuple[str, ...]
