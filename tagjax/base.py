@@ -171,8 +171,9 @@ class Method(NamedTuple):
     consolidate: `(state, variables, *, at: Boundary) -> (state, variables)`, at the end of a task
       (of each of its phases).
     adapt: `(state, variables, *, at: Boundary) -> variables`, before a task is evaluated.
-    diagnose: `state -> {name: array}`: figures worth plotting, averaged over the steps of each
-      task's last epoch and kept beside the results; no part of the algorithm.
+    diagnose: `state -> {name: float array [P, ...]}`, a row a parameter tensor: figures worth
+      plotting, averaged over the steps of each task's last epoch and kept beside the results; no
+      part of the algorithm.
     phases: static; the training passes of each task, one after another.
     replaces: static; True if `update` ignores the incoming updates, so that nothing may stand
       before it in a chain.
@@ -354,6 +355,7 @@ class Learner(NamedTuple):
     adapt: `(state, task_id) -> variables` for the evaluation of that task.
     predict: `(variables, batch, current_task) -> (logits, loss)`: masked logits `[B, K]` and
       per-example losses `[B]`; `current_task` is the last task learned.
+    diagnose: `state -> {name: array}`, see `Method`.
     phases: static, see `Method`.
   """
 
@@ -362,4 +364,5 @@ class Learner(NamedTuple):
   consolidate: Callable[..., LearnerState]
   adapt: Callable[..., Variables]
   predict: Callable[..., tuple[chex.Array, chex.Array]]
+  diagnose: Callable[[LearnerState], dict[str, chex.Array]]
   phases: tuple[str, ...]

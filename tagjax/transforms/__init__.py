@@ -1,0 +1,2 @@
+"""Gradient transformations."""
+from tagjax.transforms.tag import ScaleByTagState, scale_by_tag, tag, task_relatedness

@@ -1,0 +1,1 @@
+"""Config files: one a stream; FILE.py:METHOD picks a method with its tuned values."""

@@ -1,0 +1,50 @@
+"""Trains a continual learner: python launch.py --config=configs/cifar_tag.py --workdir=DIR."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+HERE = Path(__file__).resolve().parent
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", str(HERE / "configs" / "digits_tag.py"), "Config file; FILE.py:METHOD picks a method."
+)
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Folder of the run; default: runs/BENCHMARK-METHOD-HASH of the config."
+)
+
+
+def main(argv: list[str]) -> None:
+  """Runs the experiment, or says in one line why it cannot."""
+  if len(argv) > 1:
+    sys.exit(f"error: unexpected argument {argv[1]!r}: settings are given as --config.KEY=VALUE")
+  from tagjax.datasets import DatasetUnavailableError
+  from tagjax.errors import InterruptedRun, TagjaxError
+  from tagjax.experiment import run
+  from tagjax.report.tables import print_results
+
+  config = _CONFIG.value
+  workdir = _WORKDIR.value or default_workdir(config)
+  try:
+    results = run(config, workdir)
+  except InterruptedRun as stop:
+    print(stop, file=sys.stderr)
+    sys.exit(130)
+  except (TagjaxError, DatasetUnavailableError) as error:
+    sys.exit(f"error: {error}")
+  print_results(results)
+  print(f"Everything is in {workdir}")
+
+
+def default_workdir(config) -> str:
+  """A folder of its own for each config, so that the same command goes on with the same run."""
+  text = json.dumps(config.to_dict(), sort_keys=True)
+  digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+  return f"runs/{config.benchmark}-{config.method}-{digest}"
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,133 @@
+"""Streams of the user's own arrays."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tagjax import base
+from tagjax.benchmarks import checks, holdout
+from tagjax.benchmarks.stream import Pool, Stream, TaskPlan
+
+
+def stream_from_arrays(
+  name: str,
+  tasks: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]],
+  *,
+  scenario: str = "task",
+  num_outputs: int | None = None,
+  classes: ArrayLike | None = None,
+  task_names: Sequence[str] | None = None,
+  max_value: float | None = None,
+  validation_fraction: float = 0.0,
+  data_seed: int = 0,
+) -> Stream:
+  """A stream of arrays in memory (or mapped from files), for data of one's own and for tests.
+
+  Args:
+    name: name of the stream.
+    tasks: for each task `(train_image, train_label, test_image, test_label)`; images `[N, ...]`,
+      uint8 or floating, all tasks alike; labels int `[N]`, the outputs of the head.
+    scenario: `"task"`, `"class"` or `"domain"`, see `tagjax.benchmarks.heads`.
+    num_outputs: outputs of the head; one more than the largest training label by default.
+    classes: bool `[T, num_outputs]`, the outputs that each task teaches. By default all of them
+      for `"domain"`, else those among the task's training labels.
+    task_names: a name for each task; `"task 0"`, ... by default.
+    max_value: what the model divides pixels by; 255 for uint8, 1 for floating images by default.
+    validation_fraction: fraction of each task's training examples to hold out.
+    data_seed: seed of that draw.
+
+  Returns:
+    The stream.
+
+  Raises:
+    ValueError: if an argument does not fit the others; the message says which and how.
+
+  >>> image, label = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
+  >>> stream = stream_from_arrays("mine", [(image, label, image, label)] * 2, scenario="domain")
+  >>> stream
+  Stream('mine', 2 tasks, domain-incremental, 2 outputs)
+  >>> stream[1].train.label
+  array([0, 1, 0, 1], dtype=int32)
+  """
+  checks.check_choice("scenario", scenario, base.SCENARIOS)
+  selection = holdout.check_selection(holdout.Selection(validation_fraction, data_seed=data_seed))
+  if len(tasks) == 0:
+    raise ValueError("tasks is empty, a stream needs at least one")
+  pools = [_as_pools(task_id, task) for task_id, task in enumerate(tasks)]
+  _check_images(pools)
+  num_outputs = _count_outputs(num_outputs, pools)
+  is_taught = _as_classes(classes, pools, num_outputs, scenario)
+  names = [f"task {t}" for t in range(len(pools))] if task_names is None else list(task_names)
+  if len(names) != len(pools):
+    raise ValueError(f"task_names has {len(names)} names for {len(pools)} tasks")
+  first = pools[0][0].image
+  spec = base.StreamSpec(len(pools), num_outputs, is_taught, scenario, first.shape[1:])
+  outputs = np.arange(num_outputs, dtype=np.int32)
+  plans = []
+  for task_id, (train, test) in enumerate(pools):
+    all_rows = (np.arange(len(train.label)), np.arange(len(test.label)))
+    rows = holdout.select(selection, *all_rows, task_id=task_id, pool_id=task_id)
+    plans.append(TaskPlan(names[task_id], train, test, rows, outputs))
+  if max_value is None:
+    max_value = 255 if first.dtype == np.uint8 else 1
+  if not max_value > 0:
+    raise ValueError(f"max_value is {max_value!r}, must be positive")
+  return Stream(name, spec, plans, max_value)
+
+
+def _as_pools(task_id: int, task: tuple) -> tuple[Pool, Pool]:
+  if len(task) != 4:
+    raise ValueError(
+      f"task {task_id} has {len(task)} arrays, must be (train_image, train_label, test_image, "
+      "test_label)"
+    )
+  pools = []
+  for part, image, label in (("training", *task[:2]), ("test", *task[2:])):
+    pool = Pool(np.asanyarray(image), np.asarray(label))
+    where = f"task {task_id}, {part} examples"
+    # Their upper end is checked against the head, by the stream.
+    checks.check_pool(where, pool.image, pool.label, num_classes=np.iinfo(np.int32).max)
+    pools.append(pool)
+  return pools[0], pools[1]
+
+
+def _check_images(pools: Sequence[tuple[Pool, Pool]]) -> None:
+  first = pools[0][0].image
+  if first.dtype != np.uint8 and not np.issubdtype(first.dtype, np.floating):
+    raise ValueError(f"images are {first.dtype}, must be uint8 or floating")
+  for task_id, task in enumerate(pools):
+    for part, pool in zip(("training", "test"), task, strict=True):
+      if (pool.image.shape[1:], pool.image.dtype) != (first.shape[1:], first.dtype):
+        raise ValueError(
+          f"task {task_id}, {part} images are {pool.image.dtype} {pool.image.shape[1:]}, but the "
+          f"first task's are {first.dtype} {first.shape[1:]}: all must be alike"
+        )
+
+
+def _count_outputs(num_outputs: int | None, pools: Sequence[tuple[Pool, Pool]]) -> int:
+  if num_outputs is not None:
+    return checks.check_integer("num_outputs", num_outputs, 1)
+  return 1 + max(int(train.label.max()) for train, _ in pools)
+
+
+def _as_classes(
+  classes: ArrayLike | None,
+  pools: Sequence[tuple[Pool, Pool]],
+  num_outputs: int,
+  scenario: str,
+) -> np.ndarray:
+  shape = (len(pools), num_outputs)
+  if classes is not None:
+    is_taught = np.asarray(classes)
+    if is_taught.shape != shape or is_taught.dtype != bool:
+      raise ValueError(
+        f"classes is {is_taught.dtype} {is_taught.shape}, must be bool {shape}, [tasks, outputs]"
+      )
+    return is_taught
+  is_taught = np.full(shape, scenario == "domain")
+  if scenario != "domain":
+    for task_id, (train, _) in enumerate(pools):
+      present = np.unique(train.label)
+      is_taught[task_id, present[present < num_outputs]] = True
+  return is_taught

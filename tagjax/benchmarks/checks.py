@@ -1,0 +1,64 @@
+"""Checks of the arguments of a benchmark, and its seeded draws.
+
+Every check raises a ValueError of one line that names the argument, its value and the way out.
+"""
+
+import difflib
+import numbers
+from collections.abc import Sequence
+
+import numpy as np
+
+_PURPOSES = ("class order", "validation", "train subset", "test subset", "permutation", "rotation")
+
+
+def generator(data_seed: int, purpose: str, task_id: int = 0) -> np.random.Generator:
+  """Random numbers for one purpose of one task.
+
+  Each draw has a generator of its own, so that asking for a validation split, say, does not change
+  the permutations. They depend on `data_seed` only: the seeds of a run vary the initialisation and
+  the order of the batches, never the data.
+  """
+  return np.random.default_rng([data_seed, _PURPOSES.index(purpose), task_id])
+
+
+def check_integer(argument: str, value: object, minimum: int) -> int:
+  """`value` as an int of at least `minimum`."""
+  is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+  if not is_integer or value < minimum:
+    raise ValueError(f"{argument} is {value!r}, must be an integer of at least {minimum}")
+  return int(value)
+
+
+def check_fraction(argument: str, value: object) -> float:
+  """`value` as a float in [0, 1)."""
+  is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+  if not is_number or not 0 <= value < 1:
+    raise ValueError(f"{argument} is {value!r}, must be a fraction in [0, 1); 0.1 holds out 10 %")
+  return float(value)
+
+
+def check_choice(argument: str, value: object, choices: Sequence[str]) -> str:
+  """`value` if it is one of `choices`; the error names the nearest ones."""
+  if isinstance(value, str) and value in choices:
+    return value
+  near = difflib.get_close_matches(str(value), choices, n=3)
+  guess = f"did you mean {' or '.join(near)}? " if near else ""
+  raise ValueError(
+    f"{argument} is {value!r}, which does not exist: {guess}choose from {', '.join(choices)}"
+  )
+
+
+def check_pool(where: str, image: np.ndarray, label: np.ndarray, num_classes: int) -> None:
+  """Images and labels of one split of a data set fit each other and its number of classes."""
+  if len(image) != len(label):
+    raise ValueError(f"{where}: {len(image)} images, but {len(label)} labels")
+  if label.ndim != 1 or not np.issubdtype(label.dtype, np.integer):
+    raise ValueError(f"{where}: labels are {label.dtype} {label.shape}, must be integers [N]")
+  if len(label) == 0:
+    raise ValueError(f"{where}: there are none, a task needs at least one")
+  outside = label[(label < 0) | (label >= num_classes)]
+  if outside.size:
+    raise ValueError(
+      f"{where}: label {outside[0]} lies outside the {num_classes} classes, 0 to {num_classes - 1}"
+    )

@@ -1,0 +1,182 @@
+"""A stream of experiences: the tasks of a benchmark, one after another, made when asked for."""
+
+import functools
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tagjax import base
+from tagjax.benchmarks import holdout
+
+
+class TaskExamples:
+  """Examples of one task.
+
+  Attributes:
+    image: `[N, ...]`, as stored (uint8).
+    label: int32 `[N]`, the output of the head that should be largest.
+    task_id: int32 `[N]`, the task, for every example the same.
+  """
+
+  def __init__(self, image: np.ndarray, label: np.ndarray, task_id: int):
+    self.image = image
+    self.label = label
+    self.task_id = np.full(len(label), task_id, np.int32)
+
+  def __len__(self) -> int:
+    return len(self.label)
+
+  def __repr__(self) -> str:
+    return f"TaskExamples({len(self)} of {self.image.dtype} {self.image.shape[1:]})"
+
+
+class Pool(NamedTuple):
+  """Images `[N, ...]` and int labels `[N]` that tasks draw from; may be mapped from a file."""
+
+  image: np.ndarray
+  label: np.ndarray
+
+
+class TaskPlan(NamedTuple):
+  """How to make the examples of one task.
+
+  Attributes:
+    name: what distinguishes the task.
+    train: pool (or anything with `image` and `label`) of training and validation examples.
+    test: pool of test examples.
+    rows: the rows of the pools that belong to the task.
+    outputs: int32 `[C]`, the output of the head for each stored label; -1 if not of this task.
+    transform: images -> images, row by row; None to leave them as they are.
+  """
+
+  name: str
+  train: Pool
+  test: Pool
+  rows: holdout.Rows
+  outputs: np.ndarray
+  transform: Callable[[np.ndarray], np.ndarray] | None = None
+
+
+class Experience:
+  """One task: its training, validation and test examples.
+
+  Each part is made when first looked at, and lives as long as the experience: who only evaluates
+  never makes training images.
+
+  Attributes:
+    task_id: place of the task in the stream, from 0.
+    name: what distinguishes the task.
+  """
+
+  def __init__(self, task_id: int, plan: TaskPlan):
+    self.task_id = task_id
+    self.name = plan.name
+    self._plan = plan
+
+  @functools.cached_property
+  def train(self) -> TaskExamples:
+    """Examples to learn from."""
+    return self._make(self._plan.train, self._plan.rows.train)
+
+  @functools.cached_property
+  def validation(self) -> TaskExamples:
+    """Examples for choosing hyper-parameters; none unless a fraction was asked for."""
+    return self._make(self._plan.train, self._plan.rows.validation)
+
+  @functools.cached_property
+  def test(self) -> TaskExamples:
+    """Examples for reporting, and for nothing else."""
+    return self._make(self._plan.test, self._plan.rows.test)
+
+  def _make(self, pool: Pool, rows: np.ndarray) -> TaskExamples:
+    image = np.asarray(pool.image)[rows]
+    if self._plan.transform is not None:
+      image = self._plan.transform(image)
+    label = self._plan.outputs[np.asarray(pool.label)[rows]]
+    return TaskExamples(image, label, self.task_id)
+
+  def __repr__(self) -> str:
+    sizes = ", ".join(str(len(rows)) for rows in self._plan.rows)
+    return f"Experience({self.task_id}, {self.name!r}, train, validation, test = {sizes})"
+
+
+class Stream:
+  """The tasks of a benchmark in the order of learning.
+
+  `len(stream)` tasks, `stream[t]` makes experience t anew each time, and iterating makes one after
+  another: a stream of 20 permutations never holds 20 copies of its data set. Usually made by
+  `tagjax.load_benchmark`, or of one's own arrays by `Stream.from_arrays`.
+
+  Attributes:
+    name: name of the benchmark.
+    spec: shapes, head and scenario, see `tagjax.base.StreamSpec`.
+    max_value: largest value that a stored pixel can have; the model divides by it.
+    task_names: list of the tasks' names.
+    sizes: list of `(n_train, n_validation, n_test)`, known without making any images.
+
+  Raises:
+    ValueError: if a task has no training or no test examples, or a label outside its outputs.
+  """
+
+  def __init__(
+    self, name: str, spec: base.StreamSpec, plans: Sequence[TaskPlan], max_value: float = 255
+  ):
+    if len(plans) != spec.num_tasks:
+      raise ValueError(f"{name}: {len(plans)} tasks, but the spec has {spec.num_tasks}")
+    for task_id, plan in enumerate(plans):
+      _check_plan(f"{name}, task {task_id} ({plan.name})", plan, spec.classes[task_id])
+    self.name = name
+    self.spec = spec
+    self.max_value = max_value
+    self.task_names = [plan.name for plan in plans]
+    self.sizes = [tuple(len(rows) for rows in plan.rows) for plan in plans]
+    self._plans = tuple(plans)
+
+  @classmethod
+  def from_arrays(cls, name: str, tasks: Sequence[tuple], **options) -> "Stream":
+    """A stream of one's own arrays; see `tagjax.benchmarks.arrays.stream_from_arrays`."""
+    # The module builds on this one.
+    from tagjax.benchmarks import arrays
+
+    return arrays.stream_from_arrays(name, tasks, **options)
+
+  def __len__(self) -> int:
+    return len(self._plans)
+
+  def __getitem__(self, task_id: int) -> Experience:
+    index = operator.index(task_id)
+    if not -len(self) <= index < len(self):
+      raise IndexError(f"task {index} of {self.name}, which has tasks 0 to {len(self) - 1}")
+    index %= len(self)
+    return Experience(index, self._plans[index])
+
+  def __iter__(self) -> Iterator[Experience]:
+    return (self[task_id] for task_id in range(len(self)))
+
+  def __repr__(self) -> str:
+    return (
+      f"Stream({self.name!r}, {len(self)} tasks, {self.spec.scenario}-incremental, "
+      f"{self.spec.num_outputs} outputs)"
+    )
+
+
+def _check_plan(where: str, plan: TaskPlan, allowed: np.ndarray) -> None:
+  for part, pool, rows in (
+    ("training", plan.train, plan.rows.train),
+    ("validation", plan.train, plan.rows.validation),
+    ("test", plan.test, plan.rows.test),
+  ):
+    if len(rows) == 0 and part != "validation":
+      raise ValueError(f"{where} has no {part} examples: a task needs at least one")
+    present = np.unique(np.asarray(pool.label)[rows])
+    is_known = (present >= 0) & (present < len(plan.outputs))
+    output = np.full(len(present), -1)
+    output[is_known] = plan.outputs[present[is_known]]
+    is_allowed = np.isin(output, np.flatnonzero(allowed))
+    if not is_allowed.all():
+      raise ValueError(
+        f"{where} has the {part} label {present[~is_allowed][0]}, which is none of its "
+        f"{int(allowed.sum())} classes"
+      )

@@ -1,0 +1,297 @@
+"""Every setting of a run, the tables from names to factories, and the validator."""
+
+import difflib
+import json
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+from ml_collections import ConfigDict, config_dict
+
+from tagjax import benchmarks
+from tagjax.base import SCENARIOS, Method, StreamSpec, chain, lift
+from tagjax.errors import ConfigError
+from tagjax.learner import NORMALIZATIONS
+from tagjax.methods import naive, tag_method
+from tagjax.metrics import FORGETTING_DEFINITIONS
+from tagjax.models import MLP, ReducedResNet
+from tagjax.transforms import stable_sgd
+
+
+def base_config() -> ConfigDict:
+  """The base of every config file; all keys with their defaults."""
+  c = ConfigDict()
+
+  # The stream of tasks.
+  c.benchmark = "permuted_digits"  # a name of tagjax.benchmarks.names()
+  c.scenario = config_dict.placeholder(str)  # "task", "class" or "domain"; None: the benchmark's
+  c.num_tasks = config_dict.placeholder(int)  # None: the benchmark's
+  c.class_order = "natural"  # "natural" or "seeded" (by data_seed)
+  c.data_seed = 0  # splits, permutations, angles: the same for every seed of the run
+  c.data_dir = config_dict.placeholder(str)  # None: $TFDS_DATA_DIR, or ~/tensorflow_datasets
+  c.validation_fraction = 0.0  # of each task's training examples, set aside
+  c.evaluate_on = "test"  # "test" or "validation" (choose hyperparameters on the latter)
+  c.train_examples_per_task = config_dict.placeholder(int)  # None: all
+  c.test_examples_per_task = config_dict.placeholder(int)  # None: all
+  c.normalization = "unit"  # range of the pixels: "unit" [0, 1] or "signed" [-1, 1]
+
+  # The model.
+  c.model = "mlp"  # "mlp" or "reduced_resnet"
+  c.dropout = 0.0  # probability of dropping a unit
+  c.mlp = ConfigDict()
+  c.mlp.hidden = (256, 256)  # widths of the hidden layers
+  c.reduced_resnet = ConfigDict()
+  c.reduced_resnet.width = 20  # filters of the first stage
+
+  # The method: names joined by "+", left to right in the chain, such as "tag_adam".
+  c.method = "tag"
+  c.learning_rate = 0.001
+  c.tag = ConfigDict()
+  c.tag.b = 5.0  # sharpness of the weights exp(-b cos)
+  c.tag.bias_correction = "task"  # tag_adam's step counter restarts each "task" or "epoch"
+  c.stable_sgd = ConfigDict()
+  c.stable_sgd.decay = 1.0  # gamma: the learning rate of task t is lr * gamma^(t+1)
+  c.stable_sgd.floor = 5e-5  # but at least this
+  c.stable_sgd.momentum = 0.0
+  c.stable_sgd.reset = "task"  # the momentum restarts each "task" or "epoch"
+
+  # Training.
+  c.epochs = 1  # a task
+  c.batch_size = 10  # over all devices
+  c.drop_last = False  # drop a task's last, smaller batch
+  c.data_parallel = 1  # devices that share each batch
+  c.seeds = 1  # runs of the whole stream, with seeds seed, seed + 1, ...
+  c.seed = 1  # initialisation, order of the examples, dropout
+
+  # Evaluation.
+  c.eval_batch_size = 256
+  c.evaluate_future_tasks = False  # also on tasks not seen yet, for forward transfer
+  c.learning_curve_batches = 0  # evaluate each task before its first so many minibatches
+  c.forgetting = "agem"  # definition: "agem", "tag" or "diagonal"
+
+  # Keeping.
+  c.checkpoint_every = 1000  # steps, besides the end of each task; 0: only there
+  c.keep_checkpoints = 2
+  c.chunk_steps = 100  # steps of one compiled call, between two lines of progress
+  c.plots = True  # write the pictures
+  return c
+
+
+class MethodContext(NamedTuple):
+  """What the factory of a method may use.
+
+  Attributes:
+    config: the whole config.
+    spec: the stream's head.
+    steps_per_epoch: training steps of one epoch, for each task.
+  """
+
+  config: ConfigDict
+  spec: StreamSpec
+  steps_per_epoch: tuple[int, ...]
+
+
+MethodFactory = Callable[[MethodContext], Any]
+
+
+def _naive(optimizer) -> MethodFactory:
+  return lambda context: optimizer(context.config.learning_rate)
+
+
+def _tag(base: str) -> MethodFactory:
+  def make(context: MethodContext) -> Method:
+    options = context.config.tag
+    return tag_method(
+      context.config.learning_rate,
+      context.spec.num_tasks,
+      b=options.b,
+      base=base,
+      bias_correction=options.bias_correction,
+      steps_per_epoch=context.steps_per_epoch if options.bias_correction == "epoch" else None,
+    )
+
+  return make
+
+
+def _stable_sgd(context: MethodContext) -> Any:
+  options = context.config.stable_sgd
+  return stable_sgd(
+    context.config.learning_rate,
+    decay=options.decay,
+    floor=options.floor,
+    momentum=options.momentum,
+    reset=options.reset,
+    steps_per_epoch=context.steps_per_epoch if options.reset == "epoch" else None,
+  )
+
+
+OPTIMIZERS: dict[str, MethodFactory] = {
+  "sgd": _naive(naive.sgd),
+  "rmsprop": _naive(naive.rmsprop),
+  "adagrad": _naive(naive.adagrad),
+  "adam": _naive(naive.adam),
+  "stable_sgd": _stable_sgd,
+  "tag": _tag("rmsprop"),
+  "tag_rmsprop": _tag("rmsprop"),
+  "tag_adagrad": _tag("adagrad"),
+  "tag_adam": _tag("adam"),
+}
+"""Turn the gradient into a step; each chain ends in exactly one (plain SGD if none is named)."""
+
+MODIFIERS: dict[str, MethodFactory] = {}
+"""Change the gradient on its way to the optimizer: regularisers, replay, projection."""
+
+MODELS: dict[str, Callable[[ConfigDict, StreamSpec, str | None], nn.Module]] = {
+  "mlp": lambda config, spec, axis_name: MLP(
+    num_outputs=spec.num_outputs, hidden=tuple(config.mlp.hidden), dropout=config.dropout
+  ),
+  "reduced_resnet": lambda config, spec, axis_name: ReducedResNet(
+    num_outputs=spec.num_outputs,
+    width=config.reduced_resnet.width,
+    dropout=config.dropout,
+    axis_name=axis_name,
+  ),
+}
+
+
+def make_model(config: ConfigDict, spec: StreamSpec, axis_name: str | None = None) -> nn.Module:
+  """The model that `config.model` names."""
+  return MODELS[config.model](config, spec, axis_name)
+
+
+def make_method(config: ConfigDict, spec: StreamSpec, steps_per_epoch: Iterable[int]) -> Method:
+  """The chain that `config.method` spells, left to right."""
+  context = MethodContext(config, spec, tuple(steps_per_epoch))
+  table = OPTIMIZERS | MODIFIERS
+  members = [lift(table[name](context)) for name in method_names(config.method)]
+  return members[0] if len(members) == 1 else chain(*members)
+
+
+def method_names(spelling: str) -> list[str]:
+  """Splits `"ewc+tag"` into its names; adds the optimizer if none is named.
+
+  Raises:
+    ConfigError: on an unknown name, or an optimizer that is not the last.
+
+  >>> method_names("tag")
+  ['tag']
+  """
+  names = [name.strip() for name in spelling.split("+")]
+  for name in names:
+    _one_of("method", name, OPTIMIZERS | MODIFIERS)
+  optimizers = [name for name in names if name in OPTIMIZERS]
+  if len(optimizers) > 1 or (optimizers and names[-1] not in OPTIMIZERS):
+    raise ConfigError(
+      f"config.method={spelling!r}: a chain has one optimizer, and it stands last "
+      f"(the optimizers are {', '.join(OPTIMIZERS)})"
+    )
+  return names if optimizers else [*names, "sgd"]
+
+
+def validate(config: ConfigDict) -> None:
+  """Checks every key that can be checked before data are loaded.
+
+  Raises:
+    ConfigError: one line that names the key, its value and what is possible.
+  """
+  _known_keys(config, base_config())
+  _one_of("benchmark", config.benchmark, benchmarks.names())
+  _one_of("model", config.model, MODELS)
+  method_names(config.method)
+  for key, options in (
+    ("normalization", NORMALIZATIONS),
+    ("evaluate_on", ("test", "validation")),
+    ("class_order", ("natural", "seeded")),
+    ("forgetting", FORGETTING_DEFINITIONS),
+    ("tag.bias_correction", ("task", "epoch")),
+    ("stable_sgd.reset", ("task", "epoch")),
+  ):
+    _one_of(key, _get(config, key), options)
+  if config.scenario is not None:
+    _one_of("scenario", config.scenario, SCENARIOS)
+  for key, least in _LEAST.items():
+    value = _get(config, key)
+    if value is not None and value < least:
+      raise ConfigError(f"config.{key}={value!r}: must be at least {least}")
+  _ranges(config)
+
+
+_LEAST = {
+  "num_tasks": 1,
+  "data_seed": 0,
+  "train_examples_per_task": 1,
+  "test_examples_per_task": 1,
+  "reduced_resnet.width": 1,
+  "epochs": 1,
+  "batch_size": 1,
+  "data_parallel": 1,
+  "seeds": 1,
+  "seed": 0,
+  "eval_batch_size": 1,
+  "learning_curve_batches": 0,
+  "checkpoint_every": 0,
+  "keep_checkpoints": 1,
+  "chunk_steps": 1,
+  "stable_sgd.floor": 0,
+  "tag.b": 0,
+}
+
+
+def _ranges(config: ConfigDict) -> None:
+  for key, low, high in (
+    ("dropout", 0.0, 1.0),
+    ("validation_fraction", 0.0, 1.0),
+    ("stable_sgd.momentum", 0.0, 1.0),
+  ):
+    value = _get(config, key)
+    if not low <= value < high:
+      raise ConfigError(f"config.{key}={value!r}: must be in [{low:g}, {high:g})")
+  if not (config.learning_rate > 0 and math.isfinite(config.learning_rate)):
+    raise ConfigError(f"config.learning_rate={config.learning_rate!r}: must be positive and finite")
+  if not (config.stable_sgd.decay > 0 and math.isfinite(config.stable_sgd.decay)):
+    raise ConfigError(f"config.stable_sgd.decay={config.stable_sgd.decay!r}: must be positive")
+  if not all(isinstance(width, int) and width > 0 for width in config.mlp.hidden):
+    raise ConfigError(f"config.mlp.hidden={config.mlp.hidden!r}: widths must be positive integers")
+  if config.evaluate_on == "validation" and config.validation_fraction == 0:
+    raise ConfigError(
+      "config.evaluate_on='validation' needs examples: set config.validation_fraction, say to 0.1"
+    )
+  if config.batch_size % config.data_parallel:
+    raise ConfigError(
+      f"config.batch_size={config.batch_size} cannot be shared by "
+      f"config.data_parallel={config.data_parallel} devices: choose a multiple of it"
+    )
+
+
+def _known_keys(config: ConfigDict, base: ConfigDict, prefix: str = "") -> None:
+  for key, value in config.items():
+    if key not in base:
+      raise ConfigError(f"config.{prefix}{key} is no key of the config{_nearest(key, base.keys())}")
+    if isinstance(value, ConfigDict):
+      _known_keys(value, base[key], f"{prefix}{key}.")
+
+
+def _one_of(key: str, value: Any, options: Iterable[str]) -> None:
+  options = list(options)
+  if value not in options:
+    raise ConfigError(
+      f"config.{key}={value!r} is unknown{_nearest(value, options)}. "
+      f"There are: {', '.join(options)}"
+    )
+
+
+def _nearest(name: Any, options: Iterable[str]) -> str:
+  close = difflib.get_close_matches(str(name), list(options), n=3)
+  return f" (did you mean {' or '.join(close)}?)" if close else ""
+
+
+def _get(config: ConfigDict, key: str) -> Any:
+  for part in key.split("."):
+    config = config[part]
+  return config
+
+
+def to_dict(config: ConfigDict) -> dict[str, Any]:
+  """The config as plain JSON values."""
+  return json.loads(json.dumps(config.to_dict()))

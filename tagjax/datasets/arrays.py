@@ -1,0 +1,88 @@
+"""The cache of decoded splits: `.npy` files, written once, memory-mapped ever after.
+
+Reading CIFAR-10 through its files takes 8 s, from here a few milliseconds.
+"""
+
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterable
+
+import numpy as np
+
+from tagjax.datasets import folders, types
+
+
+def read(
+  folder: pathlib.Path, num_examples: int, image_shape: tuple[int, ...], num_classes: int
+) -> types.Examples | None:
+  """The cached split in `folder`, or None where there is none that is whole.
+
+  A file that is cut off, too long, of another shape or dtype, or holds labels that are no class
+  counts as absent, so that it is written again.
+  """
+  try:
+    image = _open(folder / "image.npy", (num_examples, *image_shape), np.uint8)
+    label = _open(folder / "label.npy", (num_examples,), np.int32)
+  except (OSError, ValueError, EOFError):
+    return None
+  if num_examples and not 0 <= label.min() <= label.max() < num_classes:
+    return None
+  return types.Examples(image, label)
+
+
+def _open(path: pathlib.Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+  array = np.load(path, mmap_mode="r", allow_pickle=False)
+  whole = array.shape == shape and array.dtype == dtype and array.flags.c_contiguous
+  if not whole or path.stat().st_size != array.offset + array.nbytes:
+    raise ValueError(f"{path} is damaged")
+  return array
+
+
+def write(
+  folder: pathlib.Path,
+  num_examples: int,
+  image_shape: tuple[int, ...],
+  examples: Iterable[tuple[np.ndarray, int]],
+) -> None:
+  """Writes a split to `folder`; whoever else writes the same split at once does no harm.
+
+  Each file is written under another name and then renamed, so nobody reads half of one.
+
+  Args:
+    folder: made if absent.
+    num_examples: the number of examples that `examples` yields.
+    image_shape: shape of one image.
+    examples: pairs of image and label.
+
+  Raises:
+    DatasetUnavailableError: if the cache cannot be written.
+  """
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    folders.remove_abandoned(folder)
+    with tempfile.TemporaryDirectory(prefix="incomplete.", dir=folder) as temporary:
+      staged = pathlib.Path(temporary)
+      image = np.lib.format.open_memmap(
+        staged / "image.npy", mode="w+", dtype=np.uint8, shape=(num_examples, *image_shape)
+      )
+      label = np.zeros(num_examples, np.int32)
+      for index, (one_image, one_label) in enumerate(examples):
+        image[index], label[index] = one_image, one_label
+      image.flush()
+      del image  # closes the file, without which it cannot be renamed everywhere
+      np.save(staged / "label.npy", label)
+      for name in ("label.npy", "image.npy"):
+        os.replace(staged / name, folder / name)
+  except types.DatasetUnavailableError:
+    raise  # about the data set being read, not about the cache
+  except OSError as error:
+    raise unwritable(folder, error) from error
+
+
+def unwritable(folder: pathlib.Path, reason: object) -> types.DatasetUnavailableError:
+  """The error for a cache folder that cannot be written."""
+  return types.DatasetUnavailableError(
+    f"cannot write the cache folder {folder} ({reason}): set TAGJAX_CACHE_DIR to a folder that "
+    "you may write to and that has room"
+  )

@@ -1,0 +1,126 @@
+"""Finds prepared data sets and tells their state, without importing TFDS (half a second)."""
+
+import hashlib
+import json
+import pathlib
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tagjax.datasets import catalog, folders, types
+
+_FORMAT = "array_record"
+_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+
+
+class Prepared(NamedTuple):
+  """A prepared data set on the disk.
+
+  Attributes:
+    folder: `<data_dir>/<name>/<version>`.
+    version: its version.
+    num_examples: number of examples of each split.
+    digest: changes whenever the set is prepared again or its files change.
+  """
+
+  folder: pathlib.Path
+  version: str
+  num_examples: dict[str, int]
+  digest: str
+
+
+def roots(name: str, data_dir: folders.PathLike | None) -> list[pathlib.Path]:
+  """The folders in which the data set `name` is looked for, in this order."""
+  if catalog.entry(name).embedded:
+    return [folders.own_data_dir()]  # whatever else carries such a short name is not ours
+  return [folders.data_dir(data_dir), folders.own_data_dir()]
+
+
+def find(name: str, data_dir: folders.PathLike | None = None) -> Prepared | None:
+  """The prepared set `name`; of several versions the one that our builder makes, else the newest.
+
+  Args:
+    name: a name of the catalog.
+    data_dir: see `tagjax.datasets.load`.
+
+  Returns:
+    What was found, or None.
+
+  Raises:
+    DatasetUnavailableError: if it is there as TFRecord only, which needs TensorFlow to read.
+  """
+  unreadable = []
+  for root in roots(name, data_dir):
+    for folder in _versions(root / name, first=catalog.entry(name).version):
+      info = _info(folder)
+      if _FORMAT in (info.get("fileFormat"), *info.get("alternativeFileFormats", ())):
+        return _prepared(folder, info)
+      unreadable.append((folder, info.get("fileFormat", "tfrecord")))
+  if unreadable:
+    folder, file_format = unreadable[0]
+    raise types.DatasetUnavailableError(
+      f"{name} is prepared in {folder} as {file_format}, which only TensorFlow can read: move that "
+      f"folder away or choose another data_dir (TFDS_DATA_DIR), and it is prepared as {_FORMAT}"
+    )
+  return None
+
+
+def _versions(folder: pathlib.Path, first: str) -> Iterable[pathlib.Path]:
+  """Version folders of a data set; `incomplete.*` of killed preparations is none."""
+  try:
+    entries = list(folder.iterdir())
+  except OSError:
+    return []
+  complete = [
+    path
+    for path in entries
+    if _VERSION.fullmatch(path.name)
+    and (path / "dataset_info.json").is_file()
+    and (path / "features.json").is_file()
+  ]
+  return sorted(complete, key=lambda path: (path.name == first, _number(path.name)), reverse=True)
+
+
+def _number(version: str) -> tuple[int, ...]:
+  return tuple(int(part) for part in version.split("."))
+
+
+def _info(folder: pathlib.Path) -> dict:
+  try:
+    return json.loads((folder / "dataset_info.json").read_text())
+  except (OSError, ValueError) as error:
+    raise damaged(folder, error) from error
+
+
+def _prepared(folder: pathlib.Path, info: dict) -> Prepared:
+  try:
+    num_examples = {
+      split["name"]: sum(int(length) for length in split["shardLengths"])
+      for split in info["splits"]
+    }
+    counts = {split: num_examples[split] for split in ("train", "test")}
+  except (KeyError, TypeError, ValueError) as error:
+    raise damaged(folder, error) from error
+  return Prepared(folder, folder.name, counts, _digest(folder))
+
+
+def _digest(folder: pathlib.Path) -> str:
+  """Digest of the folder's file names, sizes, times and of its JSON files' content.
+
+  Hashing the examples too would take longer than reading them from the cache.
+  """
+  digest = hashlib.sha256()
+  for path in sorted(folder.iterdir()):
+    status = path.stat()
+    digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    if path.suffix == ".json":
+      digest.update(path.read_bytes())
+  return digest.hexdigest()[:16]
+
+
+def damaged(folder: pathlib.Path, reason: object) -> types.DatasetUnavailableError:
+  """The error for a prepared set that cannot be read."""
+  return types.DatasetUnavailableError(
+    f"the prepared data set {folder} cannot be read ({reason}): delete that folder, and it is "
+    "prepared again"
+  )

@@ -1,0 +1,41 @@
+"""What a loaded data set is, and the error for one that cannot be had."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class DatasetUnavailableError(OSError):
+  """A data set is not here and cannot be made here; the text names the way out."""
+
+
+class Examples(NamedTuple):
+  """The examples of one split, in an order that never changes.
+
+  Attributes:
+    image: uint8 `[N, height, width, channels]`, read-only and as a rule memory-mapped.
+    label: int32 `[N]`, the class, from 0 to `num_classes - 1`; read-only.
+  """
+
+  image: np.ndarray
+  label: np.ndarray
+
+
+class Dataset(NamedTuple):
+  """A data set with its two splits.
+
+  Attributes:
+    name: the name it was loaded by.
+    version: version of the prepared files.
+    train: the training examples.
+    test: the test examples.
+    num_classes: number of classes.
+    max_value: the largest value that a stored pixel can have; divide by it to get `[0, 1]`.
+  """
+
+  name: str
+  version: str
+  train: Examples
+  test: Examples
+  num_classes: int
+  max_value: int

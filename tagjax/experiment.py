@@ -1,0 +1,101 @@
+"""The loop: a stream, a learner and a folder; resumable at every action of its plan."""
+
+import contextlib
+import os
+import shlex
+import sys
+import time
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from tagjax.checkpoint import Checkpoints
+from tagjax.config import to_dict, validate
+from tagjax.driver import Driver
+from tagjax.errors import InterruptedRun
+from tagjax.report.plots import save_all
+from tagjax.report.progress import Progress
+from tagjax.report.results import provenance, read_json, summarise, write_json_atomic
+from tagjax.signals import stop_on_signals
+from tagjax.workdir import Workdir
+
+
+def run(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = True) -> dict[str, Any]:
+  """Trains the stream for every seed and writes the results.
+
+  A run that was interrupted, in any way, goes on from its last checkpoint when it is started again
+  with the same config and workdir, and ends with the same results; one that has ended returns
+  what it wrote.
+
+  Args:
+    config: see `tagjax.config.base_config`.
+    workdir: folder of the run, created if missing. It will hold config.json, metrics.jsonl,
+      results.json, checkpoints and pictures.
+    progress: show a line of progress on stderr.
+
+  Returns:
+    The contents of results.json.
+
+  Raises:
+    ConfigError: a key of the config cannot work.
+    WorkdirError: the folder cannot be written, holds another config, or is in use.
+    CheckpointError: no checkpoint of the folder can be used.
+    DivergedError: the loss is not finite any more; the last checkpoint stays.
+    InterruptedRun: SIGINT or SIGTERM came; the folder can be resumed.
+  """
+  begun = time.perf_counter()
+  validate(config)
+  folder = Workdir(workdir)
+  with folder.lock():
+    folder.check(to_dict(config))
+    if folder.results.exists():
+      return read_json(folder.results)
+    driver = Driver(config)
+    folder.claim(to_dict(config))
+    with contextlib.closing(Checkpoints(folder.checkpoints, config.keep_checkpoints)) as store:
+      _perform_plan(driver, folder, store, begun, progress)
+    results = _results(driver)
+    if config.plots:
+      save_all(results, folder.path)
+    write_json_atomic(folder.results, results)  # last: its presence says that the run has ended
+    return results
+
+
+def _perform_plan(
+  driver: Driver, folder: Workdir, store: Checkpoints, begun: float, progress: bool
+) -> None:
+  """Performs the plan's actions from the newest checkpoint on, saving where the plan says so."""
+  first = driver.resume(store)
+  elapsed_before = driver.record.seconds["total"]
+  with (
+    stop_on_signals() as stop,
+    contextlib.closing(folder.open_log(driver.record.metrics_bytes)) as log,
+    Progress(driver.total_steps, enabled=progress, done=driver.steps_before(first)) as line,
+  ):
+    for position in range(first, len(driver.plan)):
+      action = driver.plan[position]
+      driver.perform(action, log, line)
+      driver.record.seconds["total"] = elapsed_before + time.perf_counter() - begun
+      if action.save or stop.requested:
+        driver.save(store, log, position + 1)
+      if stop.requested:
+        raise InterruptedRun(f"stopped and saved: the same command goes on in {folder.path}")
+
+
+def _results(driver: Driver) -> dict[str, Any]:
+  """What results.json holds."""
+  config, record = driver.config, driver.record
+  return summarise(
+    record.accuracy,
+    forgetting_definition=config.forgetting,
+    baseline=record.baseline if config.evaluate_future_tasks else None,
+    curves=record.curves if config.learning_curve_batches else None,
+    beta=config.learning_curve_batches,
+  ) | {
+    **record.diagnostics,
+    "task_names": driver.stream.task_names,
+    "seconds": record.seconds,
+    "config": to_dict(config),
+    "command": shlex.join(["python", *sys.argv]),
+    "provenance": provenance(),
+  }

@@ -1,0 +1,236 @@
+"""Model + method + loss -> pure functions: the training step and what surrounds it."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from tagjax import losses
+from tagjax.base import (
+  Batch,
+  Boundary,
+  Learner,
+  LearnerState,
+  Method,
+  Step,
+  StepInfo,
+  StreamSpec,
+  Variables,
+)
+
+NORMALIZATIONS = {"unit": (0.0, 1.0), "signed": (-1.0, 1.0)}
+"""Ranges that stored pixels `0..max_value` are mapped to."""
+
+
+class RunKeys(NamedTuple):
+  """The random streams of a run, all drawn from its one key."""
+
+  init: chex.PRNGKey
+  steps: chex.PRNGKey
+  order: chex.PRNGKey
+  boundaries: chex.PRNGKey
+
+
+def run_keys(key: chex.PRNGKey) -> RunKeys:
+  """Splits the key of a run into streams that never meet."""
+  return RunKeys(*jax.random.split(key, len(RunKeys._fields)))
+
+
+def normalize(image: chex.Array, max_value: float, low: float, high: float) -> chex.Array:
+  """Stored pixels `0..max_value` -> float32 `low..high`."""
+  return image.astype(jnp.float32) * ((high - low) / max_value) + low
+
+
+def make_learner(
+  model: nn.Module,
+  method: Method,
+  spec: StreamSpec,
+  *,
+  max_value: float = 255.0,
+  normalization: str = "unit",
+  axis_name: str | None = None,
+) -> Learner:
+  """Joins a model and a method into the pure functions that the loop compiles.
+
+  Args:
+    model: Flax module called as `model(image, task_id=, mask=, train=)`; returns `[B, K]`.
+    method: see `tagjax.base.Method`.
+    spec: the stream's head and shapes.
+    max_value: largest stored pixel value.
+    normalization: a key of `NORMALIZATIONS`.
+    axis_name: name of the device axis that the step is mapped over; None on one device. The
+      gradient is averaged over it, weighted by each device's number of valid examples. A model
+      with batch statistics must have been built with the same name.
+
+  Returns:
+    The learner. `step` keeps shapes and dtypes, so it can be the body of a compiled loop.
+
+  Raises:
+    ValueError: if `normalization` is unknown.
+  """
+  if normalization not in NORMALIZATIONS:
+    raise ValueError(
+      f"normalization={normalization!r} is unknown: choose one of {sorted(NORMALIZATIONS)}"
+    )
+  low, high = NORMALIZATIONS[normalization]
+  average, gather = _collectives(axis_name)
+
+  def apply(variables: Variables, batch: Batch, *, key=None, train=False):
+    state_names = [name for name in variables if name != "params"]
+    logits, changed = model.apply(
+      variables,
+      normalize(batch.image, max_value, low, high),
+      task_id=batch.task_id,
+      mask=batch.mask,
+      train=train,
+      rngs=None if key is None else {"dropout": _device_key(key, axis_name)},
+      mutable=state_names if train else [],
+    )
+    return logits, {**variables, **changed}
+
+  def task_loss(current_task, logits, batch):
+    active = losses.active_outputs(spec, batch.task_id, current_task)
+    values = losses.cross_entropy(logits, batch.label, active)
+    return losses.masked_mean(values, batch.mask, average(jnp.sum(batch.mask, dtype=jnp.float32)))
+
+  def value_and_grad(variables, batch, *, key, train, loss_fn):
+    """`((loss, (logits, variables)), grad)`; the gradient and loss averaged over devices."""
+
+    def objective(params):
+      logits, changed = apply({**variables, "params": params}, batch, key=key, train=train)
+      return loss_fn(logits, batch), (logits, changed)
+
+    (loss, aux), grad = jax.value_and_grad(objective, has_aux=True)(variables["params"])
+    loss, grad = average((loss, grad))
+    return (loss, aux), grad
+
+  def make_grad_fn(variables, current_task, default_key, default_train):
+    default_loss = functools.partial(task_loss, current_task)
+
+    def grad_fn(params, batch, *, key=None, loss_fn=None, train=None):
+      (loss, _), grad = value_and_grad(
+        {**variables, "params": params},
+        batch,
+        key=default_key if key is None else key,
+        train=default_train if train is None else train,
+        loss_fn=loss_fn or default_loss,
+      )
+      return loss, grad
+
+    return grad_fn
+
+  def boundary(variables, chunk, task_id, key, phase) -> Boundary:
+    return Boundary(
+      task_id=task_id,
+      chunk=chunk,
+      grad_fn=make_grad_fn(variables, task_id, key, default_train=False),
+      apply_fn=apply,
+      key=key,
+      phase=phase,
+    )
+
+  def init(key: chex.PRNGKey) -> LearnerState:
+    one = _blank_batch(spec)
+    variables = model.init(
+      run_keys(key).init,
+      normalize(one.image, max_value, low, high),
+      task_id=one.task_id,
+      mask=one.mask,
+      train=False,
+    )
+    return LearnerState(
+      variables=variables,
+      method=method.init(variables["params"]),
+      key=key,
+      step=jnp.zeros((), jnp.int32),
+    )
+
+  def step(state: LearnerState, batch: Batch, task_id: chex.Array, *, phase: str):
+    step_key = jax.random.fold_in(run_keys(state.key).steps, state.step)
+    forward_key, method_key = jax.random.split(step_key)
+    loss_fn = functools.partial(task_loss, task_id)
+    (loss, (logits, variables)), grad = value_and_grad(
+      state.variables, batch, key=forward_key, train=True, loss_fn=loss_fn
+    )
+    at = Step(
+      task_id=task_id,
+      batch=batch,
+      loss=loss,
+      grad=grad,
+      logits=logits,
+      variables=state.variables,
+      grad_fn=make_grad_fn(state.variables, task_id, method_key, default_train=True),
+      apply_fn=apply,
+      gather=gather,
+      key=method_key,
+      phase=phase,
+    )
+    params = state.variables["params"]
+    updates, method_state = method.update(grad, state.method, params, at=at)
+    variables = {**variables, "params": optax.apply_updates(params, updates)}
+    hits = _hits(logits, batch, losses.active_outputs(spec, batch.task_id, task_id))
+    count = average(jnp.sum(batch.mask, dtype=jnp.float32))
+    info = StepInfo(
+      loss=loss,
+      accuracy=average(losses.masked_mean(hits.astype(jnp.float32), batch.mask, count)),
+      diagnostics=method.diagnose(method_state),
+    )
+    return LearnerState(variables, method_state, state.key, state.step + 1), info
+
+  def consolidate(state: LearnerState, chunk: Batch, task_id: chex.Array, *, phase: str):
+    key = jax.random.fold_in(run_keys(state.key).boundaries, state.step)
+    at = boundary(state.variables, chunk, task_id, key, phase)
+    method_state, variables = method.consolidate(state.method, state.variables, at=at)
+    return state._replace(variables=variables, method=method_state)
+
+  def adapt(state: LearnerState, task_id: chex.Array) -> Variables:
+    key = jax.random.fold_in(run_keys(state.key).boundaries, task_id)
+    at = boundary(state.variables, None, task_id, key, method.phases[-1])
+    return method.adapt(state.method, state.variables, at=at)
+
+  def predict(variables: Variables, batch: Batch, current_task: chex.Array):
+    logits, _ = apply(variables, batch, train=False)
+    active = losses.active_outputs(spec, batch.task_id, current_task)
+    return (
+      losses.mask_logits(logits, active),
+      losses.cross_entropy(logits, batch.label, active),
+    )
+
+  def diagnose(state: LearnerState) -> dict[str, chex.Array]:
+    return method.diagnose(state.method)
+
+  return Learner(init, step, consolidate, adapt, predict, diagnose, method.phases)
+
+
+def _collectives(axis_name: str | None) -> tuple[Callable, Callable]:
+  """`(average over devices, gather a batch from all devices)`; identities on one device."""
+  if axis_name is None:
+    return lambda tree: tree, lambda batch: batch
+  return (
+    functools.partial(jax.lax.pmean, axis_name=axis_name),
+    functools.partial(jax.lax.all_gather, axis_name=axis_name, tiled=True),
+  )
+
+
+def _device_key(key: chex.PRNGKey, axis_name: str | None) -> chex.PRNGKey:
+  """Dropout must differ between devices, or the examples of two devices share their masks."""
+  return key if axis_name is None else jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+
+
+def _blank_batch(spec: StreamSpec) -> Batch:
+  return Batch(
+    image=jnp.zeros((1, *spec.image_shape), jnp.uint8),
+    label=jnp.zeros((1,), jnp.int32),
+    task_id=jnp.zeros((1,), jnp.int32),
+    mask=jnp.ones((1,), bool),
+  )
+
+
+def _hits(logits: chex.Array, batch: Batch, active: chex.Array) -> chex.Array:
+  """Bool `[B]`: which examples are predicted right."""
+  return jnp.argmax(losses.mask_logits(logits, active), axis=-1) == batch.label

@@ -1,0 +1,161 @@
+"""Tables of a run: on the terminal with rich, in files as Markdown. All in percent."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from tagjax import metrics
+
+Row = Mapping[str, str]
+"""A row of a table: column -> text. All rows of a table have the same columns."""
+
+_FIGURES = (
+  ("average_accuracy", "average accuracy"),
+  ("forgetting", "forgetting"),
+  ("learning_accuracy", "learning accuracy"),
+  ("backward_transfer", "backward transfer"),
+  ("forward_transfer", "forward transfer"),
+  ("learning_curve_area", "learning curve area"),
+)
+
+
+def metric_rows(results: Mapping[str, Any]) -> list[Row]:
+  """One row a metric: mean, standard deviation, 95 % confidence interval, value of each seed."""
+  definitions = results.get("definitions", {})
+  spread = f"std (ddof {definitions.get('ddof', 1)})"
+  rows = []
+  for name, title in _FIGURES:
+    if name not in results:
+      continue
+    figure = results[name]
+    rows.append(
+      {
+        "metric (%)": _with_definition(title, name, definitions),
+        "mean": percent(figure["mean"]),
+        spread: percent(figure["std"]),
+        "95 % CI": f"± {percent(figure['ci95'])}",
+        "per seed": "  ".join(percent(value) for value in figure["per_seed"]),
+      }
+    )
+  return rows
+
+
+def task_rows(results: Mapping[str, Any]) -> list[Row]:
+  """One row a task: accuracy right after learning it and at the end, mean ± std over seeds."""
+  matrices = np.asarray(results["accuracy_matrix"], np.float64)
+  ddof = results.get("definitions", {}).get("ddof", 1)
+  names = results.get("task_names") or [""] * matrices.shape[-1]
+  rows = []
+  for task, name in enumerate(names):
+    learned = metrics.summarise(matrices[:, task, task], ddof=ddof)
+    final = metrics.summarise(matrices[:, -1, task], ddof=ddof)
+    rows.append(
+      {
+        "task": f"{task + 1}  {name}".strip(),
+        "learned (%)": mean_and_std(learned.mean, learned.std),
+        "final (%)": mean_and_std(final.mean, final.std),
+        "change": percent(final.mean - learned.mean, sign=True),
+      }
+    )
+  return rows
+
+
+def run_table(results: Mapping[str, Any]) -> Table:
+  """The end-of-run table: every metric over the seeds."""
+  seeds = len(results["accuracy_matrix"])
+  title = f"{_name(results)}, {seeds} seed{'s' if seeds > 1 else ''}"
+  return rich_table(metric_rows(results), title)
+
+
+def task_table(results: Mapping[str, Any]) -> Table:
+  """The accuracy of each task."""
+  return rich_table(task_rows(results), "accuracy of each task")
+
+
+def print_run(results: Mapping[str, Any], console: Console | None = None) -> None:
+  """Prints both tables, on stdout by default."""
+  console = console or Console()
+  console.print(run_table(results))
+  console.print(task_table(results))
+
+
+def rich_table(rows: Sequence[Row], title: str | None = None) -> Table:
+  """The rows as a rich table; the first column to the left, the others to the right."""
+  table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+  for index, column in enumerate(rows[0]):
+    table.add_column(column, justify="right" if index else "left", overflow="fold")
+  for row in rows:
+    table.add_row(*(text.replace("[", r"\[") for text in row.values()))
+  return table
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+  r"""The rows as a Markdown table.
+
+  Raises:
+    ValueError: if there is no row, or rows have different columns.
+
+  >>> print(markdown_table([{"method": "tag", "accuracy": "75.1"}, {"method": "sgd | 2", "accuracy": "7"}]))
+  | method   | accuracy |
+  | :------- | -------: |
+  | tag      |     75.1 |
+  | sgd \| 2 |        7 |
+  """
+  if not rows:
+    raise ValueError("a table needs at least one row")
+  columns = list(rows[0])
+  if any(list(row) != columns for row in rows):
+    raise ValueError("all rows of a table must have the same columns")
+  cells = [[text.replace("|", r"\|") for text in line] for line in [columns, *_values(rows)]]
+  widths = [max(3, *(len(line[i]) for line in cells)) for i in range(len(columns))]
+  rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
+  padded = [
+    [text.ljust(width) if i == 0 else text.rjust(width) for i, (text, width) in pairs]
+    for pairs in (enumerate(zip(line, widths, strict=True)) for line in cells)
+  ]
+  return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
+
+
+def percent(value: float | None, *, sign: bool = False) -> str:
+  """A fraction in percent with one decimal place; a dash for what is undefined.
+
+  >>> percent(0.7666), percent(None), percent(-0.0001), percent(0.05, sign=True)
+  ('76.7', '–', '0.0', '+5.0')
+  """
+  if value is None or math.isnan(value):
+    return "–"  # noqa: RUF001  (an en dash is meant)
+  rounded = round(100 * value, 1) + 0.0  # no "-0.0"
+  return f"{rounded:+.1f}" if sign else f"{rounded:.1f}"
+
+
+def mean_and_std(mean: float | None, std: float | None) -> str:
+  """`mean ± std` in percent; the mean alone if there is no spread (one seed).
+
+  >>> mean_and_std(0.751, 0.0123), mean_and_std(0.751, None)
+  ('75.1 ± 1.2', '75.1')
+  """
+  if std is None or math.isnan(std):
+    return percent(mean)
+  return f"{percent(mean)} ± {percent(std)}"
+
+
+def _values(rows: Sequence[Row]) -> list[list[str]]:
+  return [list(row.values()) for row in rows]
+
+
+def _name(results: Mapping[str, Any]) -> str:
+  config = results.get("config", {})
+  return f"{config.get('method', 'method')} on {config.get('benchmark', 'benchmark')}"
+
+
+def _with_definition(title: str, name: str, definitions: Mapping[str, Any]) -> str:
+  if name == "forgetting":
+    return f"{title} ({definitions.get('forgetting', 'agem')})"
+  if name == "learning_curve_area" and name in definitions:
+    return f"{title} (beta {definitions[name]['beta']}, {definitions[name]['kind']})"
+  return title

@@ -1,0 +1,123 @@
+"""Streams as sequences: made when asked for, checked when built."""
+
+import numpy as np
+import pytest
+
+from tagjax import base
+from tagjax.benchmarks import heads, holdout, stream
+
+
+def make_stream(transform=None, outputs=((0, 1), (0, 1)), scenario="domain"):
+  outputs = np.array(outputs, np.int32)
+  image = np.arange(6 * 4, dtype=np.uint8).reshape(6, 2, 2)
+  pool = stream.Pool(image, np.array([0, 1, 0, 1, 0, 1]))
+  rows = holdout.Rows(np.array([0, 1, 2]), np.array([5]), np.array([3, 4]))
+  plans = [
+    stream.TaskPlan(f"t{t}", pool, pool, rows, table, transform) for t, table in enumerate(outputs)
+  ]
+  return stream.Stream("small", heads.make_spec(outputs, scenario, (2, 2)), plans, 16)
+
+
+def test_parts_have_the_stated_shapes_and_dtypes():
+  experience = make_stream()[1]
+  assert (experience.task_id, experience.name) == (1, "t1")
+  parts = (experience.train, experience.validation, experience.test)
+  assert [len(part) for part in parts] == [3, 1, 2]
+  for part, rows in zip(parts, ([0, 1, 2], [5], [3, 4]), strict=True):
+    assert part.image.dtype == np.uint8
+    assert part.image.shape == (len(part), 2, 2)
+    assert (part.label.dtype, part.task_id.dtype) == (np.int32, np.int32)
+    np.testing.assert_array_equal(part.image[:, 0, 0], 4 * np.array(rows))
+    np.testing.assert_array_equal(part.label, np.array(rows) % 2)
+    np.testing.assert_array_equal(part.task_id, 1)
+
+
+def test_a_part_without_rows_keeps_its_shape():
+  small = make_stream()
+  plan = small._plans[0]
+  plan = plan._replace(rows=plan.rows._replace(validation=np.arange(0)))
+  validation = stream.Experience(0, plan).validation
+  assert len(validation) == 0
+  assert validation.image.shape == (0, 2, 2)
+  assert validation.label.shape == validation.task_id.shape == (0,)
+
+
+def test_is_a_sequence():
+  small = make_stream()
+  assert len(small) == 2
+  assert [experience.task_id for experience in small] == [0, 1]
+  assert small[-1].task_id == 1
+  assert small[np.int64(1)].task_id == 1
+  for outside in (2, -3):
+    with pytest.raises(IndexError, match="tasks 0 to 1"):
+      small[outside]
+  with pytest.raises(TypeError):
+    small["t0"]
+  assert small.sizes == [(3, 1, 2)] * 2
+  assert small.task_names == ["t0", "t1"]
+  assert small.max_value == 16
+  assert "2 tasks" in repr(small)
+  assert "3, 1, 2" in repr(small[0])
+
+
+def test_images_are_made_when_looked_at_and_kept_by_the_experience_only():
+  made = []
+
+  def transform(image):
+    made.append(len(image))
+    return image
+
+  small = make_stream(transform)
+  experience = small[0]
+  assert made == []
+  assert experience.test is experience.test
+  assert made == [2]
+  assert small[0].test is not experience.test
+  assert made == [2, 2]
+
+
+def test_experiences_own_their_images():
+  small = make_stream()
+  small[0].train.image[:] = 99
+  assert small[0].train.image[0, 0, 0] == 0
+
+
+def test_images_mapped_from_a_file(tmp_path):
+  np.save(tmp_path / "image.npy", np.arange(24, dtype=np.uint8).reshape(6, 2, 2))
+  small = make_stream()
+  pool = small._plans[0].train._replace(image=np.load(tmp_path / "image.npy", mmap_mode="r"))
+  mapped = stream.Stream("m", small.spec, [p._replace(train=pool) for p in small._plans])
+  image = mapped[0].train.image
+  assert type(image) is np.ndarray
+  np.testing.assert_array_equal(image, small[0].train.image)
+
+
+def test_labels_outside_the_head_are_named():
+  with pytest.raises(ValueError, match=r"small, task 1 \(t1\) has the training label 1, .* its 1"):
+    make_stream(outputs=((0, 1), (0, -1)), scenario="task")
+  small = make_stream()
+  narrow = small.spec._replace(classes=np.array([[True, True], [True, False]]))
+  with pytest.raises(ValueError, match=r"task 1 .* the training label 1"):
+    stream.Stream("narrow", narrow, small._plans)
+  few = [plan._replace(outputs=np.array([0], np.int32)) for plan in small._plans]
+  with pytest.raises(ValueError, match=r"task 0 .* the training label 1"):
+    stream.Stream("few", small.spec, few)
+
+
+@pytest.mark.parametrize(("part", "word"), [("train", "training"), ("test", "test")])
+def test_an_empty_task_is_named(part, word):
+  small = make_stream()
+  plan = small._plans[1]
+  empty = plan._replace(rows=plan.rows._replace(**{part: np.arange(0)}))
+  with pytest.raises(ValueError, match=rf"task 1 \(t1\) has no {word} examples"):
+    stream.Stream("small", small.spec, [small._plans[0], empty])
+
+
+def test_plans_and_spec_must_agree():
+  small = make_stream()
+  with pytest.raises(ValueError, match="1 tasks, but the spec has 2"):
+    stream.Stream("small", small.spec, small._plans[:1])
+
+
+def test_spec_is_the_one_of_base():
+  assert isinstance(make_stream().spec, base.StreamSpec)

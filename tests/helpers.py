@@ -1,0 +1,96 @@
+"""Tiny streams, models and programs for the tests."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from tagjax import batches
+from tagjax.base import Batch, StreamSpec
+from tagjax.learner import make_learner
+from tagjax.parallel import DEVICE_AXIS, Programs
+
+IMAGE = (4, 4, 1)
+
+
+class Examples(NamedTuple):
+  image: np.ndarray
+  label: np.ndarray
+  task_id: np.ndarray
+
+  def __len__(self):
+    return len(self.label)
+
+
+class TinyModel(nn.Module):
+  """Two dense layers, with batch statistics on request."""
+
+  num_outputs: int
+  width: int = 8
+  batch_norm: bool = False
+  dropout: float = 0.0
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(self, image, *, task_id, mask, train):
+    del task_id
+    x = nn.relu(nn.Dense(self.width)(image.reshape(image.shape[0], -1)))
+    if self.batch_norm:
+      from tagjax.models.batch_norm import BatchNorm
+
+      x = BatchNorm(axis_name=self.axis_name)(x, mask=mask, train=train)
+    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    return nn.Dense(self.num_outputs)(x)
+
+
+def spec(scenario="task", num_tasks=3, per_task=2) -> StreamSpec:
+  if scenario == "domain":
+    return StreamSpec(num_tasks, per_task, np.ones((num_tasks, per_task), bool), scenario, IMAGE)
+  outputs = num_tasks * per_task
+  classes = np.arange(outputs)[None, :] // per_task == np.arange(num_tasks)[:, None]
+  return StreamSpec(num_tasks, outputs, classes, scenario, IMAGE)
+
+
+def examples(stream: StreamSpec, task: int, size: int = 23, seed: int = 0) -> Examples:
+  """Class-conditional noise: each output has its own mean image."""
+  rng = np.random.default_rng([seed, task])
+  label = rng.choice(np.flatnonzero(stream.classes[task]), size).astype(np.int32)
+  means = np.random.default_rng(7).integers(0, 200, (stream.num_outputs, *IMAGE))
+  image = (means[label] + rng.integers(0, 56, (size, *IMAGE))).astype(np.uint8)
+  return Examples(image, label, np.full(size, task, np.int32))
+
+
+def batch(stream: StreamSpec, task: int, size: int = 6) -> Batch:
+  data = examples(stream, task, size)
+  return Batch(*map(jnp.asarray, data), mask=jnp.ones(size, bool))
+
+
+def programs(
+  stream: StreamSpec, method, *, model=None, batch_size=4, num_devices=1, **options
+) -> Programs:
+  """The compiled programs of a tiny learner; `options` go to the model."""
+
+  def learner(axis_name):
+    network = model or TinyModel(stream.num_outputs, axis_name=axis_name, **options)
+    return make_learner(network, method, stream, axis_name=axis_name)
+
+  single = learner(None)
+  many = learner(DEVICE_AXIS) if num_devices > 1 else single
+  return Programs(
+    many, single, batch_size=batch_size, eval_batch_size=16, num_devices=num_devices
+  )
+
+
+def train_stream(run: Programs, stream: StreamSpec, key, *, size=23, batch_size=4, tasks=None):
+  """Trains one epoch of each task; returns the state."""
+  state = run.init(key)
+  steps = -(-size // batch_size)
+  epoch = 0
+  for task in range(stream.num_tasks) if tasks is None else tasks:
+    data = batches.to_device(examples(stream, task, size), size)
+    for phase in run.phases:
+      state, _ = run.train(state, data, task, epoch, 0, steps, phase=phase)
+      state = run.consolidate(state, data, task, phase=phase)
+      epoch += 1
+  return state

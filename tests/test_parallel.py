@@ -1,0 +1,114 @@
+"""The compiled programs: one trace, resumable chunks, devices that agree."""
+
+import helpers
+import jax
+import numpy as np
+import optax
+import pytest
+
+from tagjax import batches
+from tagjax.base import lift
+
+SGD = lift(optax.sgd(0.1))
+
+
+def assert_equal(one, two):
+  jax.tree.map(np.testing.assert_array_equal, *map(readable, (one, two)))
+
+
+def readable(tree):
+  def read(leaf):
+    is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+
+  return jax.tree.map(read, tree)
+
+
+def test_one_trace_serves_tasks_chunks_epochs_and_seeds():
+  stream = helpers.spec()
+  run = helpers.programs(stream, SGD)
+  for seed in range(2):
+    state = run.init(jax.random.key(seed))
+    for task, size in enumerate((23, 8, 17)):
+      data = batches.to_device(helpers.examples(stream, task, size), 23)
+      for start, stop in ((0, 1), (1, -(-size // 4))):
+        state, _ = run.train(state, data, task, task, start, stop, phase="train")
+      run.evaluate(state, data, task, task)
+  assert run.traces == {"init": 1, ("train", "train"): 1, "evaluate": 1}
+  assert run.compile_seconds > 0
+
+
+def test_chunks_add_up_to_the_epoch():
+  stream = helpers.spec()
+  run = helpers.programs(stream, SGD, dropout=0.3)
+  data = batches.to_device(helpers.examples(stream, 0), 23)
+  whole, total = run.train(run.init(jax.random.key(0)), data, 0, 5, 0, 6, phase="train")
+  parts = run.init(jax.random.key(0))
+  losses = 0.0
+  for start, stop in ((0, 2), (2, 5), (5, 6)):
+    parts, chunk = run.train(parts, data, 0, 5, start, stop, phase="train")
+    losses += float(chunk.loss)
+  assert_equal(whole, parts)
+  assert total.steps == 6
+  np.testing.assert_allclose(total.loss, losses, rtol=1e-6)
+
+
+def test_an_epoch_shows_each_example_once_in_a_new_order():
+  stream = helpers.spec()
+  data = batches.to_device(helpers.examples(stream, 0, 10), 13)
+  orders = [
+    np.asarray(batches.shuffled_rows(jax.random.key(epoch), data, 4)) for epoch in range(2)
+  ]
+  for order in orders:
+    assert order.shape == (4, 4)
+    assert sorted(order.ravel()[:10]) == list(range(10))
+    assert (order.ravel()[10:] == 13).all()
+  assert (orders[0] != orders[1]).any()
+
+
+def test_training_stops_at_the_step_that_is_not_finite():
+  stream = helpers.spec()
+  run = helpers.programs(stream, lift(optax.sgd(1e30)))
+  data = batches.to_device(helpers.examples(stream, 0), 23)
+  _, chunk = run.train(run.init(jax.random.key(0)), data, 0, 0, 0, 6, phase="train")
+  assert not np.isfinite(chunk.last_loss)
+  assert chunk.steps < 6
+
+
+def test_evaluation_counts_every_example_once():
+  stream = helpers.spec()
+  run = helpers.programs(stream, SGD)
+  state = helpers.train_stream(run, stream, jax.random.key(0))
+  data = helpers.examples(stream, 1, 37, seed=3)
+  result = run.evaluate(state, batches.to_device(data, 50), 1, 2)
+  learner = run.single
+  full = jax.tree.map(lambda leaf: leaf, batches.take(batches.to_device(data, 37), np.arange(37)))
+  logits, loss = learner.predict(state.variables, full, 2)
+  assert result.correct == np.sum(np.argmax(logits, -1) == data.label)
+  np.testing.assert_allclose(result.loss, np.mean(loss), rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_four_devices_equal_one(batch_norm):
+  stream = helpers.spec()
+  states = {}
+  for devices in (1, 4):
+    run = helpers.programs(
+      stream, SGD, batch_size=8, num_devices=devices, batch_norm=batch_norm
+    )
+    states[devices] = helpers.train_stream(run, stream, jax.random.key(0), batch_size=8)
+  first = jax.tree.map(lambda leaf: leaf[0], states[4])
+  for replica in range(1, 4):
+    assert_equal(first, jax.tree.map(lambda leaf, r=replica: leaf[r], states[4]))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5),
+    states[1].variables,
+    first.variables,
+  )
+
+
+def test_state_survives_replication():
+  stream = helpers.spec()
+  run = helpers.programs(stream, SGD, num_devices=2)
+  state = run.init(jax.random.key(0))
+  assert_equal(run.replicate(run.unreplicate(state)), state)
