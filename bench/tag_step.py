@@ -27,7 +27,7 @@ def shapes(num_outputs: int = 100) -> list[tuple[int, ...]]:
   """Shapes of the reduced ResNet's tensors: kernels, and scale and shift of each BatchNorm."""
   found = [(3, 3, 3, 20), (20,), (20,)]
   for before, after, stride in BLOCKS:
-    found += [(3, 3, before, after), (after,), (after,)] + [(after,), (after,)]
+    found += [(3, 3, before, after), *4 * [(after,)]]
     if stride > 1:
       found += [(1, 1, before, after)]
   return [*found, (160, num_outputs), (num_outputs,)]
@@ -45,8 +45,9 @@ def prepare(transform, params):
     body = lambda _, carry: step(grads, *carry, task_id)  # noqa: E731
     return jax.lax.fori_loop(0, steps, body, (state, params))
 
-  compiled = jax.jit(lambda state, params, grads, task_id: step(grads, state, params, task_id),
-                     donate_argnums=(0, 1))
+  compiled = jax.jit(
+    lambda state, params, grads, task_id: step(grads, state, params, task_id), donate_argnums=(0, 1)
+  )
   return compiled, loop
 
 
@@ -88,9 +89,11 @@ def main():
     "rmsprop": Timer(optax.rmsprop(1e-3, decay=0.99), params, grads),
     "tag": Timer(tag(2.5e-4, options.num_tasks), params, grads),
   }
-  print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {os.cpu_count()} cores; "
-        f"{len(params)} tensors, {sum(p.size for p in params):,} parameters, "
-        f"T = {options.num_tasks}; median ms a step of {options.rounds} rounds x {options.steps}")
+  print(
+    f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {os.cpu_count()} cores; "
+    f"{len(params)} tensors, {sum(p.size for p in params):,} parameters, "
+    f"T = {options.num_tasks}; median ms a step of {options.rounds} rounds x {options.steps}"
+  )
   print(f"{'mode':8}{'task':>6}{'rmsprop':>10}{'tag':>10}{'ratio':>8}")
   for mode in ("python", "looped"):
     for task in [t for t in (1, 5, 10, 20) if t <= options.num_tasks]:

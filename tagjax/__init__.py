@@ -1,1 +1,12 @@
-"""tagjax."""
+"""Continual learning in JAX: TAG as an Optax transformation, and the baselines composed around it.
+
+`tag` is for Optax pipelines of one's own; `tagjax.experiment.run` trains a whole stream of tasks.
+"""
+
+from tagjax import metrics as metrics
+from tagjax.benchmarks import load_benchmark as load_benchmark
+from tagjax.transforms import scale_by_tag as scale_by_tag
+from tagjax.transforms import tag as tag
+from tagjax.transforms import task_relatedness as task_relatedness
+
+__version__ = "0.1.0"

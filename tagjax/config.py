@@ -14,7 +14,7 @@ from tagjax.base import SCENARIOS, Method, StreamSpec, chain, lift
 from tagjax.errors import ConfigError
 from tagjax.learner import NORMALIZATIONS
 from tagjax.methods import naive, tag_method
-from tagjax.metrics import FORGETTING_DEFINITIONS
+from tagjax.metrics.matrix import DEFINITIONS as FORGETTING_DEFINITIONS
 from tagjax.models import MLP, ReducedResNet
 from tagjax.transforms import stable_sgd
 

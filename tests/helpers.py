@@ -77,9 +77,7 @@ def programs(
 
   single = learner(None)
   many = learner(DEVICE_AXIS) if num_devices > 1 else single
-  return Programs(
-    many, single, batch_size=batch_size, eval_batch_size=16, num_devices=num_devices
-  )
+  return Programs(many, single, batch_size=batch_size, eval_batch_size=16, num_devices=num_devices)
 
 
 def train_stream(run: Programs, stream: StreamSpec, key, *, size=23, batch_size=4, tasks=None):

@@ -25,9 +25,7 @@ def test_normalize_maps_the_stored_range():
 def test_unknown_normalization_is_refused():
   stream = helpers.spec()
   with pytest.raises(ValueError, match="normalization='centred' is unknown"):
-    make_learner(
-      helpers.TinyModel(6), lift(optax.sgd(0.1)), stream, normalization="centred"
-    )
+    make_learner(helpers.TinyModel(6), lift(optax.sgd(0.1)), stream, normalization="centred")
 
 
 def test_step_is_the_gradient_step_of_the_masked_cross_entropy():

@@ -56,9 +56,7 @@ def test_chunks_add_up_to_the_epoch():
 def test_an_epoch_shows_each_example_once_in_a_new_order():
   stream = helpers.spec()
   data = batches.to_device(helpers.examples(stream, 0, 10), 13)
-  orders = [
-    np.asarray(batches.shuffled_rows(jax.random.key(epoch), data, 4)) for epoch in range(2)
-  ]
+  orders = [np.asarray(batches.shuffled_rows(jax.random.key(epoch), data, 4)) for epoch in range(2)]
   for order in orders:
     assert order.shape == (4, 4)
     assert sorted(order.ravel()[:10]) == list(range(10))
@@ -93,9 +91,7 @@ def test_four_devices_equal_one(batch_norm):
   stream = helpers.spec()
   states = {}
   for devices in (1, 4):
-    run = helpers.programs(
-      stream, SGD, batch_size=8, num_devices=devices, batch_norm=batch_norm
-    )
+    run = helpers.programs(stream, SGD, batch_size=8, num_devices=devices, batch_norm=batch_norm)
     states[devices] = helpers.train_stream(run, stream, jax.random.key(0), batch_size=8)
   first = jax.tree.map(lambda leaf: leaf[0], states[4])
   for replica in range(1, 4):

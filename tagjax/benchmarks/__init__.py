@@ -4,6 +4,7 @@
 own arrays is made by `Stream.from_arrays`.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -52,7 +53,7 @@ def load_benchmark(
   data_seed: int = 0,
   train_examples_per_task: int | None = None,
   test_examples_per_task: int | None = None,
-  data_dir: str | None = None,
+  data_dir: str | os.PathLike[str] | None = None,
 ) -> Stream:
   """Loads a benchmark as a stream of tasks.
 
@@ -86,8 +87,11 @@ def load_benchmark(
     ValueError: if an argument is wrong; the message says which and what would be right.
     tagjax.datasets.DatasetUnavailableError: if the data set is not there.
 
-  >>> stream = load_benchmark("split_digits")  # doctest: +SKIP
-  >>> [len(experience.train) for experience in stream]  # doctest: +SKIP
+  >>> stream = load_benchmark("split_digits", train_examples_per_task=200)
+  >>> stream
+  Stream('split_digits', 5 tasks, task-incremental, 10 outputs)
+  >>> stream[1].name, len(stream[1].train), set(stream[1].train.label.tolist())
+  ('classes 2-3', 200, {2, 3})
   """
   checks.check_choice("benchmark", name, names())
   benchmark = _BENCHMARKS[name]

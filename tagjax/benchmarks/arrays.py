@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tagjax import base
+from tagjax import base, datasets
 from tagjax.benchmarks import checks, holdout
-from tagjax.benchmarks.stream import Pool, Stream, TaskPlan
+from tagjax.benchmarks.stream import Stream, TaskPlan
 
 
 def stream_from_arrays(
@@ -76,7 +76,7 @@ def stream_from_arrays(
   return Stream(name, spec, plans, max_value)
 
 
-def _as_pools(task_id: int, task: tuple) -> tuple[Pool, Pool]:
+def _as_pools(task_id: int, task: tuple) -> tuple[datasets.Examples, datasets.Examples]:
   if len(task) != 4:
     raise ValueError(
       f"task {task_id} has {len(task)} arrays, must be (train_image, train_label, test_image, "
@@ -84,7 +84,7 @@ def _as_pools(task_id: int, task: tuple) -> tuple[Pool, Pool]:
     )
   pools = []
   for part, image, label in (("training", *task[:2]), ("test", *task[2:])):
-    pool = Pool(np.asanyarray(image), np.asarray(label))
+    pool = datasets.Examples(np.asanyarray(image), np.asarray(label))
     where = f"task {task_id}, {part} examples"
     # Their upper end is checked against the head, by the stream.
     checks.check_pool(where, pool.image, pool.label, num_classes=np.iinfo(np.int32).max)
@@ -92,7 +92,7 @@ def _as_pools(task_id: int, task: tuple) -> tuple[Pool, Pool]:
   return pools[0], pools[1]
 
 
-def _check_images(pools: Sequence[tuple[Pool, Pool]]) -> None:
+def _check_images(pools: Sequence[tuple[datasets.Examples, datasets.Examples]]) -> None:
   first = pools[0][0].image
   if first.dtype != np.uint8 and not np.issubdtype(first.dtype, np.floating):
     raise ValueError(f"images are {first.dtype}, must be uint8 or floating")
@@ -105,7 +105,9 @@ def _check_images(pools: Sequence[tuple[Pool, Pool]]) -> None:
         )
 
 
-def _count_outputs(num_outputs: int | None, pools: Sequence[tuple[Pool, Pool]]) -> int:
+def _count_outputs(
+  num_outputs: int | None, pools: Sequence[tuple[datasets.Examples, datasets.Examples]]
+) -> int:
   if num_outputs is not None:
     return checks.check_integer("num_outputs", num_outputs, 1)
   return 1 + max(int(train.label.max()) for train, _ in pools)
@@ -113,7 +115,7 @@ def _count_outputs(num_outputs: int | None, pools: Sequence[tuple[Pool, Pool]]) 
 
 def _as_classes(
   classes: ArrayLike | None,
-  pools: Sequence[tuple[Pool, Pool]],
+  pools: Sequence[tuple[datasets.Examples, datasets.Examples]],
   num_outputs: int,
   scenario: str,
 ) -> np.ndarray:

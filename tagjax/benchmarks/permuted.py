@@ -12,7 +12,7 @@ from tagjax.benchmarks.transformed import make_transformed
 
 
 def make_permuted(
-  dataset: "datasets.Dataset",
+  dataset: datasets.Dataset,
   *,
   name: str,
   num_tasks: int,

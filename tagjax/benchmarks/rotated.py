@@ -15,7 +15,7 @@ _ROWS_AT_ONCE = 4096
 
 
 def make_rotated(
-  dataset: "datasets.Dataset",
+  dataset: datasets.Dataset,
   *,
   name: str,
   num_tasks: int,

@@ -10,7 +10,7 @@ from tagjax.benchmarks.stream import Stream, TaskPlan
 
 
 def make_split(
-  dataset: "datasets.Dataset",
+  dataset: datasets.Dataset,
   *,
   name: str,
   num_tasks: int,

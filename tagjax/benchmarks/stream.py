@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tagjax import base
+from tagjax import base, datasets
 from tagjax.benchmarks import holdout
 
 
@@ -32,28 +32,21 @@ class TaskExamples:
     return f"TaskExamples({len(self)} of {self.image.dtype} {self.image.shape[1:]})"
 
 
-class Pool(NamedTuple):
-  """Images `[N, ...]` and int labels `[N]` that tasks draw from; may be mapped from a file."""
-
-  image: np.ndarray
-  label: np.ndarray
-
-
 class TaskPlan(NamedTuple):
   """How to make the examples of one task.
 
   Attributes:
     name: what distinguishes the task.
-    train: pool (or anything with `image` and `label`) of training and validation examples.
-    test: pool of test examples.
-    rows: the rows of the pools that belong to the task.
+    train: the examples that training and validation draw from; may be mapped from a file.
+    test: the examples that the test draws from.
+    rows: the rows of both that belong to the task.
     outputs: int32 `[C]`, the output of the head for each stored label; -1 if not of this task.
     transform: images -> images, row by row; None to leave them as they are.
   """
 
   name: str
-  train: Pool
-  test: Pool
+  train: datasets.Examples
+  test: datasets.Examples
   rows: holdout.Rows
   outputs: np.ndarray
   transform: Callable[[np.ndarray], np.ndarray] | None = None
@@ -90,11 +83,11 @@ class Experience:
     """Examples for reporting, and for nothing else."""
     return self._make(self._plan.test, self._plan.rows.test)
 
-  def _make(self, pool: Pool, rows: np.ndarray) -> TaskExamples:
-    image = np.asarray(pool.image)[rows]
+  def _make(self, pool: datasets.Examples, rows: np.ndarray) -> TaskExamples:
+    image = pool.image[rows]
     if self._plan.transform is not None:
       image = self._plan.transform(image)
-    label = self._plan.outputs[np.asarray(pool.label)[rows]]
+    label = self._plan.outputs[pool.label[rows]]
     return TaskExamples(image, label, self.task_id)
 
   def __repr__(self) -> str:
@@ -170,7 +163,7 @@ def _check_plan(where: str, plan: TaskPlan, allowed: np.ndarray) -> None:
   ):
     if len(rows) == 0 and part != "validation":
       raise ValueError(f"{where} has no {part} examples: a task needs at least one")
-    present = np.unique(np.asarray(pool.label)[rows])
+    present = np.unique(pool.label[rows])
     is_known = (present >= 0) & (present < len(plan.outputs))
     output = np.full(len(present), -1)
     output[is_known] = plan.outputs[present[is_known]]

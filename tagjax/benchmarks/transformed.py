@@ -12,7 +12,7 @@ Transform = Callable[[np.ndarray], np.ndarray] | None
 
 
 def make_transformed(
-  dataset: "datasets.Dataset",
+  dataset: datasets.Dataset,
   transforms: Sequence[tuple[str, Transform]],
   *,
   name: str,

@@ -114,7 +114,7 @@ def instructions(
     for archive in archives
   )
   return (
-    f"{name} is not prepared and cannot be downloaded ({reason}). Fetch elsewhere\n{files}\n"
-    f"put it into {folder}\nand start again. Without any download there are: "
-    f"{', '.join(at_hand)}"
+    f"{name} is not prepared and cannot be downloaded ({reason}). Fetch these files elsewhere:\n"
+    f"{files}\nand put them into\n  {folder}\nor let TFDS_DATA_DIR name a folder where {name} is "
+    f"prepared. Without any download there are: {', '.join(at_hand)}"
   )

@@ -87,9 +87,12 @@ def _number(version: str) -> tuple[int, ...]:
 
 def _info(folder: pathlib.Path) -> dict:
   try:
-    return json.loads((folder / "dataset_info.json").read_text())
+    info = json.loads((folder / "dataset_info.json").read_text())
   except (OSError, ValueError) as error:
     raise damaged(folder, error) from error
+  if not isinstance(info, dict):
+    raise damaged(folder, "dataset_info.json holds no object")
+  return info
 
 
 def _prepared(folder: pathlib.Path, info: dict) -> Prepared:

@@ -8,8 +8,8 @@ definitions, `forgetting_per_task`, `worst_case_forgetting`, `learning_accuracy`
 """
 
 from tagjax.metrics.curves import learning_curve_area
+from tagjax.metrics.fractions import as_accuracy_matrix
 from tagjax.metrics.matrix import (
-  as_accuracy_matrix,
   average_accuracy,
   backward_transfer,
   forgetting,

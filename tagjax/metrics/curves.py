@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tagjax.metrics.fractions import as_fractions
+
 KINDS = ("mean", "trapezoid")
 """The forms of the learning curve area, see `learning_curve_area`."""
 
@@ -55,17 +57,12 @@ def learning_curve_area(curves: ArrayLike, beta: int, kind: str = "mean") -> flo
 
 
 def _as_curves(curves: ArrayLike, beta: int) -> np.ndarray:
-  try:
-    values = np.asarray(curves, dtype=np.float64)
-  except (TypeError, ValueError) as error:
-    raise ValueError(f"curves is no array of numbers: {error}") from None
+  values = as_fractions("curves", curves)
   if values.ndim < 2 or values.shape[-2] == 0 or values.shape[-1] < beta + 1:
     raise ValueError(
       f"curves has shape {values.shape}, but beta={beta} needs [T, at least {beta + 1}]: one "
       "accuracy before the first minibatch and one after each"
     )
-  if ((values < -1e-6) | (values > 1 + 1e-6)).any():
-    raise ValueError("curves must hold fractions in [0, 1]: divide percent by 100")
   return values[..., : beta + 1]
 
 

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tagjax.metrics.fractions import as_accuracy_matrix, as_fractions
+
 DEFINITIONS = ("agem", "tag", "diagonal")
 """The definitions of forgetting, see `forgetting`."""
 
@@ -215,47 +217,13 @@ def forward_transfer(
   0.3
   """
   a = as_accuracy_matrix(matrix)
-  untrained = _as_fractions("baseline", baseline)
+  untrained = as_fractions("baseline", baseline)
   if untrained.shape not in (a.shape[:-1], a.shape[-1:]):
     raise ValueError(
       f"baseline has shape {untrained.shape}, but a matrix of shape {a.shape} needs one accuracy "
       f"a task: {a.shape[:-1]} or {a.shape[-1:]}"
     )
   return _mean(np.diagonal(a, offset=1, axis1=-2, axis2=-1) - untrained[..., 1:])
-
-
-def as_accuracy_matrix(matrix: ArrayLike) -> np.ndarray:
-  """The accuracy matrix as float64 `[..., T, T]`, checked; None becomes NaN.
-
-  Raises:
-    ValueError: if it is not square, has no task, or holds values that are not fractions.
-
-  >>> as_accuracy_matrix([[1, None], [0.5, 1]])
-  array([[1. , nan],
-         [0.5, 1. ]])
-  """
-  values = _as_fractions("matrix", matrix)
-  if values.ndim < 2 or values.shape[-1] != values.shape[-2] or values.shape[-1] == 0:
-    raise ValueError(
-      f"matrix has shape {values.shape}, must be square, [..., T, T] with one row and one column "
-      "a task"
-    )
-  return values
-
-
-def _as_fractions(argument: str, values: ArrayLike) -> np.ndarray:
-  try:
-    array = np.asarray(values, dtype=np.float64)
-  except (TypeError, ValueError) as error:
-    raise ValueError(f"{argument} is no array of numbers: {error}") from None
-  # A mean taken in float32 may exceed 1 by its rounding; percent exceed it by more.
-  tolerance = 1e-6
-  wrong = array[(array < -tolerance) | (array > 1 + tolerance)]
-  if wrong.size:
-    raise ValueError(
-      f"{argument} holds {wrong.flat[0]:g}, must hold fractions in [0, 1]: divide percent by 100"
-    )
-  return array
 
 
 def _learned(matrix: ArrayLike, after: int | None) -> np.ndarray:

@@ -211,9 +211,7 @@ def _version(package: str) -> str | None:
 
 def _git_commit(folder: Path) -> tuple[str | None, bool | None]:
   # An installed tagjax may lie inside somebody else's checkout: its files must be tracked there.
-  if _git(folder, "ls-files", "--error-unmatch", Path(__file__).name) is None and (
-    _git(folder, "ls-files", "--error-unmatch", "../__init__.py") is None
-  ):
+  if _git(folder, "ls-files", "--error-unmatch", "../__init__.py") is None:
     return None, None
   commit = _git(folder, "rev-parse", "HEAD")
   changes = _git(folder, "status", "--porcelain", "--untracked-files=no")

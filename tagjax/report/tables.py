@@ -100,11 +100,11 @@ def markdown_table(rows: Sequence[Row]) -> str:
   Raises:
     ValueError: if there is no row, or rows have different columns.
 
-  >>> print(markdown_table([{"method": "tag", "accuracy": "75.1"}, {"method": "sgd | 2", "accuracy": "7"}]))
-  | method   | accuracy |
-  | :------- | -------: |
-  | tag      |     75.1 |
-  | sgd \| 2 |        7 |
+  >>> print(markdown_table([{"method": "tag", "mean": "75.1"}, {"method": "sgd | 2", "mean": "7"}]))
+  | method   | mean |
+  | :------- | ---: |
+  | tag      | 75.1 |
+  | sgd \| 2 |    7 |
   """
   if not rows:
     raise ValueError("a table needs at least one row")

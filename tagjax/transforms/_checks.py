@@ -55,12 +55,13 @@ def check_count(name: str, value: Any) -> None:
     raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
 
 
-def check_steps_per_epoch(value: Any, needed_by: str | None) -> None:
+def check_steps_per_epoch(value: Any, needed_by: str | None, num_tasks: Any = None) -> None:
   """Raises a ValueError unless `value` is a count, or a sequence of one count a task.
 
   Args:
     value: `steps_per_epoch` as given; None passes if nothing needs it.
     needed_by: the setting that needs it, such as `'reset="epoch"'`; None if none does.
+    num_tasks: T, if known: the length that a sequence must have.
   """
   if value is None:
     if needed_by is not None:
@@ -73,6 +74,9 @@ def check_steps_per_epoch(value: Any, needed_by: str | None) -> None:
     raise ValueError(
       f"steps_per_epoch must be an integer of at least 1, or one for each task, got {value!r}"
     )
+  known = num_tasks is not None and not isinstance(num_tasks, jax.core.Tracer)
+  if known and counts.ndim and counts.size != int(num_tasks):
+    raise ValueError(f"steps_per_epoch has {counts.size} entries for {int(num_tasks)} tasks")
 
 
 def steps_of_task(steps_per_epoch: Any, task_id: chex.Array) -> chex.Array:

@@ -36,7 +36,8 @@ class ScaleByTagState(NamedTuple):
   """State of `scale_by_tag`: T rows for each parameter tensor, row t written by task t only.
 
   Attributes:
-    first_moment: pytree like params, leaves `[T, *p.shape]`, at least float32.
+    first_moment: pytree like params, leaves `[T, p.size]`, at least float32. Flat, because XLA
+      copies the whole array when one of more dimensions is reshaped after a row was written.
     second_moment: the same for the second moment.
     norm: pytree like params, leaves `[T]`: the L2 norm of each row of `first_moment`.
     relatedness: pytree like params, leaves `[T]`: the weights of the last step, NaN where the task
@@ -156,7 +157,9 @@ def scale_by_tag(
   by_epoch = bias_correction == "epoch"
   if by_epoch and base != "adam":
     raise ValueError(f"bias_correction='epoch' is for base='adam' only, got base={base!r}")
-  check_steps_per_epoch(steps_per_epoch, "bias_correction='epoch'" if by_epoch else None)
+  check_steps_per_epoch(
+    steps_per_epoch, "bias_correction='epoch'" if by_epoch else None, num_tasks=num_tasks
+  )
   rule = _Rule(base, b, beta1, beta2, eps)
 
   def init(params: optax.Params) -> ScaleByTagState:
@@ -177,17 +180,16 @@ def scale_by_tag(
   ) -> tuple[optax.Updates, ScaleByTagState]:
     del params, extra
     task_id = check_task_id(task_id, state.count.shape[0])
-    step = state.count[task_id]
+    step = count = _row(state.count, task_id)
     if by_epoch:
-      step = step % steps_of_task(steps_per_epoch, task_id)
+      step = count % steps_of_task(steps_per_epoch, task_id)
 
     def one(grad, *tensor):
       return _step(grad, *tensor, task_id=task_id, step=step + 1, rule=rule)
 
     tensors = jax.tree.map(one, updates, *state[:4], is_leaf=lambda leaf: leaf is None)
-    pick = lambda i: jax.tree.map(lambda x: x[i], tensors, is_leaf=_is_tensor)  # noqa: E731
-    count = state.count.at[task_id].add(1)
-    return pick(0), ScaleByTagState(*map(pick, range(1, 5)), count)
+    new_updates, *moments = (_field(tensors, name) for name in _Tensor._fields)
+    return new_updates, ScaleByTagState(*moments, _write(state.count, count + 1, task_id))
 
   return optax.GradientTransformationExtraArgs(init, update)
 
@@ -277,24 +279,30 @@ def task_relatedness(state: optax.OptState) -> chex.ArrayTree:
   return found[0].relatedness
 
 
+def _field(tensors: chex.ArrayTree, name: str) -> chex.ArrayTree:
+  """The tree of one field out of a tree of `_Tensor`."""
+  is_tensor = lambda node: isinstance(node, _Tensor)  # noqa: E731
+  return jax.tree.map(lambda tensor: getattr(tensor, name), tensors, is_leaf=is_tensor)
+
+
 def _init(params: optax.Params, num_tasks: int) -> ScaleByTagState:
-  def rows(shape_of, value):
+  def rows(value, *, flat):
     def one(p):
-      if not jnp.issubdtype(jnp.result_type(p), jnp.floating):
+      dtype = jnp.result_type(p)
+      if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(
-          f"TAG needs real floating point parameters, got {jnp.result_type(p)}: "
-          "leave others out with optax.masked"
+          f"TAG needs real floating point parameters, got {dtype}: leave it out with optax.masked"
         )
-      dtype = jnp.promote_types(jnp.result_type(p), jnp.float32)
-      return jnp.full((num_tasks, *shape_of(p)), value, dtype)
+      shape = (num_tasks, math.prod(jnp.shape(p))) if flat else (num_tasks,)
+      return jnp.full(shape, value, jnp.promote_types(dtype, jnp.float32))
 
     return jax.tree.map(one, params)
 
   return ScaleByTagState(
-    first_moment=rows(jnp.shape, 0.0),
-    second_moment=rows(jnp.shape, 0.0),
-    norm=rows(lambda _: (), 0.0),
-    relatedness=rows(lambda _: (), jnp.nan),
+    first_moment=rows(0.0, flat=True),
+    second_moment=rows(0.0, flat=True),
+    norm=rows(0.0, flat=False),
+    relatedness=rows(jnp.nan, flat=False),
     count=jnp.zeros(num_tasks, jnp.int32),
   )
 
@@ -302,63 +310,64 @@ def _init(params: optax.Params, num_tasks: int) -> ScaleByTagState:
 def _step(grad, first, second, norm, relatedness, *, task_id, step, rule: _Rule) -> _Tensor:
   """One step of one tensor; `step` counts from 1 in this task (or epoch)."""
   if grad is None:
-    return _Tensor(None, first, second, norm, None if first is None else relatedness * jnp.nan)
-  dtype, num_tasks = first.dtype, first.shape[0]
-  beta1, beta2, b, eps = (
-    None if x is None else jnp.asarray(x, dtype) for x in (rule.beta1, rule.beta2, rule.b, rule.eps)
-  )
-  del beta2, beta1
-  g = grad.astype(dtype)
-  m = _row(first, task_id)
-  v = _row(second, task_id)
-  m = _cast(rule.beta1, dtype) * m + _cast(1 - rule.beta1, dtype) * g
-  if rule.base == "adagrad":
-    v = v + g * g
-  else:
-    v = _cast(rule.beta2, dtype) * v + _cast(1 - rule.beta2, dtype) * (g * g)
-  # Written before they are read as a whole: the loop's buffers can then be updated in place.
-  first = jax.lax.dynamic_update_index_in_dim(first, m, task_id, 0)
-  second = jax.lax.dynamic_update_index_in_dim(second, v, task_id, 0)
-  length, unit = _normalise(m)
-  norm = norm.at[task_id].set(length)
-  dots = jnp.matmul(first.reshape(num_tasks, -1), unit.reshape(-1), precision="highest")
-  cosine = jnp.where(norm > 0, dots / jnp.where(norm > 0, norm, 1), 0)
-  past = jnp.arange(num_tasks) < task_id
-  alpha = jnp.where(past, jnp.exp(-b * cosine), 0)
-  itself = jnp.where(task_id == 0, 1, jnp.exp(-b))
-  weight = alpha.at[task_id].set(itself)
-  total = jnp.matmul(weight, second.reshape(num_tasks, -1), precision="highest").reshape(m.shape)
+    nowhere = None if relatedness is None else jnp.full_like(relatedness, jnp.nan)
+    return _Tensor(None, first, second, norm, nowhere)
+  dtype = first.dtype
+  g = grad.astype(dtype).reshape(-1)
+  first, m = _accumulate(first, g, task_id, rule.beta1)
+  second, _ = _accumulate(second, g * g, task_id, rule.beta2)
+  dots = jnp.matmul(first, m, precision="highest")
+  norm = _write(norm, jnp.sqrt(_row(dots, task_id)), task_id)
+  past, weight = _weights(dots, norm, task_id, jnp.asarray(rule.b, dtype))
+  total = jnp.matmul(weight, second, precision="highest")
   if rule.base == "adam":
-    u = m / _one_minus_power(rule.beta1, step, dtype)
-    root = jnp.sqrt(total / _one_minus_power(rule.beta2, step, dtype))
+    g = m / _one_minus_power(rule.beta1, step, dtype)
+    total = total / _one_minus_power(rule.beta2, step, dtype)
+  update = g / (jnp.sqrt(total) + jnp.asarray(rule.eps, dtype))
+  relatedness = jnp.where(past, weight, jnp.nan)
+  return _Tensor(update.reshape(grad.shape).astype(grad.dtype), first, second, norm, relatedness)
+
+
+def _accumulate(rows, x, task_id, beta):
+  """Row `task_id` moves towards `x`, or sums it up where `beta` is None: all rows, and this one."""
+  row = _row(rows, task_id)
+  if beta is None:
+    row = row + x
   else:
-    u, root = g, jnp.sqrt(total)
-  update = (u / (root + eps)).astype(grad.dtype)
-  return _Tensor(update, first, second, norm, jnp.where(past, alpha, jnp.nan))
+    row = jnp.asarray(beta, x.dtype) * row + jnp.asarray(1 - beta, x.dtype) * x
+  rows = _write(rows, row, task_id)
+  # Read back: XLA would otherwise compute the row twice, once from the old rows, and copy them all.
+  return rows, _row(rows, task_id)
 
 
-def _cast(x, dtype):
-  return jnp.asarray(x, dtype)
+def _weights(dots, norm, task_id, b):
+  """Which of the T tasks are past, and the weight of each: 0 for those to come."""
+  tasks = jnp.arange(dots.size)
+  length = norm * _row(norm, task_id)
+  # A tensor that has seen no gradient yet, here or in the past task, has no direction: cosine 0.
+  cosine = jnp.where(length > 0, dots / jnp.where(length > 0, length, 1), 0)
+  past = tasks < task_id
+  itself = jnp.where(task_id == 0, jnp.ones_like(b), jnp.exp(-b))
+  # A traced id out of range must not go unnoticed: dynamic slices would clamp it in silence.
+  known = (task_id >= 0) & (task_id < dots.size)
+  others = jnp.where(past, jnp.exp(-b * jnp.clip(cosine, -1, 1)), 0)
+  weight = jnp.where(tasks == task_id, itself, others)
+  return past, jnp.where(known, weight, jnp.nan)
 
 
 def _row(rows, task_id):
   return jax.lax.dynamic_index_in_dim(rows, task_id, 0, keepdims=False)
 
 
-def _normalise(x):
-  """L2 norm and direction of `x`; safe against under- and overflow of the squares."""
-  norm = jnp.sqrt(jnp.sum(x * x))
-  return norm, x / jnp.where(norm > 0, norm, 1)
-
-
-def _is_tensor(node):
-  return isinstance(node, _Tensor)
+def _write(rows, row, task_id):
+  return jax.lax.dynamic_update_index_in_dim(rows, row, task_id, 0)
 
 
 def _one_minus_power(beta, exponent, dtype):
   """`1 - beta ** exponent`, without the cancellation that costs four digits at the first step."""
-  if isinstance(beta, float):
-    log = math.log(beta) if beta else -math.inf
-  else:
-    log = jnp.log(beta)
+  log = jnp.log(beta) if isinstance(beta, jax.Array) else _log(beta)
   return (-jnp.expm1(exponent * log)).astype(dtype)
+
+
+def _log(beta):
+  return math.log(beta) if beta else -math.inf

@@ -1,25 +1,9 @@
 """Small data sets whose every image carries its own number, so that each can be traced."""
 
-from typing import NamedTuple
-
 import numpy as np
 import pytest
 
 from tagjax import datasets
-
-
-class Examples(NamedTuple):
-  image: np.ndarray
-  label: np.ndarray
-
-
-class Dataset(NamedTuple):
-  name: str
-  version: str
-  train: Examples
-  test: Examples
-  num_classes: int
-  max_value: int
 
 
 def make_examples(num_classes, per_class, shape, seed):
@@ -29,11 +13,11 @@ def make_examples(num_classes, per_class, shape, seed):
   # The first two pixels hold the row number.
   flat = image.reshape(len(label), -1)
   flat[:, 0], flat[:, 1] = np.arange(len(label)) % 200, np.arange(len(label)) // 200
-  return Examples(image, label)
+  return datasets.Examples(image, label)
 
 
 def make_dataset(num_classes=10, train_per_class=12, test_per_class=5, shape=(4, 4, 1)):
-  return Dataset(
+  return datasets.Dataset(
     name="fake",
     version="1.0.0",
     train=make_examples(num_classes, train_per_class, shape, seed=1),
@@ -62,5 +46,5 @@ def fake_load(monkeypatch):
     asked.append((name, data_dir))
     return make_dataset(num_classes=100 if name == "cifar100" else 10)
 
-  monkeypatch.setattr(datasets, "load", load, raising=False)
+  monkeypatch.setattr(datasets, "load", load)
   return asked

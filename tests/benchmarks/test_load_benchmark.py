@@ -106,7 +106,7 @@ def test_bad_arguments(fake_load, options, words):
 def test_labels_outside_the_data_sets_classes(monkeypatch, name):
   broken = make_dataset()
   broken.test.label[3] = 10
-  monkeypatch.setattr(datasets, "load", lambda name, data_dir=None: broken, raising=False)
+  monkeypatch.setattr(datasets, "load", lambda name, data_dir=None: broken)
   with pytest.raises(ValueError, match=r"digits, test examples: label 10 .* 10 classes, 0 to 9"):
     load_benchmark(name)
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from tagjax import base
+from tagjax import base, datasets
 from tagjax.benchmarks import heads, holdout, stream
 
 
 def make_stream(transform=None, outputs=((0, 1), (0, 1)), scenario="domain"):
   outputs = np.array(outputs, np.int32)
   image = np.arange(6 * 4, dtype=np.uint8).reshape(6, 2, 2)
-  pool = stream.Pool(image, np.array([0, 1, 0, 1, 0, 1]))
+  pool = datasets.Examples(image, np.array([0, 1, 0, 1, 0, 1]))
   rows = holdout.Rows(np.array([0, 1, 2]), np.array([5]), np.array([3, 4]))
   plans = [
     stream.TaskPlan(f"t{t}", pool, pool, rows, table, transform) for t, table in enumerate(outputs)

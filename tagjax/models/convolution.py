@@ -1,0 +1,131 @@
+"""Convolution that is fast inside compiled loops, and the only place that chooses how.
+
+On the CPU, XLA runs the gradients of a convolution inside `lax.scan`, `while_loop` and `fori_loop`
+about ten times slower than outside: they are dilated convolutions, which its fast path does not
+take there. Written as patches and one matrix product, forward and gradients are matrix products,
+slices and sums, which are as fast inside a loop as outside. Figures: docs/convolutions.md. Other
+backends have kernels of their own for convolutions and get the convolution as it is.
+"""
+
+from collections.abc import Callable
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from tagjax.models import initializers
+
+Convolve = Callable[[chex.Array, chex.Array, int], chex.Array]
+"""`(image [B, H, W, I], kernel [k, k, I, O], stride) -> [B, H', W', O]`, see `convolve`."""
+
+
+def convolve(image: chex.Array, kernel: chex.Array, stride: int) -> chex.Array:
+  """Convolves with zero padding `k // 2` on all four sides, as PyTorch does.
+
+      out[b, y, x, o] = Σ_ijc padded[b, stride·y + i, stride·x + j, c] · kernel[i, j, c, o]
+
+  The lowering is chosen for JAX's default backend when the function is traced; the results of all
+  lowerings agree up to rounding.
+
+  Args:
+    image: float `[B, H, W, I]`.
+    kernel: float `[k, k, I, O]`, k odd.
+    stride: step in both directions, at least 1.
+
+  Returns:
+    float `[B, ceil(H / stride), ceil(W / stride), O]`.
+
+  Raises:
+    ValueError: if the kernel is even or not square, or its inputs are not the image's channels.
+
+  >>> import jax.numpy as jnp
+  >>> convolve(jnp.ones((1, 21, 21, 3)), jnp.ones((3, 3, 3, 8)), 2).shape
+  (1, 11, 11, 8)
+  """
+  lowering = by_patches if jax.default_backend() == "cpu" else direct
+  return lowering(image, kernel, stride)
+
+
+def direct(image: chex.Array, kernel: chex.Array, stride: int) -> chex.Array:
+  """`convolve` as XLA's own convolution. Slow inside loops on the CPU."""
+  _check(image, kernel)
+  # Not "SAME": with stride 2 XLA would put the whole padding of an even image at its end.
+  padding = (kernel.shape[0] // 2,) * 2
+  return jax.lax.conv_general_dilated(
+    image,
+    kernel,
+    window_strides=(stride, stride),
+    padding=(padding, padding),
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )
+
+
+def by_patches(image: chex.Array, kernel: chex.Array, stride: int) -> chex.Array:
+  """`convolve` as one matrix product of patches `[B·H'·W', k·k·I]` and kernel `[k·k·I, O]`.
+
+  Takes k² times the memory of the image, kept for the gradient. A 1×1 kernel needs no copy.
+  """
+  _check(image, kernel)
+  size, _, channels, features = kernel.shape
+  patches = _patches(image, size, stride)
+  rows = patches.reshape(-1, size * size * channels)
+  product = rows @ kernel.reshape(-1, features)
+  return product.reshape(*patches.shape[:-1], features)
+
+
+def _patches(image: chex.Array, size: int, stride: int) -> chex.Array:
+  """The `size`² shifted views of the padded image, side by side in the channels."""
+  _, height, width, _ = image.shape
+  margin = size // 2
+  padded = jnp.pad(image, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+  # The last row and column needed: a slice beyond them would give an output too many.
+  bottom, right = (height - 1) // stride * stride + 1, (width - 1) // stride * stride + 1
+  views = [
+    padded[:, i : i + bottom : stride, j : j + right : stride]
+    for i in range(size)
+    for j in range(size)
+  ]
+  return jnp.concatenate(views, axis=-1)
+
+
+def _check(image: chex.Array, kernel: chex.Array) -> None:
+  size, other, channels, _ = kernel.shape
+  if size != other or size % 2 == 0:
+    raise ValueError(f"kernel is {size}x{other}: only square kernels of odd size are padded evenly")
+  if image.shape[-1] != channels:
+    raise ValueError(
+      f"image has {image.shape[-1]} channels, kernel takes {channels}: "
+      "image must be [B, H, W, I] and kernel [k, k, I, O]"
+    )
+
+
+class Conv(nn.Module):
+  """Convolution layer with PyTorch's padding and initial values.
+
+  Attributes:
+    features: O, the output channels.
+    size: k, height and width of the kernel; odd.
+    stride: step in both directions.
+    use_bias: whether to add a bias per output channel.
+    convolve: how to compute it, see `convolve`.
+  """
+
+  features: int
+  size: int = 3
+  stride: int = 1
+  use_bias: bool = False
+  convolve: Convolve = convolve
+
+  @nn.compact
+  def __call__(self, image: chex.Array) -> chex.Array:
+    """Maps float `[B, H, W, I]` to `[B, H', W', O]`."""
+    channels = image.shape[-1]
+    shape = (self.size, self.size, channels, self.features)
+    kernel = self.param("kernel", initializers.torch_kernel, shape, jnp.float32)
+    out = self.convolve(image, kernel, self.stride)
+    if self.use_bias:
+      init = initializers.torch_bias(self.size * self.size * channels)
+      bias = self.param("bias", init, (self.features,), jnp.float32)
+      out = out + bias.reshape(1, 1, 1, -1)
+    return out

@@ -1,0 +1,70 @@
+"""A multi-layer perceptron, the usual model of the MNIST and digits benchmarks."""
+
+import chex
+import jax.numpy as jnp
+from flax import linen as nn
+
+from tagjax.models import initializers
+
+
+def torch_dense(x: chex.Array, features: int, name: str) -> chex.Array:
+  """A linear layer with PyTorch's initial values; call inside a compact module.
+
+  Args:
+    x: float `[B, I]`.
+    features: O.
+    name: of the submodule.
+
+  Returns:
+    float `[B, O]`.
+  """
+  return nn.Dense(
+    features,
+    kernel_init=initializers.torch_kernel,
+    bias_init=initializers.torch_bias(x.shape[-1]),
+    name=name,
+  )(x)
+
+
+class MLP(nn.Module):
+  """Flatten, then `Dense → ReLU → Dropout` for each hidden layer, then `Dense`.
+
+  Attributes:
+    num_outputs: K, the outputs of the head.
+    hidden: widths of the hidden layers.
+    dropout: probability that a hidden unit is dropped in training.
+
+  >>> import jax, jax.numpy as jnp
+  >>> image, task_id = jnp.zeros((4, 8, 8, 1)), jnp.zeros(4, jnp.int32)
+  >>> mask = jnp.ones(4, bool)
+  >>> model = MLP(num_outputs=10)
+  >>> variables = model.init(jax.random.key(0), image, task_id=task_id, mask=mask, train=False)
+  >>> model.apply(variables, image, task_id=task_id, mask=mask, train=False).shape
+  (4, 10)
+  """
+
+  num_outputs: int
+  hidden: tuple[int, ...] = (256, 256)
+  dropout: float = 0.0
+
+  @nn.compact
+  def __call__(
+    self, image: chex.Array, *, task_id: chex.Array, mask: chex.Array, train: bool
+  ) -> chex.Array:
+    """Computes the logits.
+
+    Args:
+      image: float `[B, ...]`.
+      task_id: int32 `[B]`, unused: the head is shared.
+      mask: bool `[B]`, unused: rows do not meet.
+      train: whether to drop units, with the random key "dropout".
+
+    Returns:
+      float `[B, K]`.
+    """
+    del task_id, mask
+    x = jnp.reshape(image, (image.shape[0], -1))
+    for layer, width in enumerate(self.hidden):
+      x = nn.relu(torch_dense(x, width, f"hidden{layer}"))
+      x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    return torch_dense(x, self.num_outputs, "head")

@@ -1,0 +1,111 @@
+"""Every lowering is the same convolution, and it is PyTorch's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tagjax.models import convolution
+from tagjax.models.convolution import Conv
+
+SHAPES = [
+  (size, stride, height, width)
+  for size in (1, 3)
+  for stride in (1, 2)
+  for height, width in ((8, 8), (21, 11))
+]
+
+
+def reference(image, kernel, stride):
+  """The definition in loops, float64; symmetric zero padding of `k // 2`."""
+  size = kernel.shape[0]
+  margin = size // 2
+  batch, height, width, _ = image.shape
+  padded = np.pad(image, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+  rows = (height + 2 * margin - size) // stride + 1
+  columns = (width + 2 * margin - size) // stride + 1
+  out = np.zeros((batch, rows, columns, kernel.shape[-1]))
+  for y in range(rows):
+    for x in range(columns):
+      window = padded[:, stride * y : stride * y + size, stride * x : stride * x + size]
+      out[:, y, x] = np.einsum("bijc,ijco->bo", window, kernel)
+  return out
+
+
+def example(size, height, width, seed=0):
+  rng = np.random.default_rng(seed)
+  image = rng.normal(size=(2, height, width, 3)).astype(np.float32)
+  kernel = rng.normal(size=(size, size, 3, 5)).astype(np.float32)
+  return image, kernel
+
+
+@pytest.mark.parametrize("lowering", [convolution.direct, convolution.by_patches])
+@pytest.mark.parametrize(("size", "stride", "height", "width"), SHAPES)
+def test_equals_the_definition(lowering, size, stride, height, width):
+  image, kernel = example(size, height, width)
+  expected = reference(image.astype(np.float64), kernel.astype(np.float64), stride)
+  np.testing.assert_allclose(lowering(image, kernel, stride), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "stride", "height", "width"), SHAPES)
+def test_gradients_of_the_lowerings_agree(size, stride, height, width):
+  image, kernel = example(size, height, width)
+  out, direct = jax.vjp(lambda *a: convolution.direct(*a, stride), image, kernel)
+  _, patches = jax.vjp(lambda *a: convolution.by_patches(*a, stride), image, kernel)
+  cotangent = jax.random.normal(jax.random.key(0), out.shape)
+  for ours, theirs in zip(patches(cotangent), direct(cotangent), strict=True):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_per_example_gradients_and_stacked_kernels(stride):
+  image, kernel = example(3, 8, 8)
+  kernels = jnp.stack([kernel, 2 * kernel])
+
+  def loss(kernel, image, lowering):
+    return jnp.sum(jnp.square(lowering(image[None], kernel, stride)))
+
+  def grads(lowering):
+    return jax.vmap(jax.grad(loss), in_axes=(0, 0, None))(kernels, image, lowering)
+
+  np.testing.assert_allclose(
+    grads(convolution.by_patches), grads(convolution.direct), rtol=1e-4, atol=1e-2
+  )
+
+
+def test_cpu_uses_no_convolution_at_all():
+  image, kernel = example(3, 8, 8)
+  jaxpr = jax.make_jaxpr(lambda *a: convolution.convolve(*a, 1))(image, kernel)
+  assert "conv_general_dilated" not in str(jaxpr)
+
+
+def test_other_backends_use_the_direct_form(monkeypatch):
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  image, kernel = example(3, 8, 8)
+  jaxpr = jax.make_jaxpr(lambda *a: convolution.convolve(*a, 1))(image, kernel)
+  assert "conv_general_dilated" in str(jaxpr)
+
+
+def test_wrong_kernels_are_refused():
+  image, kernel = example(3, 8, 8)
+  with pytest.raises(ValueError, match="odd size"):
+    convolution.convolve(image, kernel[:2, :2], 1)
+  with pytest.raises(ValueError, match="3 channels, kernel takes 2"):
+    convolution.convolve(image, kernel[:, :, :2], 1)
+
+
+def test_layer_has_pytorch_initial_values_and_adds_its_bias():
+  image = jnp.ones((2, 8, 8, 16))
+  layer = Conv(features=64, size=3, use_bias=True)
+  params = layer.init(jax.random.key(0), image)["params"]
+  bound = 1 / np.sqrt(9 * 16)
+  for name, shape in (("kernel", (3, 3, 16, 64)), ("bias", (64,))):
+    value = np.asarray(params[name])
+    assert value.shape == shape
+    assert np.abs(value).max() <= bound
+    assert np.abs(value).max() > 0.9 * bound
+  np.testing.assert_allclose(np.var(params["kernel"]), bound**2 / 3, rtol=0.05)
+  without = {"kernel": params["kernel"], "bias": jnp.zeros(64)}
+  difference = layer.apply({"params": params}, image) - layer.apply({"params": without}, image)
+  np.testing.assert_allclose(difference[0, 3, 3], params["bias"], atol=1e-5)
+  assert "bias" not in Conv(features=4).init(jax.random.key(0), image)["params"]

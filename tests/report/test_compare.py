@@ -1,0 +1,153 @@
+"""The comparison of runs: its table, its files, and what it refuses."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tagjax.report import compare
+from tagjax.report.results import write_json_atomic
+
+
+@pytest.fixture
+def runs(tmp_path, make_results, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for seed, method in enumerate(("tag", "sgd")):
+    folder = tmp_path / f"{method} run"
+    folder.mkdir()
+    write_json_atomic(folder / "results.json", make_results(random_seed=seed, method=method))
+  return tmp_path
+
+
+def change(folder, make_results, **config):
+  write_json_atomic(Path(folder) / "results.json", make_results(method="sgd", **config))
+
+
+def test_the_table_has_the_figures_of_the_results(runs, make_results):
+  rows = compare.comparison_rows(compare.load_runs(["tag run", "sgd run"]), "agem")
+  expected = make_results(random_seed=1, method="sgd")
+  accuracy, forgetting = expected["average_accuracy"], expected["forgetting"]
+  assert [row["method"] for row in rows] == ["tag", "sgd"]
+  assert rows[1] == {
+    "method": "sgd",
+    "learning rate": "0.001",
+    "average accuracy (%)": f"{100 * accuracy['mean']:.1f} ± {100 * accuracy['std']:.1f}",
+    "forgetting (%, agem)": f"{100 * forgetting['mean']:.1f} ± {100 * forgetting['std']:.1f}",
+    "learning accuracy (%)": rows[1]["learning accuracy (%)"],
+    "seeds": "3",
+    "seconds": "12",
+    "commit": "012345678",
+  }
+
+
+def test_markdown_and_picture(runs, capsys):
+  arguments = ["tag run", "sgd run", "--markdown", "docs/m.md", "--picture", "images/c.png"]
+  (runs / "docs").mkdir()
+  (runs / "images").mkdir()
+  assert compare.main(arguments) == 0
+  text = (runs / "docs" / "m.md").read_text()
+  assert "![average accuracy and forgetting of each method](<../images/c.png>)" in text
+  assert "- sgd: `python launch.py --config.method=sgd`, commit 012345678" in text
+  assert "python -m tagjax.report.compare 'tag run' 'sgd run' --markdown docs/m.md" in text
+  assert "benchmark=permuted_digits" in text
+  assert (runs / "images" / "c.png").read_bytes().startswith(b"\x89PNG")
+  assert "average accuracy (%)" in capsys.readouterr().out
+
+
+def test_it_runs_as_a_module(runs):
+  command = [sys.executable, "-m", "tagjax.report.compare", "tag run", "sgd run"]
+  root = Path(compare.__file__).parents[2]
+  done = subprocess.run(
+    command, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(root)}
+  )
+  assert "forgetting (%, agem)" in done.stdout
+  assert done.stderr == ""
+
+
+def test_another_definition_of_forgetting_can_be_asked_for(runs, capsys):
+  assert compare.main(["tag run", "sgd run", "--forgetting=tag"]) == 0
+  assert "forgetting (%, tag)" in capsys.readouterr().out
+
+
+def test_different_definitions_need_a_choice(runs, capsys, make_results):
+  results = make_results(method="sgd")
+  results["definitions"]["forgetting"] = "tag"
+  write_json_atomic(runs / "sgd run" / "results.json", results)
+  assert compare.main(["tag run", "sgd run"]) == 1
+  assert "different definitions of forgetting (agem, tag)" in capsys.readouterr().err
+  assert compare.main(["tag run", "sgd run", "--forgetting=agem"]) == 0
+
+
+@pytest.mark.parametrize(
+  ("key", "value"),
+  [
+    ("benchmark", "split_digits"),
+    ("scenario", "class"),
+    ("epochs", 2),
+    ("batch_size", 20),
+    ("model", "reduced_resnet"),
+    ("mlp", {"hidden": [64]}),
+    ("seed", 7),
+    ("evaluate_on", "validation"),
+  ],
+)
+def test_runs_with_other_settings_are_refused_with_the_key(runs, capsys, make_results, key, value):
+  change("sgd run", make_results, **{key: value})
+  assert compare.main(["tag run", "sgd run"]) == 1
+  captured = capsys.readouterr()
+  assert captured.out == ""
+  assert f"config.{key} is " in captured.err
+  assert "--allow-differences" in captured.err
+  assert compare.main(["tag run", "sgd run", "--allow-differences", "--markdown", "m.md"]) == 0
+  assert f"note: config.{key} is " in capsys.readouterr().err
+  assert f"- config.{key} is " in Path("m.md").read_text()
+
+
+def test_method_and_learning_rate_may_differ(runs, make_results):
+  change("sgd run", make_results, learning_rate=0.1)
+  assert compare.differing_settings(compare.load_runs(["tag run", "sgd run"])) == []
+
+
+def test_runs_of_one_method_are_told_apart(runs, make_results):
+  change("tag run", make_results)
+  assert list(compare.load_runs(["tag run", "sgd run", "sgd run"])) == [
+    "sgd (tag run)",
+    "sgd (sgd run)",
+    "sgd (sgd run, 2)",
+  ]
+
+
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    (None, "there is no"),
+    ("{", "is no JSON"),
+    ("[]", "holds no 'accuracy_matrix'"),
+    ("{}", "holds no 'accuracy_matrix'"),
+    (
+      '{"accuracy_matrix": [[[0.5, 0.1]]], "definitions": {}, "config": {}, "seconds": {}}',
+      "must be square",
+    ),
+    (
+      '{"accuracy_matrix": [[[null]]], "definitions": {}, "config": {}, "seconds": {}}',
+      "lacks seeds or tasks",
+    ),
+  ],
+)
+def test_missing_or_broken_results_are_named(runs, capsys, content, message):
+  path = runs / "sgd run" / "results.json"
+  path.unlink()
+  if content is not None:
+    path.write_text(content)
+  assert compare.main(["tag run", "sgd run"]) == 1
+  error = capsys.readouterr().err
+  assert message in error
+  assert str(Path("sgd run") / "results.json") in error
+  assert len(error.splitlines()) == 1
+
+
+def test_a_picture_of_an_unknown_kind_is_refused(runs, capsys):
+  with pytest.raises(SystemExit):
+    compare.main(["tag run", "--picture", "c.doc"])
+  assert "must end in .png, .pdf or .svg" in capsys.readouterr().err

@@ -1,0 +1,81 @@
+"""Every wrong setting is refused with its key, its value and a way out."""
+
+import pytest
+
+from tagjax.config import MODIFIERS, OPTIMIZERS, base_config, method_names, to_dict, validate
+from tagjax.errors import ConfigError
+
+WRONG = [
+  ("benchmark", "split_cifar20", "did you mean .*split_cifar10"),
+  ("model", "reduced_resnt", "did you mean reduced_resnet"),
+  ("method", "tga", "config.method='tga' is unknown .did you mean tag"),
+  ("method", "sgd+tag", "one optimizer, and it stands last"),
+  ("method", "", "config.method='' is unknown"),
+  ("normalization", "zscore", "There are: unit, signed"),
+  ("scenario", "clas", "did you mean class"),
+  ("class_order", "random", "There are: natural, seeded"),
+  ("evaluate_on", "train", "There are: test, validation"),
+  ("evaluate_on", "validation", "set config.validation_fraction"),
+  ("forgetting", "gem", "config.forgetting='gem' is unknown"),
+  ("tag.bias_correction", "step", "There are: task, epoch"),
+  ("tag.b", -1.0, "must be at least 0"),
+  ("stable_sgd.reset", "never", "There are: task, epoch"),
+  ("stable_sgd.momentum", 1.0, "must be in .0, 1."),
+  ("stable_sgd.decay", 0.0, "must be positive"),
+  ("num_tasks", 0, "config.num_tasks=0: must be at least 1"),
+  ("train_examples_per_task", -5, "config.train_examples_per_task=-5: must be at least 1"),
+  ("epochs", 0, "must be at least 1"),
+  ("batch_size", -10, "config.batch_size=-10: must be at least 1"),
+  ("seeds", 0, "must be at least 1"),
+  ("seed", -1, "must be at least 0"),
+  ("chunk_steps", 0, "must be at least 1"),
+  ("checkpoint_every", -1, "must be at least 0"),
+  ("dropout", 1.0, "config.dropout=1.0: must be in"),
+  ("validation_fraction", -0.1, "must be in"),
+  ("learning_rate", 0.0, "must be positive and finite"),
+  ("learning_rate", float("nan"), "must be positive and finite"),
+  ("mlp.hidden", (10, -1), "widths must be positive integers"),
+  ("data_parallel", 3, "choose a multiple"),
+]
+
+
+def test_base_config_is_valid_and_json():
+  validate(base_config())
+  assert to_dict(base_config())["mlp"]["hidden"] == [256, 256]
+
+
+@pytest.mark.parametrize(("key", "value", "message"), WRONG)
+def test_wrong_values(key, value, message):
+  config = base_config()
+  config.update_from_flattened_dict({key: value})
+  with pytest.raises(ConfigError, match=message) as error:
+    validate(config)
+  assert "\n" not in str(error.value)
+  assert f"config.{key}" in str(error.value)
+
+
+def test_unknown_keys_of_a_config_file_are_refused():
+  config = base_config()
+  config.learning_rat = 0.1
+  with pytest.raises(ConfigError, match=r"config.learning_rat is no key.*learning_rate"):
+    validate(config)
+  config = base_config()
+  config.tag.beta = 0.1
+  with pytest.raises(ConfigError, match=r"config.tag.beta is no key"):
+    validate(config)
+
+
+def test_wrong_types_are_refused_when_set():
+  with pytest.raises(TypeError):
+    base_config().epochs = "many"
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_can_be_named(name):
+  assert method_names(name) == [name]
+
+
+def test_sgd_is_added_to_modifiers_alone(monkeypatch):
+  monkeypatch.setitem(MODIFIERS, "pull", lambda context: None)
+  assert method_names("pull") == ["pull", "sgd"]
+  assert method_names("pull + tag") == ["pull", "tag"]
