@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import sys
 from pathlib import Path
 
@@ -24,8 +25,9 @@ def main(argv: list[str]) -> None:
   from tagjax.datasets import DatasetUnavailableError
   from tagjax.errors import InterruptedRun, TagjaxError
   from tagjax.experiment import run
-  from tagjax.report.tables import print_results
+  from tagjax.report.tables import print_run
 
+  logging.getLogger("jax").setLevel(logging.WARNING)  # it reports each backend it does not find
   config = _CONFIG.value
   workdir = _WORKDIR.value or default_workdir(config)
   try:
@@ -35,7 +37,7 @@ def main(argv: list[str]) -> None:
     sys.exit(130)
   except (TagjaxError, DatasetUnavailableError) as error:
     sys.exit(f"error: {error}")
-  print_results(results)
+  print_run(results)
   print(f"Everything is in {workdir}")
 
 

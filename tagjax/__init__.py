@@ -6,6 +6,7 @@
 from tagjax import metrics as metrics
 from tagjax.benchmarks import load_benchmark as load_benchmark
 from tagjax.transforms import scale_by_tag as scale_by_tag
+from tagjax.transforms import stable_sgd as stable_sgd
 from tagjax.transforms import tag as tag
 from tagjax.transforms import task_relatedness as task_relatedness
 

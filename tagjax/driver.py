@@ -62,6 +62,7 @@ class Driver:
     self.state: LearnerState | None = None
     self._train_capacity = max(sizes)
     self._steps = steps
+    self._steps_done = 0
 
   def steps_before(self, position: int) -> int:
     """Training steps of the actions before `position`."""
@@ -75,6 +76,7 @@ class Driver:
     position, state, record = store.restore_latest(template)
     self.state = self.programs.replicate(state)
     self.record = RunRecord.from_json(record)
+    self._steps_done = self.steps_before(position)
     return position
 
   def save(self, store: Checkpoints, log: Log, position: int) -> None:
@@ -106,6 +108,7 @@ class Driver:
       chunk = jax.device_get(chunk)  # the one wait of the chunk
     steps = int(chunk.steps)
     self._check_finite(float(chunk.last_loss), action, action.start + steps)
+    self._steps_done += steps
     figures = {"loss": float(chunk.loss) / steps, "accuracy": float(chunk.accuracy) / steps}
     log.write(**self._place(action), step=action.stop, **figures)
     self.record.add_diagnostics(action, steps, chunk.diagnostics)
@@ -120,6 +123,7 @@ class Driver:
       steps=self._steps[action.task],
       loss=figures["loss"],
       accuracy_so_far=self.record.accuracy_so_far(action.seed, action.task - 1),
+      done=self._steps_done,
     )
 
   def _probe(self, action: Action, log: Log, line: Progress) -> None:

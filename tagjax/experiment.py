@@ -70,7 +70,13 @@ def _perform_plan(
   with (
     stop_on_signals() as stop,
     contextlib.closing(folder.open_log(driver.record.metrics_bytes)) as log,
-    Progress(driver.total_steps, enabled=progress, done=driver.steps_before(first)) as line,
+    Progress(
+      driver.total_steps,
+      enabled=progress,
+      done=driver.steps_before(first),
+      num_seeds=driver.config.seeds,
+      num_tasks=len(driver.stream),
+    ) as line,
   ):
     for position in range(first, len(driver.plan)):
       action = driver.plan[position]
