@@ -1,6 +1,7 @@
 # Two commands: `make run` trains the embedded default, `make test` runs all tests.
 # PYTHON=python3.12 picks another interpreter; VENV=DIR another virtual environment.
-PYTHON ?= python3.11
+# python3.11 if there is one, else python3.
+PYTHON ?= $(if $(shell command -v python3.11),python3.11,python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS ?= runs/digits
@@ -8,14 +9,16 @@ METHODS := sgd rmsprop tag
 
 .PHONY: run test lint format install
 
-install: $(VENV)/.installed
+# Its name holds the interpreter's: another PYTHON makes the environment anew.
+INSTALLED := $(VENV)/.installed-$(notdir $(PYTHON))
 
-# Reinstalled when the interpreter or the pinned versions change.
-$(VENV)/.installed: requirements.txt pyproject.toml
+install: $(INSTALLED)
+
+$(INSTALLED): requirements.txt pyproject.toml
 	"$(PYTHON)" -m venv --clear "$(VENV)"
 	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	touch "$(VENV)/.installed"
+	touch "$(INSTALLED)"
 
 run: install
 	for method in $(METHODS); do \

@@ -10,12 +10,23 @@ from absl import app, flags
 from ml_collections import config_flags
 
 HERE = Path(__file__).resolve().parent
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", str(HERE / "configs" / "digits_tag.py"), "Config file; FILE.py:METHOD picks a method."
-)
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Folder of the run; default: runs/BENCHMARK-METHOD-HASH of the config."
-)
+
+
+def parse(argv: list[str]) -> list[str]:
+  """Reads the command line, or says in one line what is wrong with it."""
+  flags.FLAGS.set_default("verbosity", -1)  # TFDS tells of every file that it writes
+  try:
+    config_flags.DEFINE_config_file(  # reads sys.argv at once, so not at import
+      "config", str(HERE / "configs" / "digits_tag.py"), "Config; FILE.py:METHOD picks a method."
+    )
+    flags.DEFINE_string(
+      "workdir", None, "Folder of the run; default: runs/BENCHMARK-METHOD-HASH of the config."
+    )
+    return flags.FLAGS(argv)
+  except (flags.Error, AttributeError, KeyError, OSError) as error:
+    from tagjax.config import flag_error
+
+    sys.exit(f"error: {flag_error(argv, error)}")
 
 
 def main(argv: list[str]) -> None:
@@ -28,8 +39,8 @@ def main(argv: list[str]) -> None:
   from tagjax.report.tables import print_run
 
   logging.getLogger("jax").setLevel(logging.WARNING)  # it reports each backend it does not find
-  config = _CONFIG.value
-  workdir = _WORKDIR.value or default_workdir(config)
+  config = flags.FLAGS.config
+  workdir = flags.FLAGS.workdir or default_workdir(config)
   try:
     results = run(config, workdir)
   except InterruptedRun as stop:
@@ -49,4 +60,4 @@ def default_workdir(config) -> str:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(main, flags_parser=parse)

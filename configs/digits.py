@@ -10,8 +10,8 @@ from configs.common import choose
 from tagjax.config import base_config
 
 TUNED = {
-  "sgd": {"learning_rate": 0.1},
-  "rmsprop": {"learning_rate": 0.001},
+  "sgd": {"learning_rate": 0.2},
+  "rmsprop": {"learning_rate": 0.005},
   "adagrad": {"learning_rate": 0.01},
   "adam": {"learning_rate": 0.001},
   "tag": {"learning_rate": 0.0001},

@@ -3,15 +3,17 @@
 import difflib
 import json
 import math
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+from absl import flags
 from ml_collections import ConfigDict, config_dict
 
 from tagjax import benchmarks
 from tagjax.base import SCENARIOS, Method, StreamSpec, chain, lift
-from tagjax.errors import ConfigError
+from tagjax.errors import ConfigError, TagjaxError
 from tagjax.learner import NORMALIZATIONS
 from tagjax.methods import naive, tag_method
 from tagjax.metrics.matrix import DEFINITIONS as FORGETTING_DEFINITIONS
@@ -270,6 +272,28 @@ def _known_keys(config: ConfigDict, base: ConfigDict, prefix: str = "") -> None:
       raise ConfigError(f"config.{prefix}{key} is no key of the config{_nearest(key, base.keys())}")
     if isinstance(value, ConfigDict):
       _known_keys(value, base[key], f"{prefix}{key}.")
+
+
+def flag_error(argv: list[str], error: BaseException) -> str:
+  """One line for what the flags parser raised.
+
+  ml_collections raises a bare AttributeError for an unknown key, and puts the traceback of what
+  a config file raises into the text of its error.
+  """
+  keys = [re.match(r"--?config\.([\w.]+)", argument) for argument in argv]
+  for key in (match[1] for match in keys if match):
+    place = base_config()
+    for part in key.split("."):
+      if not isinstance(place, ConfigDict) or part not in place:
+        options = place.keys() if isinstance(place, ConfigDict) else ()
+        return f"config.{key} is no key of the config{_nearest(part, options)}"
+      place = place[part]
+  if isinstance(error, flags.Error) and "\n" not in str(error):
+    return str(error)
+  while error.__cause__ or error.__context__:
+    error = error.__cause__ or error.__context__
+  kind = "" if isinstance(error, TagjaxError | OSError) else f"{type(error).__name__}: "
+  return f"cannot load --config: {kind}{' '.join(str(error).split())}"
 
 
 def _one_of(key: str, value: Any, options: Iterable[str]) -> None:

@@ -1,4 +1,18 @@
-"""Settings of the whole suite: strict numerics and several CPU devices."""
+"""Settings of the whole suite: strict numerics, several CPU devices, folders of its own."""
+
+import atexit
+import os
+import pathlib
+import shutil
+import tempfile
+
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit what their parent sets here
+  _FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="tagjax-tests-"))
+  atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+  # Nothing is written to the home folder, and no test depends on what happens to be there.
+  os.environ["TAGJAX_CACHE_DIR"] = str(_FOLDER / "cache")
+  os.environ["TAGJAX_TESTS_REAL_DATA"] = os.environ.get("TFDS_DATA_DIR", "")
+  os.environ["TFDS_DATA_DIR"] = str(_FOLDER / "data")
 
 import chex
 import jax

@@ -4,8 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tagjax.errors import TagjaxError
 
-class DatasetUnavailableError(OSError):
+
+class DatasetUnavailableError(TagjaxError, OSError):
   """A data set is not here and cannot be made here; the text names the way out."""
 
 

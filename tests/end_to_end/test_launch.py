@@ -1,0 +1,208 @@
+"""The command: what a run leaves, and one clear line for whatever cannot work."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+SMALL = (
+  "--config.num_tasks=2",
+  "--config.train_examples_per_task=50",
+  "--config.test_examples_per_task=40",
+  "--config.mlp.hidden=(8,)",
+  "--config.seeds=2",
+)
+PICTURES = ("accuracy_matrix", "accuracy_over_time", "forgetting", "task_relatedness")
+
+
+@pytest.fixture(scope="module")
+def finished(launch, tmp_path_factory):
+  """The default config file, shrunk from the command line."""
+  workdir = tmp_path_factory.mktemp("run") / "with a space"
+  return workdir, launch(*SMALL, f"--workdir={workdir}")
+
+
+def error_of(ended) -> str:
+  """The one line of a run that could not start."""
+  assert ended.code == 1, ended
+  lines = ended.stderr.splitlines()
+  assert len(lines) == 1, ended.stderr
+  assert lines[0].startswith("error: ")
+  return lines[0]
+
+
+def test_a_run_leaves_its_files(finished):
+  workdir, ended = finished
+  assert ended.code == 0, ended.stderr
+  assert "average accuracy" in ended.stdout
+  assert "Traceback" not in ended.stderr
+  for name in ("config.json", "metrics.jsonl", "results.json", "checkpoints"):
+    assert (workdir / name).exists(), name
+  for name in PICTURES:
+    assert (workdir / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+  assert sum(entry.name.isdigit() for entry in (workdir / "checkpoints").iterdir()) == 2
+  for line in (workdir / "metrics.jsonl").read_text().splitlines():
+    json.loads(line)
+  config = json.loads((workdir / "config.json").read_text())
+  assert config["num_tasks"] == 2
+  assert config["mlp"]["hidden"] == [8]
+  assert config["method"] == "tag"
+
+
+def test_results_have_their_keys_and_shapes(finished):
+  workdir, _ = finished
+  results = json.loads((workdir / "results.json").read_text())
+  matrices = results["accuracy_matrix"]
+  assert [[len(row) for row in matrix] for matrix in matrices] == [[2, 2], [2, 2]]
+  for matrix in matrices:
+    assert matrix[0][1] is None
+    assert all(0 <= value <= 1 for value in (matrix[0][0], *matrix[1]))
+  for name in ("average_accuracy", "forgetting", "learning_accuracy", "backward_transfer"):
+    assert set(results[name]) == {"mean", "std", "ci95", "per_seed"}
+    assert len(results[name]["per_seed"]) == 2
+  assert results["average_accuracy"]["per_seed"] == pytest.approx(
+    [sum(matrix[1]) / 2 for matrix in matrices]
+  )
+  assert set(results["seconds"]) == {"compile", "train", "evaluate", "total"}
+  assert all(value > 0 for value in results["seconds"].values())
+  relatedness = results["task_relatedness"]
+  assert [[len(row) for row in matrix] for matrix in relatedness] == [[2, 2], [2, 2]]
+  for matrix in relatedness:
+    assert matrix[0] == [None, None]
+    assert matrix[1][0] > 0
+    assert matrix[1][1] is None
+
+
+def test_a_finished_run_returns_its_results_again(finished, launch):
+  workdir, first = finished
+  before = {name: os.stat(workdir / name).st_mtime_ns for name in ("results.json", "metrics.jsonl")}
+  again = launch(*SMALL, f"--workdir={workdir}")
+  assert again.code == 0
+  assert again.stdout == first.stdout
+  assert again.stderr == ""
+  assert before == {name: os.stat(workdir / name).st_mtime_ns for name in before}
+
+
+def test_another_config_is_refused_and_loses_nothing(finished, launch):
+  workdir, _ = finished
+  before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file()}
+  text = error_of(launch(*SMALL, "--config.tag.b=7", "--config.epochs=2", f"--workdir={workdir}"))
+  assert "config.epochs is 1 there and 2 here" in text
+  assert "config.tag.b is 5.0 there and 7.0 here" in text
+  assert "config.seeds" not in text
+  before.pop(workdir / ".lock")
+  assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+WRONG = {
+  "unknown key": (["--config.learning_rat=1"], ["config.learning_rat ", "mean learning_rate"]),
+  "unknown inner key": (["--config.stable_sgd.momentun=0.5"], ["momentun", "mean momentum"]),
+  "wrong type": (["--config.epochs=many"], ["config.epochs=many"]),
+  "wrong bool": (["--config.drop_last=perhaps"], ["config.drop_last=perhaps"]),
+  "unknown flag": (["--confg=x.py"], ["confg", "config"]),
+  "positional": (["configs/digits.py"], ["'configs/digits.py'", "--config.KEY=VALUE"]),
+  "config file": (["--config=configs/missing.py"], ["configs/missing.py"]),
+  "method of file": (["--config=configs/digits.py:tga"], ["'tga'", "mean tag"]),
+  "method": (["--config.method=rmsprob"], ["config.method='rmsprob'", "mean rmsprop"]),
+  "benchmark": (["--config.benchmark=split_digit"], ["'split_digit'", "mean split_digits"]),
+  "model": (["--config.model=mpl"], ["config.model='mpl'", "mlp"]),
+  "classes": (["--config.benchmark=split_digits", "--config.num_tasks=3"], ["num_tasks=3", "10"]),
+  "negative tasks": (["--config.num_tasks=-1"], ["config.num_tasks=-1"]),
+  "negative batch": (["--config.batch_size=-10"], ["config.batch_size=-10"]),
+  "negative examples": (
+    ["--config.train_examples_per_task=-1"],
+    ["config.train_examples_per_task=-1"],
+  ),
+  "negative width": (["--config.mlp.hidden=(-8,)"], ["config.mlp.hidden", "positive"]),
+  "devices": (
+    ["--config.data_parallel=64", "--config.batch_size=64"],
+    ["config.data_parallel=64", "device"],
+  ),
+  "no batch left": (
+    ["--config.drop_last=True", "--config.batch_size=64"],
+    ["config.batch_size=64", "drop_last"],
+  ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_settings_are_one_line(case, launch, tmp_path):
+  arguments, parts = WRONG[case]
+  text = error_of(launch(*SMALL, *arguments, f"--workdir={tmp_path / 'run'}"))
+  for part in parts:
+    assert part in text
+  left = {path.name for path in (tmp_path / "run").glob("*")}
+  assert left <= {".lock"}  # so the mended command may use the same folder
+
+
+def test_an_unwritable_workdir_is_one_line(launch, tmp_path):
+  (tmp_path / "file").write_text("mine")
+  text = error_of(launch(*SMALL, f"--workdir={tmp_path / 'file' / 'run'}"))
+  assert "file/run" in text
+  assert "--workdir" in text
+  assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_missing_data_set_is_one_line_within_seconds(launch, tmp_path):
+  ended = launch(
+    "--config=configs/cifar_tag.py",
+    f"--workdir={tmp_path / 'run'}",
+    TFDS_DATA_DIR=str(tmp_path / "empty"),
+    # A proxy that refuses: without a network, whatever this machine has.
+    https_proxy="http://127.0.0.1:9",
+    http_proxy="http://127.0.0.1:9",
+    HTTPS_PROXY="http://127.0.0.1:9",
+    HTTP_PROXY="http://127.0.0.1:9",
+    no_proxy="",
+  )
+  text = error_of(ended)
+  assert "cifar100" in text.lower()
+  assert str(tmp_path / "empty") in text
+  assert ended.seconds < 30  # 5 s, on a machine that does nothing else
+
+
+def test_a_loss_that_is_not_finite_names_its_place(launch, tmp_path):
+  ended = launch(
+    *SMALL, "--config.method=sgd", "--config.learning_rate=1e30", f"--workdir={tmp_path}"
+  )
+  assert ended.code == 1
+  text = ended.stderr.splitlines()[-1]
+  assert text.startswith("error: the loss is ")
+  assert "task 0, step 2" in text
+  assert "config.learning_rate" in text
+  assert "Traceback" not in ended.stderr
+  assert not (tmp_path / "results.json").exists()
+
+
+def test_an_earlier_checkpoint_survives_divergence(launch, tmp_path):
+  # The learning rate of task t is lr * decay^(t+1): 0.01 in the first task, infinite in the next.
+  ended = launch(
+    *SMALL,
+    "--config.method=stable_sgd",
+    "--config.learning_rate=1e-32",
+    "--config.stable_sgd.decay=1e30",
+    f"--workdir={tmp_path}",
+  )
+  assert ended.code == 1
+  assert "seed 1, task 1, step" in ended.stderr.splitlines()[-1]
+  positions = [entry.name for entry in (tmp_path / "checkpoints").iterdir()]
+  assert positions == ["4"]  # begin, train, consolidate, evaluate of the first task
+
+
+def test_the_command_itself(tmp_path):
+  """Not through the quick launcher: from another folder, with the error on stderr."""
+  ended = subprocess.run(
+    [sys.executable, os.path.abspath("launch.py"), "--config.learning_rat=1"],
+    capture_output=True,
+    text=True,
+    cwd=tmp_path,
+    check=False,
+  )
+  assert ended.returncode == 1
+  assert ended.stdout == ""
+  assert ended.stderr == (
+    "error: config.learning_rat is no key of the config (did you mean learning_rate?)\n"
+  )
+  assert list(tmp_path.iterdir()) == []

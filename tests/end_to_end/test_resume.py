@@ -1,0 +1,152 @@
+"""A run that was stopped, anyhow and anywhere, ends with the bits of one that was not."""
+
+import json
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from tagjax import driver as drivers
+from tagjax.driver import Driver
+from tagjax.experiment import run
+
+SETTINGS = (
+  "--config.num_tasks=3",
+  "--config.train_examples_per_task=130",
+  "--config.test_examples_per_task=40",
+  "--config.mlp.hidden=(8,)",
+  "--config.seeds=2",
+  "--config.learning_rate=0.01",  # so that there is something to learn, and to get wrong
+  "--config.checkpoint_every=5",
+  "--config.chunk_steps=3",
+  "--config.plots=False",
+)
+POSITIONS = 2 * (1 + 3 * (5 + 2))  # begin; 13 steps in chunks of 3, consolidate, evaluate
+
+
+def outcome(workdir) -> tuple:
+  """What must not depend on interruptions: results and log as text."""
+  results = json.loads((workdir / "results.json").read_text())
+  for name in ("seconds", "command", "provenance"):
+    del results[name]
+  return json.dumps(results), (workdir / "metrics.jsonl").read_text()
+
+
+def positions(workdir) -> list[int]:
+  """The finished checkpoints."""
+  folder = workdir / "checkpoints"
+  if not folder.exists():
+    return []
+  return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
+
+
+@pytest.fixture(scope="module")
+def reference(launch, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("uninterrupted")
+  ended = launch(*SETTINGS, f"--workdir={workdir}")
+  assert ended.code == 0, ended.stderr
+  matrix = json.loads((workdir / "results.json").read_text())["accuracy_matrix"][0]
+  assert matrix[0][0] > 0.3  # it has learned: equal results are not equal for being trivial
+  return outcome(workdir)
+
+
+def stop_at(process, workdir, position: int, number: int, delay: float = 0.0):
+  """Sends the signal once a checkpoint of `position` or later is there."""
+  results = workdir / "results.json"
+  while max(positions(workdir), default=0) < position and not results.exists():
+    time.sleep(0.002)
+    assert os.path.exists(f"/proc/{process.pid}/stat"), "the process is gone"
+  time.sleep(delay)
+  os.kill(process.pid, number)  # one that has just ended is a zombie until it is waited for
+  return process.wait()
+
+
+@pytest.mark.timeout(300)
+def test_killed_at_random_moments(launch, reference, tmp_path):
+  chance = random.Random(7)
+  killed, mid_task = 0, 0
+  for target in (0, chance.randint(3, 15), chance.randint(18, 38)):
+    process = launch.start(*SETTINGS, f"--workdir={tmp_path}")
+    delay = chance.uniform(0.1, 1.0) if target == 0 else chance.uniform(0.0, 0.05)
+    ended = stop_at(process, tmp_path, target, signal.SIGKILL, delay)
+    killed += ended.code == -signal.SIGKILL
+    # After the "evaluate" of a task, (position - begin) is a multiple of 7.
+    mid_task += any((position % 22 - 1) % 7 for position in positions(tmp_path)[-1:])
+  assert killed == 3
+  assert mid_task > 0
+  ended = launch(*SETTINGS, f"--workdir={tmp_path}")
+  assert ended.code == 0, ended.stderr
+  assert outcome(tmp_path) == reference
+
+
+@pytest.fixture(scope="module")
+def interrupted(launch, reference, tmp_path_factory):
+  """Stopped by Ctrl-C in the second seed."""
+  workdir = tmp_path_factory.mktemp("interrupted")
+  process = launch.start(*SETTINGS, f"--workdir={workdir}")
+  return workdir, stop_at(process, workdir, 12, signal.SIGINT)
+
+
+def test_interrupted_then_damaged(launch, reference, interrupted):
+  """Ctrl-C saves and says so; the checkpoint that it saved is then damaged."""
+  workdir, ended = interrupted
+  assert ended.code == 130
+  assert "SIGINT: saving, then stopping" in ended.stderr
+  assert f"the same command goes on in {workdir}" in ended.stderr
+  assert "Traceback" not in ended.stderr
+  assert not (workdir / "results.json").exists()
+  before, newest = positions(workdir)
+  damage(workdir / "checkpoints" / str(newest))
+  ended = launch(*SETTINGS, f"--workdir={workdir}")
+  assert ended.code == 0, ended.stderr
+  assert f"warning: checkpoint {newest} is damaged" in ended.stderr
+  assert f"going on from {before}" in ended.stderr
+  assert outcome(workdir) == reference
+
+
+def damage(checkpoint):
+  """Flips a bit in the middle of the largest file."""
+  path = max((path for path in checkpoint.rglob("*") if path.is_file()), key=os.path.getsize)
+  content = bytearray(path.read_bytes())
+  content[len(content) // 2] ^= 1
+  path.write_bytes(content)
+
+
+class Stopped(Exception):  # noqa: N818  (what a test did, not a fault)
+  pass
+
+
+def test_stopped_at_every_position(tiny, tmp_path, monkeypatch):
+  """Each action of the plan, just before it and between it and its checkpoint."""
+  config = tiny(seeds=2, train_examples_per_task=35, checkpoint_every=2, chunk_steps=3)
+  config.method, config.learning_rate = "tag", 0.01
+  programs = Driver(config).programs  # compiled once for all
+  monkeypatch.setattr(drivers, "build_programs", lambda *_: programs)
+  run(config, tmp_path / "whole", progress=False)
+  expected = outcome(tmp_path / "whole")
+
+  perform, count = Driver.perform, 0
+  last = {"position": -1}
+
+  def stopping(self, action, log, line):
+    nonlocal count
+    position = self.plan.index(action)
+    if position > last["position"]:  # each position is stopped at once, before and after
+      last["position"], count = position, count + 1
+      if position % 2:
+        perform(self, action, log, line)
+      raise Stopped
+    perform(self, action, log, line)
+
+  monkeypatch.setattr(Driver, "perform", stopping)
+  plan = Driver(config).plan
+  assert len(set(plan)) == len(plan)
+  for _ in plan:
+    with pytest.raises(Stopped):
+      run(config, tmp_path / "stopped", progress=False)
+  run(config, tmp_path / "stopped", progress=False)
+  assert count == len(plan)
+  assert outcome(tmp_path / "stopped") == expected
+  assert programs.traces["train", "train"] == 1
