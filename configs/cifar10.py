@@ -1,4 +1,4 @@
-"""Split CIFAR-10: 5 tasks of 2 classes, reduced ResNet, one epoch, batches of 10, pixels in [-1, 1].
+"""Split CIFAR-10: 5 tasks of 2 classes, reduced ResNet, one epoch, batches of 10, pixels -1 to 1.
 
 The values are those that the TAG paper's authors chose on split CIFAR-100 (configs/cifar.py).
 Measured: docs/results.md.
