@@ -1,7 +1,8 @@
 """Permuted digits: 10 tasks, MLP, one epoch, batches of 10; the embedded default.
 
 scikit-learn's 1,797 digits of 8 x 8 pixels, the pixels permuted anew for each task: no download,
-a few seconds. The learning rates are those that validation data chose (docs/tuning.md).
+a few seconds. Validation data chose the learning rates of the methods listed in
+docs/tuning.md; the others are not tuned yet.
 
   python launch.py --config=configs/digits.py:rmsprop --config.seeds=5
 """
