@@ -129,6 +129,7 @@ def test_validation_is_evaluated_instead(execute):
 
 
 STABLE = {"method": "stable_sgd", "epochs": 3}
+DECAYED = STABLE | {"stable_sgd.decay": 0.5}
 CHANGES = {
   "epochs": ({}, {"epochs": 2}),
   "batch_size": ({}, {"batch_size": 15}),
@@ -144,11 +145,8 @@ CHANGES = {
   "hidden": ({}, {"mlp.hidden": (9,)}),
   "examples": ({}, {"train_examples_per_task": 35}),
   "dropout": ({}, {"dropout": 0.3}),
-  "decay": (STABLE, STABLE | {"stable_sgd.decay": 0.5}),
-  "floor": (
-    STABLE | {"stable_sgd.decay": 0.5},
-    STABLE | {"stable_sgd.decay": 0.5, "stable_sgd.floor": 0.05},
-  ),
+  "decay": (STABLE, DECAYED),
+  "floor": (DECAYED, DECAYED | {"stable_sgd.floor": 0.06}),
   "momentum": (STABLE, STABLE | {"stable_sgd.momentum": 0.5}),
   "reset": (
     STABLE | {"stable_sgd.momentum": 0.5},
@@ -205,7 +203,7 @@ def test_two_devices_are_one(execute, method):
 
 
 def test_more_devices_than_there_are(tiny, tmp_path):
-  with pytest.raises(ConfigError, match="config.data_parallel=9, but there are 4 devices"):
+  with pytest.raises(ConfigError, match=r"config\.data_parallel=9, but there are 4 devices"):
     experiment.run(tiny(data_parallel=9, batch_size=9), tmp_path)
 
 

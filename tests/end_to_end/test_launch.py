@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ SMALL = (
   "--config.mlp.hidden=(8,)",
   "--config.seeds=2",
 )
+LAUNCH = str(pathlib.Path(__file__).resolve().parents[2] / "launch.py")
 PICTURES = ("accuracy_matrix", "accuracy_over_time", "forgetting", "task_relatedness")
 
 
@@ -108,7 +110,10 @@ WRONG = {
   "method": (["--config.method=rmsprob"], ["config.method='rmsprob'", "mean rmsprop"]),
   "benchmark": (["--config.benchmark=split_digit"], ["'split_digit'", "mean split_digits"]),
   "model": (["--config.model=mpl"], ["config.model='mpl'", "mlp"]),
-  "classes": (["--config.benchmark=split_digits", "--config.num_tasks=3"], ["num_tasks=3", "10"]),
+  "classes": (
+    ["--config.benchmark=split_digits", "--config.num_tasks=3"],
+    ["num_tasks is 3", "1, 2, 5, 10"],
+  ),
   "negative tasks": (["--config.num_tasks=-1"], ["config.num_tasks=-1"]),
   "negative batch": (["--config.batch_size=-10"], ["config.batch_size=-10"]),
   "negative examples": (
@@ -130,7 +135,9 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_settings_are_one_line(case, launch, tmp_path):
   arguments, parts = WRONG[case]
-  text = error_of(launch(*SMALL, *arguments, f"--workdir={tmp_path / 'run'}"))
+  # ml_collections wants the file before the keys; of a key given twice the last counts.
+  ordered = sorted((*SMALL, *arguments), key=lambda text: not text.startswith("--config="))
+  text = error_of(launch(*ordered, f"--workdir={tmp_path / 'run'}"))
   for part in parts:
     assert part in text
   left = {path.name for path in (tmp_path / "run").glob("*")}
@@ -157,9 +164,11 @@ def test_a_missing_data_set_is_one_line_within_seconds(launch, tmp_path):
     HTTP_PROXY="http://127.0.0.1:9",
     no_proxy="",
   )
-  text = error_of(ended)
-  assert "cifar100" in text.lower()
-  assert str(tmp_path / "empty") in text
+  assert ended.code == 1
+  # The only error of several lines: it lists what to fetch, and where to put it.
+  assert ended.stderr.startswith("error: cifar100 is not prepared and cannot be downloaded")
+  assert str(tmp_path / "empty") in ended.stderr
+  assert "Traceback" not in ended.stderr
   assert ended.seconds < 30  # 5 s, on a machine that does nothing else
 
 
@@ -194,7 +203,7 @@ def test_an_earlier_checkpoint_survives_divergence(launch, tmp_path):
 def test_the_command_itself(tmp_path):
   """Not through the quick launcher: from another folder, with the error on stderr."""
   ended = subprocess.run(
-    [sys.executable, os.path.abspath("launch.py"), "--config.learning_rat=1"],
+    [sys.executable, LAUNCH, "--config.learning_rat=1"],
     capture_output=True,
     text=True,
     cwd=tmp_path,
@@ -202,7 +211,7 @@ def test_the_command_itself(tmp_path):
   )
   assert ended.returncode == 1
   assert ended.stdout == ""
-  assert ended.stderr == (
-    "error: config.learning_rat is no key of the config (did you mean learning_rate?)\n"
-  )
+  text = "error: config.learning_rat is no key of the config (did you mean learning_rate"
+  assert ended.stderr.startswith(text)
+  assert ended.stderr.count("\n") == 1
   assert list(tmp_path.iterdir()) == []

@@ -48,7 +48,7 @@ def reference(launch, tmp_path_factory):
   ended = launch(*SETTINGS, f"--workdir={workdir}")
   assert ended.code == 0, ended.stderr
   matrix = json.loads((workdir / "results.json").read_text())["accuracy_matrix"][0]
-  assert matrix[0][0] > 0.3  # it has learned: equal results are not equal for being trivial
+  assert matrix[0][0] > 0.2  # it has learned: equal results are not equal for being trivial
   return outcome(workdir)
 
 
