@@ -87,7 +87,7 @@ def test_scenarios(execute, scenario, outputs):
   run = execute(benchmark="split_digits", num_tasks=2, scenario=scenario, epochs=3)
   assert run[2].stream.spec.num_outputs == outputs
   accuracy = matrix(run)[0]
-  assert accuracy[0, 0] > 0.4  # of five classes
+  assert accuracy[0, 0] > 0.3  # of five classes, where guessing gives 0.2
   if scenario == "class":
     # All classes seen so far compete, and the last task's win.
     assert accuracy[1, 0] < accuracy[0, 0]
@@ -128,7 +128,8 @@ def test_validation_is_evaluated_instead(execute):
   np.testing.assert_allclose(counts, counts.round(), atol=1e-9)
 
 
-STABLE = {"method": "stable_sgd", "epochs": 3}
+STABLE = {"method": "stable_sgd", "learning_rate": 0.1, "epochs": 4}
+SPLIT = {"benchmark": "split_digits", "num_tasks": 2, "epochs": 3}
 DECAYED = STABLE | {"stable_sgd.decay": 0.5}
 CHANGES = {
   "epochs": ({}, {"epochs": 2}),
@@ -137,13 +138,11 @@ CHANGES = {
   "seed": ({}, {"seed": 2}),
   "data_seed": ({}, {"data_seed": 1}),
   "class_order": (
-    {"benchmark": "split_digits"},
-    {"benchmark": "split_digits", "class_order": "seeded"},
+    SPLIT | {"scenario": "task"},
+    SPLIT | {"scenario": "task", "class_order": "seeded"},
   ),
   "normalization": ({}, {"normalization": "signed"}),
-  "learning_rate": ({}, {"learning_rate": 0.05}),
   "hidden": ({}, {"mlp.hidden": (9,)}),
-  "examples": ({}, {"train_examples_per_task": 35}),
   "dropout": ({}, {"dropout": 0.3}),
   "decay": (STABLE, DECAYED),
   "floor": (DECAYED, DECAYED | {"stable_sgd.floor": 0.06}),
