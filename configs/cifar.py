@@ -7,8 +7,8 @@ SGD 57.0.
 
   python launch.py --config=configs/cifar.py:tag --config.seeds=5
 
-Needs CIFAR-100 (docs/data.md). About 2 minutes a seed on two CPU cores; `:tag,runlocal` trains on
-300 examples a task.
+Needs CIFAR-100 (docs/data.md). The time of a whole seed on an idle machine is not measured yet; `:tag,runlocal`
+trains on 300 examples a task.
 """
 
 from configs.common import choose
