@@ -7,7 +7,8 @@ SGD 57.0.
 
   python launch.py --config=configs/cifar.py:tag --config.seeds=5
 
-Needs CIFAR-100 (docs/data.md). The time of a whole seed on an idle machine is not measured yet; `:tag,runlocal`
+Needs CIFAR-100 (docs/data.md). The time of a whole seed is not measured yet;
+`:tag,runlocal`
 trains on 300 examples a task.
 """
 

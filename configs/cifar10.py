@@ -5,7 +5,8 @@ Measured: docs/results.md.
 
   python launch.py --config=configs/cifar10.py:tag --config.seeds=3
 
-Needs CIFAR-10 (docs/data.md). The time of a whole seed on an idle machine is not measured yet; `:tag,runlocal`
+Needs CIFAR-10 (docs/data.md). The time of a whole seed is not measured yet;
+`:tag,runlocal`
 trains on 300 examples a task.
 """
 
