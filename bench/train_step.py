@@ -18,9 +18,10 @@ import psutil
 
 from tagjax.base import StreamSpec
 from tagjax.batches import to_device
-from tagjax.config import base_config, make_method, make_model, validate
+from tagjax.config import base_config, validate
 from tagjax.learner import make_learner
 from tagjax.parallel import Programs
+from tagjax.registry import make_method, make_model
 
 TASKS, CLASSES = 20, 5
 IMAGES = {"mlp": (28, 28, 1), "reduced_resnet": (32, 32, 3)}

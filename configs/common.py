@@ -1,10 +1,8 @@
 """What the config files share: picking a method's tuned values by name."""
 
-import difflib
-
 from ml_collections import ConfigDict
 
-from tagjax.errors import ConfigError
+from tagjax.errors import ConfigError, nearest
 
 
 def choose(config: ConfigDict, tuned: dict[str, dict], argument: str) -> ConfigDict:
@@ -24,10 +22,9 @@ def choose(config: ConfigDict, tuned: dict[str, dict], argument: str) -> ConfigD
   """
   method, *options = argument.split(",")
   if method not in tuned:
-    close = difflib.get_close_matches(method, tuned, n=2)
-    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
     raise ConfigError(
-      f"no tuned values for method {method!r}{hint}: there are {', '.join(tuned)}. "
+      f"no tuned values for method {method!r}{nearest(method, tuned)}: there are "
+      f"{', '.join(tuned)}. "
       "For another, keep one of these and set --config.method and --config.learning_rate"
     )
   config.method = method

@@ -1,24 +1,19 @@
-"""Every setting of a run, the tables from names to factories, and the validator."""
+"""Every setting of a run with its default, and the validator."""
 
-import difflib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
-import flax.linen as nn
 from absl import flags
 from ml_collections import ConfigDict, config_dict
 
 from tagjax import benchmarks
-from tagjax.base import SCENARIOS, Method, StreamSpec, chain, lift
-from tagjax.errors import ConfigError, TagjaxError
+from tagjax.base import SCENARIOS
+from tagjax.errors import ConfigError, TagjaxError, nearest
 from tagjax.learner import NORMALIZATIONS
-from tagjax.methods import naive, tag_method
 from tagjax.metrics.matrix import DEFINITIONS as FORGETTING_DEFINITIONS
-from tagjax.models import MLP, ReducedResNet
-from tagjax.transforms import stable_sgd
+from tagjax.registry import MODELS, check_name, method_names
 
 
 def base_config() -> ConfigDict:
@@ -80,117 +75,6 @@ def base_config() -> ConfigDict:
   return c
 
 
-class MethodContext(NamedTuple):
-  """What the factory of a method may use.
-
-  Attributes:
-    config: the whole config.
-    spec: the stream's head.
-    steps_per_epoch: training steps of one epoch, for each task.
-  """
-
-  config: ConfigDict
-  spec: StreamSpec
-  steps_per_epoch: tuple[int, ...]
-
-
-MethodFactory = Callable[[MethodContext], Any]
-
-
-def _naive(optimizer) -> MethodFactory:
-  return lambda context: optimizer(context.config.learning_rate)
-
-
-def _tag(base: str) -> MethodFactory:
-  def make(context: MethodContext) -> Method:
-    options = context.config.tag
-    return tag_method(
-      context.config.learning_rate,
-      context.spec.num_tasks,
-      b=options.b,
-      base=base,
-      bias_correction=options.bias_correction,
-      steps_per_epoch=context.steps_per_epoch if options.bias_correction == "epoch" else None,
-    )
-
-  return make
-
-
-def _stable_sgd(context: MethodContext) -> Any:
-  options = context.config.stable_sgd
-  return stable_sgd(
-    context.config.learning_rate,
-    decay=options.decay,
-    floor=options.floor,
-    momentum=options.momentum,
-    reset=options.reset,
-    steps_per_epoch=context.steps_per_epoch if options.reset == "epoch" else None,
-  )
-
-
-OPTIMIZERS: dict[str, MethodFactory] = {
-  "sgd": _naive(naive.sgd),
-  "rmsprop": _naive(naive.rmsprop),
-  "adagrad": _naive(naive.adagrad),
-  "adam": _naive(naive.adam),
-  "stable_sgd": _stable_sgd,
-  "tag": _tag("rmsprop"),
-  "tag_rmsprop": _tag("rmsprop"),
-  "tag_adagrad": _tag("adagrad"),
-  "tag_adam": _tag("adam"),
-}
-"""Turn the gradient into a step; each chain ends in exactly one (plain SGD if none is named)."""
-
-MODIFIERS: dict[str, MethodFactory] = {}
-"""Change the gradient on its way to the optimizer: regularisers, replay, projection."""
-
-MODELS: dict[str, Callable[[ConfigDict, StreamSpec, str | None], nn.Module]] = {
-  "mlp": lambda config, spec, axis_name: MLP(
-    num_outputs=spec.num_outputs, hidden=tuple(config.mlp.hidden), dropout=config.dropout
-  ),
-  "reduced_resnet": lambda config, spec, axis_name: ReducedResNet(
-    num_outputs=spec.num_outputs,
-    width=config.reduced_resnet.width,
-    dropout=config.dropout,
-    axis_name=axis_name,
-  ),
-}
-
-
-def make_model(config: ConfigDict, spec: StreamSpec, axis_name: str | None = None) -> nn.Module:
-  """The model that `config.model` names."""
-  return MODELS[config.model](config, spec, axis_name)
-
-
-def make_method(config: ConfigDict, spec: StreamSpec, steps_per_epoch: Iterable[int]) -> Method:
-  """The chain that `config.method` spells, left to right."""
-  context = MethodContext(config, spec, tuple(steps_per_epoch))
-  table = OPTIMIZERS | MODIFIERS
-  members = [lift(table[name](context)) for name in method_names(config.method)]
-  return members[0] if len(members) == 1 else chain(*members)
-
-
-def method_names(spelling: str) -> list[str]:
-  """Splits `"ewc+tag"` into its names; adds the optimizer if none is named.
-
-  Raises:
-    ConfigError: on an unknown name, or an optimizer that is not the last.
-
-  >>> method_names("tag")
-  ['tag']
-  """
-  names = [name.strip() for name in spelling.split("+")]
-  for name in names:
-    _one_of("method", name, OPTIMIZERS | MODIFIERS)
-  optimizers = [name for name in names if name in OPTIMIZERS]
-  if len(optimizers) > 1 or (optimizers and names[-1] not in OPTIMIZERS):
-    raise ConfigError(
-      f"config.method={spelling!r}: a chain has one optimizer, and it stands last "
-      f"(the optimizers are {', '.join(OPTIMIZERS)})"
-    )
-  return names if optimizers else [*names, "sgd"]
-
-
 def validate(config: ConfigDict) -> None:
   """Checks every key that can be checked before data are loaded.
 
@@ -198,8 +82,8 @@ def validate(config: ConfigDict) -> None:
     ConfigError: one line that names the key, its value and what is possible.
   """
   _known_keys(config, base_config())
-  _one_of("benchmark", config.benchmark, benchmarks.names())
-  _one_of("model", config.model, MODELS)
+  check_name("benchmark", config.benchmark, benchmarks.names())
+  check_name("model", config.model, MODELS)
   method_names(config.method)
   for key, options in (
     ("normalization", NORMALIZATIONS),
@@ -209,9 +93,9 @@ def validate(config: ConfigDict) -> None:
     ("tag.bias_correction", ("task", "epoch")),
     ("stable_sgd.reset", ("task", "epoch")),
   ):
-    _one_of(key, _get(config, key), options)
+    check_name(key, _get(config, key), options)
   if config.scenario is not None:
-    _one_of("scenario", config.scenario, SCENARIOS)
+    check_name("scenario", config.scenario, SCENARIOS)
   for key, least in _LEAST.items():
     value = _get(config, key)
     if value is not None and value < least:
@@ -269,7 +153,7 @@ def _ranges(config: ConfigDict) -> None:
 def _known_keys(config: ConfigDict, base: ConfigDict, prefix: str = "") -> None:
   for key, value in config.items():
     if key not in base:
-      raise ConfigError(f"config.{prefix}{key} is no key of the config{_nearest(key, base.keys())}")
+      raise ConfigError(f"config.{prefix}{key} is no key of the config{nearest(key, base.keys())}")
     if isinstance(value, ConfigDict):
       _known_keys(value, base[key], f"{prefix}{key}.")
 
@@ -286,7 +170,7 @@ def flag_error(argv: list[str], error: BaseException) -> str:
     for part in key.split("."):
       if not isinstance(place, ConfigDict) or part not in place:
         options = place.keys() if isinstance(place, ConfigDict) else ()
-        return f"config.{key} is no key of the config{_nearest(part, options)}"
+        return f"config.{key} is no key of the config{nearest(part, options)}"
       place = place[part]
   if isinstance(error, flags.Error) and "\n" not in str(error):
     return str(error)
@@ -294,20 +178,6 @@ def flag_error(argv: list[str], error: BaseException) -> str:
     error = error.__cause__ or error.__context__
   kind = "" if isinstance(error, TagjaxError | OSError) else f"{type(error).__name__}: "
   return f"cannot load --config: {kind}{' '.join(str(error).split())}"
-
-
-def _one_of(key: str, value: Any, options: Iterable[str]) -> None:
-  options = list(options)
-  if value not in options:
-    raise ConfigError(
-      f"config.{key}={value!r} is unknown{_nearest(value, options)}. "
-      f"There are: {', '.join(options)}"
-    )
-
-
-def _nearest(name: Any, options: Iterable[str]) -> str:
-  close = difflib.get_close_matches(str(name), list(options), n=3)
-  return f" (did you mean {' or '.join(close)}?)" if close else ""
 
 
 def _get(config: ConfigDict, key: str) -> Any:

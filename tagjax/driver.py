@@ -10,8 +10,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from tagjax import batches, benchmarks
-from tagjax import config as settings
+from tagjax import batches, benchmarks, registry
 from tagjax.base import LearnerState
 from tagjax.checkpoint import Checkpoints
 from tagjax.errors import ConfigError, DivergedError
@@ -259,11 +258,11 @@ def build_programs(config: ConfigDict, stream: benchmarks.Stream, steps: list[in
       f"config.data_parallel={config.data_parallel}, but there are {available} devices "
       "(on a CPU, XLA_FLAGS=--xla_force_host_platform_device_count=N makes N)"
     )
-  method = settings.make_method(config, stream.spec, steps)
+  method = registry.make_method(config, stream.spec, steps)
 
   def learner(axis_name: str | None):
     return make_learner(
-      settings.make_model(config, stream.spec, axis_name),
+      registry.make_model(config, stream.spec, axis_name),
       method,
       stream.spec,
       max_value=stream.max_value,

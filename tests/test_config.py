@@ -2,7 +2,7 @@
 
 import pytest
 
-from tagjax.config import MODIFIERS, OPTIMIZERS, base_config, method_names, to_dict, validate
+from tagjax.config import base_config, to_dict, validate
 from tagjax.errors import ConfigError
 
 WRONG = [
@@ -68,14 +68,3 @@ def test_unknown_keys_of_a_config_file_are_refused():
 def test_wrong_types_are_refused_when_set():
   with pytest.raises(TypeError):
     base_config().epochs = "many"
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_can_be_named(name):
-  assert method_names(name) == [name]
-
-
-def test_sgd_is_added_to_modifiers_alone(monkeypatch):
-  monkeypatch.setitem(MODIFIERS, "pull", lambda context: None)
-  assert method_names("pull") == ["pull", "sgd"]
-  assert method_names("pull + tag") == ["pull", "tag"]

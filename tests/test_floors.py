@@ -14,7 +14,7 @@ FLOORS = [
   {"methods", "models", "datasets"},
   {"learner", "benchmarks", "batches"},
   {"parallel", "evaluate", "checkpoint", "report", "plan", "record", "workdir", "signals"},
-  {"config", "driver", "experiment", "sweep"},
+  {"registry", "config", "driver", "experiment", "sweep"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 FILES = sorted((ROOT / "tagjax").rglob("*.py"))

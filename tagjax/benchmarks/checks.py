@@ -3,11 +3,12 @@
 Every check raises a ValueError of one line that names the argument, its value and the way out.
 """
 
-import difflib
 import numbers
 from collections.abc import Sequence
 
 import numpy as np
+
+from tagjax.errors import nearest
 
 _PURPOSES = ("class order", "validation", "train subset", "test subset", "permutation", "rotation")
 
@@ -42,10 +43,8 @@ def check_choice(argument: str, value: object, choices: Sequence[str]) -> str:
   """`value` if it is one of `choices`; the error names the nearest ones."""
   if isinstance(value, str) and value in choices:
     return value
-  near = difflib.get_close_matches(str(value), choices, n=3)
-  guess = f"did you mean {' or '.join(near)}? " if near else ""
   raise ValueError(
-    f"{argument} is {value!r}, which does not exist: {guess}choose from {', '.join(choices)}"
+    f"{argument}={value!r} is unknown{nearest(value, choices)}. There are: {', '.join(choices)}"
   )
 
 

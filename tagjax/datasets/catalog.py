@@ -3,8 +3,9 @@
 The builders themselves are imported only when a set must be prepared, because that imports TFDS.
 """
 
-import difflib
 from typing import NamedTuple
+
+from tagjax.errors import nearest
 
 
 class Entry(NamedTuple):
@@ -55,6 +56,6 @@ def entry(name: str) -> Entry:
   """
   if name in _ENTRIES:
     return _ENTRIES[name]
-  near = difflib.get_close_matches(str(name), _ENTRIES, n=3, cutoff=0.5)
-  hint = f"did you mean {' or '.join(near)}?" if near else "it is none of"
-  raise ValueError(f"unknown data set {name!r}: {hint} (all: {', '.join(_ENTRIES)})")
+  raise ValueError(
+    f"unknown data set {name!r}{nearest(name, _ENTRIES)}. There are: {', '.join(_ENTRIES)}"
+  )

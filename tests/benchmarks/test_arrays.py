@@ -68,7 +68,7 @@ def test_validation_is_held_out():
   [
     ([], {}, "tasks is empty"),
     ([task()[:3]], {}, "task 0 has 3 arrays"),
-    ([task()], {"scenario": "tasks"}, "scenario is 'tasks', .*did you mean task"),
+    ([task()], {"scenario": "tasks"}, "scenario='tasks' is unknown .did you mean task"),
     ([task(), task(())], {}, "task 1, training examples: there are none"),
     ([task((0,), ())], {}, "task 0, test examples: there are none"),
     ([task((0, -1))], {}, "task 0, training examples: label -1"),

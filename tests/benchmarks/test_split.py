@@ -104,7 +104,7 @@ def test_orders_that_are_no_permutation(dataset, order):
 
 
 def test_misspelt_order(dataset):
-  with pytest.raises(ValueError, match=r"class_order is 'seed', .*did you mean seeded"):
+  with pytest.raises(ValueError, match=r"class_order='seed' is unknown .did you mean seeded"):
     make(dataset, class_order="seed")
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tagjax import experiment
-from tagjax.config import OPTIMIZERS
 from tagjax.driver import Driver
 from tagjax.errors import ConfigError
+from tagjax.registry import OPTIMIZERS
 
 
 @pytest.fixture(scope="module")
