@@ -91,6 +91,16 @@ class ApplyFn(Protocol):
   ) -> tuple[chex.Array, Variables]: ...
 
 
+class ActiveFn(Protocol):
+  """Bool `[B, K]`: the outputs that compete for each example of `batch` in its softmax.
+
+  Whatever looks at logits must look at these only: the others belong to tasks that the example is
+  not of, or that have not begun.
+  """
+
+  def __call__(self, batch: Batch) -> chex.Array: ...
+
+
 class Step(NamedTuple):
   """What a method may look at in one training step.
 
@@ -103,6 +113,7 @@ class Step(NamedTuple):
     variables: the model's variables at the start of the step.
     grad_fn: see `GradFn`; training mode by default.
     apply_fn: see `ApplyFn`.
+    active_fn: see `ActiveFn`.
     gather: batch of this device -> batch of all devices, the same on every device. What goes into
       a memory must go through it, else the replicas' memories drift apart.
     key: the method's own random key for this step.
@@ -117,6 +128,7 @@ class Step(NamedTuple):
   variables: Variables
   grad_fn: GradFn
   apply_fn: ApplyFn
+  active_fn: ActiveFn
   gather: Callable[[Batch], Batch]
   key: chex.PRNGKey
   phase: str
@@ -127,10 +139,12 @@ class Boundary(NamedTuple):
 
   Attributes:
     task_id: traced int32 scalar; the task just learned, or the one about to be evaluated.
-    chunk: `Batch` with leading axes `[N, B]`: the training examples of the task just learned, in
-      shuffled order, without augmentation; None in `adapt`.
+    chunk: `Batch` with leading axes `[N, B]`: all training examples of the task just learned, in
+      shuffled order, without augmentation, the same on every device; None in `adapt`. Rows that
+      only fill up stand at the end.
     grad_fn: see `GradFn`; evaluation mode by default.
     apply_fn: see `ApplyFn`.
+    active_fn: see `ActiveFn`.
     key: the method's own random key for this boundary.
     phase: static name of the phase that ended.
   """
@@ -139,6 +153,7 @@ class Boundary(NamedTuple):
   chunk: Batch | None
   grad_fn: GradFn
   apply_fn: ApplyFn
+  active_fn: ActiveFn
   key: chex.PRNGKey
   phase: str
 

@@ -93,9 +93,11 @@ def make_learner(
     )
     return logits, {**variables, **changed}
 
+  def active_fn(current_task, batch):
+    return losses.active_outputs(spec, batch.task_id, current_task)
+
   def task_loss(current_task, logits, batch):
-    active = losses.active_outputs(spec, batch.task_id, current_task)
-    values = losses.cross_entropy(logits, batch.label, active)
+    values = losses.cross_entropy(logits, batch.label, active_fn(current_task, batch))
     return losses.masked_mean(values, batch.mask, average(jnp.sum(batch.mask, dtype=jnp.float32)))
 
   def value_and_grad(variables, batch, *, key, train, loss_fn):
@@ -130,6 +132,7 @@ def make_learner(
       chunk=chunk,
       grad_fn=make_grad_fn(variables, task_id, key, default_train=False),
       apply_fn=apply,
+      active_fn=functools.partial(active_fn, task_id),
       key=key,
       phase=phase,
     )
@@ -166,6 +169,7 @@ def make_learner(
       variables=state.variables,
       grad_fn=make_grad_fn(state.variables, task_id, method_key, default_train=True),
       apply_fn=apply,
+      active_fn=functools.partial(active_fn, task_id),
       gather=gather,
       key=method_key,
       phase=phase,
@@ -173,7 +177,7 @@ def make_learner(
     params = state.variables["params"]
     updates, method_state = method.update(grad, state.method, params, at=at)
     variables = {**variables, "params": optax.apply_updates(params, updates)}
-    hits = _hits(logits, batch, losses.active_outputs(spec, batch.task_id, task_id))
+    hits = _hits(logits, batch, active_fn(task_id, batch))
     count = average(jnp.sum(batch.mask, dtype=jnp.float32))
     info = StepInfo(
       loss=loss,
@@ -195,7 +199,7 @@ def make_learner(
 
   def predict(variables: Variables, batch: Batch, current_task: chex.Array):
     logits, _ = apply(variables, batch, train=False)
-    active = losses.active_outputs(spec, batch.task_id, current_task)
+    active = active_fn(current_task, batch)
     return (
       losses.mask_logits(logits, active),
       losses.cross_entropy(logits, batch.label, active),

@@ -127,13 +127,16 @@ def consolidate_task(
   task_id: chex.Array,
   *,
   batch_size: int,
-  num_devices: int,
   phase: str,
 ) -> LearnerState:
-  """Tells the method that the task (a phase of it) has ended, with its examples as a chunk."""
+  """Tells the method that the task (a phase of it) has ended, with its examples as a chunk.
+
+  Every device gets all of them: what a method makes of single examples is then the same on all
+  devices, and on one.
+  """
   order_key = jax.random.fold_in(run_keys(state.key).boundaries, state.step)
   rows = shuffled_rows(order_key, examples, batch_size)
-  chunk = jax.vmap(lambda batch_rows: take(examples, _own_share(batch_rows, num_devices)))(rows)
+  chunk = jax.vmap(lambda batch_rows: take(examples, batch_rows))(rows)
   return learner.consolidate(state, chunk, task_id, phase=phase)
 
 
@@ -173,10 +176,11 @@ class Programs:
     self._num_devices = num_devices
     self._devices = jax.local_devices()[:num_devices]
     self._compiled: dict[Any, Callable] = {}
-    sizes = {"batch_size": batch_size, "num_devices": num_devices}
     self.init_one = single.init
-    self._train = functools.partial(train_chunk, learner, **sizes)
-    self._consolidate = functools.partial(consolidate_task, learner, **sizes)
+    self._train = functools.partial(
+      train_chunk, learner, batch_size=batch_size, num_devices=num_devices
+    )
+    self._consolidate = functools.partial(consolidate_task, learner, batch_size=batch_size)
     self._evaluate = functools.partial(evaluate, single, batch_size=eval_batch_size)
 
   def init(self, key: chex.PRNGKey) -> LearnerState:
