@@ -126,7 +126,9 @@ def document(found: dict) -> str:
     "tried. All accuracies:",
     "[tuning/digits.json](tuning/digits.json).",
     "",
-    f"Made by `{found['command']}`.",
+    "Made by "
+    + " and ".join(f"`{command}`" for command in sorted(set(found["commands"].values())))
+    + ".",
   ]
   return "\n".join(lines) + "\n"
 
@@ -144,7 +146,8 @@ def main():
   target = options.out / "digits.json"
   found = json.loads(target.read_text()) if target.exists() else {"trials": {}}
   found["seeds"] = options.seeds
-  found["command"] = f"python -m bench.tune_digits --seeds={options.seeds}"
+  command = f"python -m bench.tune_digits --seeds={options.seeds} --methods={options.methods}"
+  commands = found.setdefault("commands", {})
   target.parent.mkdir(parents=True, exist_ok=True)
   context = multiprocessing.get_context("spawn")
   with concurrent.futures.ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
@@ -152,6 +155,7 @@ def main():
     for job in concurrent.futures.as_completed(jobs):
       done = found["trials"] | {jobs[job]: job.result()}
       found["trials"] = {method: done[method] for method in STARTS if method in done}
+      commands[jobs[job]] = command
       target.write_text(json.dumps(found, indent=2) + "\n")
       options.out.with_suffix(".md").write_text(document(found))
 

@@ -1,8 +1,7 @@
 """Permuted digits: 10 tasks, MLP, one epoch, batches of 10; the embedded default.
 
 scikit-learn's 1,797 digits of 8 x 8 pixels, the pixels permuted anew for each task: no download,
-a few seconds. Validation data chose the learning rates of the methods listed in
-docs/tuning.md; the others are not tuned yet.
+a few seconds. Validation data chose the learning rates: docs/tuning.md.
 
   python launch.py --config=configs/digits.py:rmsprop --config.seeds=5
 """
@@ -13,13 +12,13 @@ from tagjax.config import base_config
 TUNED = {
   "sgd": {"learning_rate": 0.2},
   "rmsprop": {"learning_rate": 0.005},
-  "adagrad": {"learning_rate": 0.01},
-  "adam": {"learning_rate": 0.001},
+  "adagrad": {"learning_rate": 0.05},
+  "adam": {"learning_rate": 0.0005},
   "tag": {"learning_rate": 0.002},
   "tag_rmsprop": {"learning_rate": 0.002},
-  "tag_adagrad": {"learning_rate": 0.005},
-  "tag_adam": {"learning_rate": 0.0005},
-  "stable_sgd": {"learning_rate": 0.1, "stable_sgd.decay": 0.9},
+  "tag_adagrad": {"learning_rate": 0.02},
+  "tag_adam": {"learning_rate": 0.005},
+  "stable_sgd": {"learning_rate": 0.2, "stable_sgd.decay": 0.9},
 }
 
 

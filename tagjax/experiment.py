@@ -43,7 +43,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = True
     DivergedError: the loss is not finite any more; the last checkpoint stays.
     InterruptedRun: SIGINT or SIGTERM came; the folder can be resumed.
   """
-  begun = time.perf_counter()
+  begun, origin = time.perf_counter(), provenance()  # now: the checkout may change while it runs
   validate(config)
   folder = Workdir(workdir)
   with folder.lock():
@@ -54,7 +54,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = True
     folder.claim(to_dict(config))
     with contextlib.closing(Checkpoints(folder.checkpoints, config.keep_checkpoints)) as store:
       _perform_plan(driver, folder, store, begun, progress)
-    results = _results(driver)
+    results = _results(driver) | {"provenance": origin}
     if config.plots:
       save_all(results, folder.path)
     write_json_atomic(folder.results, results)  # last: its presence says that the run has ended
@@ -103,5 +103,4 @@ def _results(driver: Driver) -> dict[str, Any]:
     "seconds": record.seconds,
     "config": to_dict(config),
     "command": shlex.join(["python", *sys.argv]),
-    "provenance": provenance(),
   }

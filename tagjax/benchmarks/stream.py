@@ -12,18 +12,25 @@ from tagjax.benchmarks import holdout
 
 
 class TaskExamples:
-  """Examples of one task.
+  """Examples of one task, or of several together.
 
   Attributes:
     image: `[N, ...]`, as stored (uint8).
     label: int32 `[N]`, the output of the head that should be largest.
-    task_id: int32 `[N]`, the task, for every example the same.
+    task_id: int32 `[N]`, the task that each example belongs to.
   """
 
-  def __init__(self, image: np.ndarray, label: np.ndarray, task_id: int):
+  def __init__(self, image: np.ndarray, label: np.ndarray, task_id: int | np.ndarray):
     self.image = image
     self.label = label
-    self.task_id = np.full(len(label), task_id, np.int32)
+    self.task_id = np.broadcast_to(np.asarray(task_id, np.int32), label.shape)
+
+  @classmethod
+  def together(cls, parts: Sequence["TaskExamples"]) -> "TaskExamples":
+    """The examples of several tasks, one task after another."""
+    return cls(
+      *(np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0]))
+    )
 
   def __len__(self) -> int:
     return len(self.label)
