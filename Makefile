@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUNS ?= runs/digits
 METHODS := sgd rmsprop tag
 
-.PHONY: run test lint format install
+.PHONY: run test test-product lint format install
 
 # Its name holds the interpreter's: another PYTHON makes the environment anew.
 INSTALLED := $(VENV)/.installed-$(notdir $(PYTHON))
@@ -28,6 +28,10 @@ run: install
 
 test: install
 	"$(BIN)/python" -m pytest -n 2
+
+# Every composition of methods; `test` runs the pairs.
+test-product: install
+	"$(BIN)/python" -m pytest -n 2 -m product
 
 lint: install
 	"$(BIN)/ruff" check .

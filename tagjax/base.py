@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import chex
+import jax
 import numpy as np
 import optax
 
@@ -273,21 +274,25 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
 
   def update(updates, state, params, *, at: Step):
     new_state = []
-    for member, member_state in zip(members, state, strict=True):
-      updates, member_state = member.update(updates, member_state, params, at=at)
+    for position, (member, member_state) in enumerate(zip(members, state, strict=True)):
+      updates, member_state = member.update(
+        updates, member_state, params, at=_own_key(at, position)
+      )
       new_state.append(member_state)
     return updates, tuple(new_state)
 
   def consolidate(state, variables, *, at: Boundary):
     new_state = []
-    for member, member_state in zip(members, state, strict=True):
-      member_state, variables = member.consolidate(member_state, variables, at=at)
+    for position, (member, member_state) in enumerate(zip(members, state, strict=True)):
+      member_state, variables = member.consolidate(
+        member_state, variables, at=_own_key(at, position)
+      )
       new_state.append(member_state)
     return tuple(new_state), variables
 
   def adapt(state, variables, *, at: Boundary):
-    for member, member_state in zip(members, state, strict=True):
-      variables = member.adapt(member_state, variables, at=at)
+    for position, (member, member_state) in enumerate(zip(members, state, strict=True)):
+      variables = member.adapt(member_state, variables, at=_own_key(at, position))
     return variables
 
   def diagnose(state):
@@ -306,6 +311,11 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
     phases=_common_phases(members),
     replaces=members[0].replaces,
   )
+
+
+def _own_key(at: Step | Boundary, position: int) -> Step | Boundary:
+  """Members of a chain must not draw the same random numbers, such as the same exemplars."""
+  return at._replace(key=jax.random.fold_in(at.key, position))
 
 
 def _common_phases(members: tuple[Method, ...]) -> tuple[str, ...]:

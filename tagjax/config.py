@@ -12,8 +12,15 @@ from tagjax import benchmarks
 from tagjax.base import SCENARIOS
 from tagjax.errors import ConfigError, TagjaxError, nearest
 from tagjax.learner import NORMALIZATIONS
+from tagjax.memory.capacity import PER as MEMORY_PER
+from tagjax.memory.reservoir import VARIANTS as RESERVOIR_VARIANTS
+from tagjax.methods.ewc import VARIANTS as EWC_VARIANTS
+from tagjax.methods.mas import NORMALISATIONS as MAS_NORMALISATIONS
+from tagjax.methods.mas import NORMS as MAS_NORMS
+from tagjax.methods.mas import SEQUENCES as MAS_SEQUENCES
 from tagjax.metrics.matrix import DEFINITIONS as FORGETTING_DEFINITIONS
-from tagjax.registry import MODELS, check_name, method_names
+from tagjax.plan import PROTOCOLS
+from tagjax.registry import MODELS, check_combination, check_name, method_names
 
 
 def base_config() -> ConfigDict:
@@ -52,8 +59,57 @@ def base_config() -> ConfigDict:
   c.stable_sgd.floor = 5e-5  # but at least this
   c.stable_sgd.momentum = 0.0
   c.stable_sgd.reset = "task"  # the momentum restarts each "task" or "epoch"
+  c.fresh_optimizer = False  # the optimizer's state starts anew for each task
+
+  # Regularisers: the gradient of strength * sum(importance * (params - anchor)^2) is added.
+  c.ewc = ConfigDict()
+  c.ewc.strength = 1.0
+  c.ewc.variant = "fixed"  # "fixed", "tag-ref" (with the reference's mask bug) or "standard"
+  c.ewc.examples = 200  # of each task, for its importance; 0: all
+  c.ewc.decay = 1.0  # of older importance, variant "standard"
+  c.ewc.clip = config_dict.placeholder(float)  # norm of the pull; None: the variant's; 0: none
+  c.mas = ConfigDict()
+  c.mas.strength = 1.0
+  c.mas.norm = "L2"  # of the outputs: "L2" (squared), "L1" or "vector"
+  c.mas.per_batch = False  # absolute values of batches' gradients instead of examples'
+  c.mas.sequence = "accumulate"  # importance: "accumulate", of the "last" task, or "recompute"
+  c.mas.capacity = 200  # exemplars kept of each task, for "recompute"
+  c.mas.examples = 0  # of each task; 0: all
+  c.mas.normalise = "none"  # importance: "none", or divided by its "max" or "mean"
+  c.mas_local = ConfigDict()
+  c.mas_local.strength = 1.0
+  c.mas_local.examples = 0  # of each task; 0: all
+  c.si = ConfigDict()
+  c.si.strength = 0.1
+  c.si.damping = 1e-3  # added to the squared distance that each parameter went
+  c.rwalk = ConfigDict()
+  c.rwalk.strength = 1.0
+  c.rwalk.decay = 0.9  # of the running Fisher
+  c.rwalk.damping = 1e-3
+  c.rwalk.update_every = 50  # steps
+  c.rwalk.legacy = False  # the averaging of the A-GEM repository
+  c.lwf = ConfigDict()  # distillation from the network of the last task's end
+  c.lwf.strength = 1.0
+  c.lwf.temperature = 2.0
+
+  # Exemplars of past tasks, for replay and projection.
+  c.memory = ConfigDict()
+  c.memory.capacity = 1  # exemplars kept
+  c.memory.per = "class"  # for each "class" of each task, or in "total"
+  c.memory.batch_size = config_dict.placeholder(int)  # replayed a step; None: batch_size
+  c.er = ConfigDict()
+  c.er.strength = 1.0
+  c.er.variant = "item"  # reservoir: per "item", or per batch as the "reference"
+  c.der = ConfigDict()  # for der and derpp
+  c.der.strength = 0.5  # of the distance to the stored logits
+  c.der.label_strength = 0.5  # of the replayed labels; derpp only
+  c.gem = ConfigDict()
+  c.gem.margin = 0.5  # least weight of a violated constraint
+  c.gem.eps = 1e-3  # added to the diagonal of the dual problem
 
   # Training.
+  c.protocol = "sequential"  # or as bounds "multitask", "joint", "independent": tagjax.plan.visits
+  c.cycles = 6  # rounds through all tasks, protocol "multitask"
   c.epochs = 1  # a task
   c.batch_size = 10  # over all devices
   c.drop_last = False  # drop a task's last, smaller batch
@@ -92,6 +148,13 @@ def validate(config: ConfigDict) -> None:
     ("forgetting", FORGETTING_DEFINITIONS),
     ("tag.bias_correction", ("task", "epoch")),
     ("stable_sgd.reset", ("task", "epoch")),
+    ("protocol", PROTOCOLS),
+    ("ewc.variant", EWC_VARIANTS),
+    ("mas.norm", MAS_NORMS),
+    ("mas.sequence", MAS_SEQUENCES),
+    ("mas.normalise", MAS_NORMALISATIONS),
+    ("memory.per", MEMORY_PER),
+    ("er.variant", RESERVOIR_VARIANTS),
   ):
     check_name(key, _get(config, key), options)
   if config.scenario is not None:
@@ -101,6 +164,7 @@ def validate(config: ConfigDict) -> None:
     if value is not None and value < least:
       raise ConfigError(f"config.{key}={value!r}: must be at least {least}")
   _ranges(config)
+  check_combination(config)
 
 
 _LEAST = {
@@ -121,22 +185,46 @@ _LEAST = {
   "chunk_steps": 1,
   "stable_sgd.floor": 0,
   "tag.b": 0,
+  "cycles": 1,
+  "ewc.strength": 0,
+  "ewc.examples": 0,
+  "ewc.clip": 0,
+  "mas.strength": 0,
+  "mas.capacity": 1,
+  "mas.examples": 0,
+  "mas_local.strength": 0,
+  "mas_local.examples": 0,
+  "si.strength": 0,
+  "rwalk.strength": 0,
+  "rwalk.update_every": 1,
+  "lwf.strength": 0,
+  "memory.capacity": 0,
+  "memory.batch_size": 1,
+  "er.strength": 0,
+  "der.strength": 0,
+  "der.label_strength": 0,
+  "gem.margin": 0,
+  "gem.eps": 0,
 }
 
 
 def _ranges(config: ConfigDict) -> None:
-  for key, low, high in (
-    ("dropout", 0.0, 1.0),
-    ("validation_fraction", 0.0, 1.0),
-    ("stable_sgd.momentum", 0.0, 1.0),
+  for key in ("dropout", "validation_fraction", "stable_sgd.momentum", "rwalk.decay"):
+    value = _get(config, key)
+    if not 0 <= value < 1:
+      raise ConfigError(f"config.{key}={value!r}: must be in [0, 1)")
+  for key in (
+    "learning_rate",
+    "stable_sgd.decay",
+    "si.damping",
+    "rwalk.damping",
+    "lwf.temperature",
   ):
     value = _get(config, key)
-    if not low <= value < high:
-      raise ConfigError(f"config.{key}={value!r}: must be in [{low:g}, {high:g})")
-  if not (config.learning_rate > 0 and math.isfinite(config.learning_rate)):
-    raise ConfigError(f"config.learning_rate={config.learning_rate!r}: must be positive and finite")
-  if not (config.stable_sgd.decay > 0 and math.isfinite(config.stable_sgd.decay)):
-    raise ConfigError(f"config.stable_sgd.decay={config.stable_sgd.decay!r}: must be positive")
+    if not (value > 0 and math.isfinite(value)):
+      raise ConfigError(f"config.{key}={value!r}: must be positive and finite")
+  if not 0 <= config.ewc.decay <= 1:
+    raise ConfigError(f"config.ewc.decay={config.ewc.decay!r}: must be in [0, 1]")
   if not all(isinstance(width, int) and width > 0 for width in config.mlp.hidden):
     raise ConfigError(f"config.mlp.hidden={config.mlp.hidden!r}: widths must be positive integers")
   if config.evaluate_on == "validation" and config.validation_fraction == 0:

@@ -43,7 +43,7 @@ class Driver:
     """
     self.config = config
     self.stream = load_stream(config)
-    sizes = [size[0] for size in self.stream.sizes]
+    sizes = training_sizes(config, self.stream)
     steps = steps_per_epoch(config, sizes)
     self.programs = build_programs(config, self.stream, steps)
     self.plan = make_plan(
@@ -55,6 +55,8 @@ class Driver:
       checkpoint_every=config.checkpoint_every,
       curve_batches=config.learning_curve_batches,
       baseline=config.evaluate_future_tasks,
+      protocol=config.protocol,
+      cycles=config.cycles,
     )
     self.total_steps = self.steps_before(len(self.plan))
     self.record = RunRecord.empty(config.seeds, len(self.stream))
@@ -89,8 +91,11 @@ class Driver:
 
   def _begin(self, action: Action, log: Log, line: Progress) -> None:
     del line
-    self.state = self.programs.init(self._key(action.seed))
-    log.write(seed=self._seed(action), begun=True)
+    key = self._key(action.seed)
+    if action.task:  # another network than the task before began with
+      key = jax.random.fold_in(key, action.task)
+    self.state = self.programs.init(key)
+    log.write(seed=self._seed(action), task=action.task, begun=True)
 
   def _train(self, action: Action, log: Log, line: Progress) -> None:
     examples = self._train_examples(action.task)
@@ -141,8 +146,11 @@ class Driver:
 
   def _evaluate(self, action: Action, log: Log, line: Progress) -> None:
     row = self.record.accuracy[action.seed][action.task]
-    last = len(self.stream) if self.config.evaluate_future_tasks else action.task + 1
-    for task in range(last):
+    first, last = 0, len(self.stream) if self.config.evaluate_future_tasks else action.task + 1
+    if self.config.protocol == "independent" and action.task:
+      first = action.task  # the networks of the tasks before have not changed
+      row[:first] = self.record.accuracy[action.seed][action.task - 1][:first]
+    for task in range(first, last):
       row[task] = self._evaluate_task(task, action.task, action)
     log.write(**self._place(action), accuracy_after_task=row)
     line.task_done(
@@ -177,7 +185,10 @@ class Driver:
 
   @functools.lru_cache(maxsize=1)  # noqa: B019  (a driver lives as long as its process needs it)
   def _train_examples(self, task: int) -> batches.DeviceExamples:
-    return batches.to_device(self.stream[task].train, self._train_capacity)
+    examples = self.stream[task].train
+    if self.config.protocol == "joint":
+      examples = benchmarks.TaskExamples.together([task.train for task in self.stream])
+    return batches.to_device(examples, self._train_capacity)
 
   @functools.cache  # noqa: B019
   def _evaluation_examples(self, task: int) -> batches.DeviceExamples:
@@ -227,6 +238,12 @@ def load_stream(config: ConfigDict) -> benchmarks.Stream:
     )
   except ValueError as error:
     raise ConfigError(f"config.{error}") from error
+
+
+def training_sizes(config: ConfigDict, stream: benchmarks.Stream) -> list[int]:
+  """Training examples of each task; in the protocol "joint" those of all tasks together."""
+  sizes = [size[0] for size in stream.sizes]
+  return [sum(sizes)] * len(sizes) if config.protocol == "joint" else sizes
 
 
 def steps_per_epoch(config: ConfigDict, sizes: list[int]) -> list[int]:

@@ -3,6 +3,54 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
+PROTOCOLS = ("sequential", "multitask", "joint", "independent")
+"""How a run goes through the tasks, see `visits`."""
+
+
+class Visit(NamedTuple):
+  """One stay at a task.
+
+  Attributes:
+    task: the task.
+    fresh: whether it begins with a new network.
+    again: whether the task was visited before.
+    evaluated: whether an evaluation follows.
+  """
+
+  task: int
+  fresh: bool = False
+  again: bool = False
+  evaluated: bool = True
+
+
+def visits(protocol: str, num_tasks: int, cycles: int = 6) -> list[Visit]:
+  """The tasks in the order in which a run learns them.
+
+  Args:
+    protocol: `"sequential"`: one after another, the stream that methods are made for. As bounds:
+      `"multitask"`: all tasks in order, `cycles` times; `"joint"`: the examples of all tasks
+      together, under the name of the last; `"independent"`: a new network for each task. The first
+      two of these are evaluated at the end only.
+    num_tasks: T.
+    cycles: for `"multitask"`.
+
+  Returns:
+    The visits.
+
+  >>> [visit.task for visit in visits("multitask", num_tasks=3, cycles=2)]
+  [0, 1, 2, 0, 1, 2]
+  """
+  last = num_tasks - 1
+  if protocol == "joint":
+    return [Visit(last, fresh=True)]
+  if protocol == "multitask":
+    rounds = [(cycle, task) for cycle in range(cycles) for task in range(num_tasks)]
+    return [
+      Visit(task, (cycle, task) == (0, 0), cycle > 0, (cycle, task) == (cycles - 1, last))
+      for cycle, task in rounds
+    ]
+  return [Visit(task, task == 0 or protocol == "independent") for task in range(num_tasks)]
+
 
 class Action(NamedTuple):
   """One thing that the loop does.
@@ -13,7 +61,7 @@ class Action(NamedTuple):
       task in mid-training, a point of its learning curve. `"consolidate"`: the task (a phase of
       it) has ended. `"evaluate"`: a row of the accuracy matrix.
     seed: index of the seed, from 0.
-    task: task id; 0 for `"begin"` and `"baseline"`.
+    task: task id; of the next task for `"begin"`, 0 for `"baseline"`.
     phase: name of the training phase.
     epoch: epoch of the task and phase, from 0.
     epoch_id: epoch of the seed's whole stream, from 0.
@@ -45,6 +93,8 @@ def make_plan(
   checkpoint_every: int = 0,
   curve_batches: int = 0,
   baseline: bool = False,
+  protocol: str = "sequential",
+  cycles: int = 6,
 ) -> list[Action]:
   """Lays out a run.
 
@@ -58,6 +108,8 @@ def make_plan(
       each task; 0: only those.
     curve_batches: number of minibatches of each task up to which it is evaluated before each.
     baseline: whether the untrained network is evaluated on all tasks.
+    protocol: see `visits`.
+    cycles: see `visits`.
 
   Returns:
     The actions in order.
@@ -66,15 +118,18 @@ def make_plan(
   ['begin', 'train', 'train', 'consolidate', 'evaluate']
   """
   actions = []
+  order = visits(protocol, len(steps_per_epoch), cycles)
   for seed in range(num_seeds):
-    actions.append(Action("begin", seed))
-    if baseline:
-      actions.append(Action("baseline", seed))
     since_save, epoch_id = 0, 0
-    for task, steps in enumerate(steps_per_epoch):
+    for number, visit in enumerate(order):
+      task, steps = visit.task, steps_per_epoch[visit.task]
+      if visit.fresh:
+        actions.append(Action("begin", seed, task))
+      if baseline and number == 0:
+        actions.append(Action("baseline", seed))
       for phase in phases:
         for epoch in range(epochs):
-          first = phase == phases[0] and epoch == 0
+          first = phase == phases[0] and epoch == 0 and not visit.again
           last = phase == phases[-1] and epoch == epochs - 1
           place = Action("train", seed, task, phase, epoch, epoch_id)
           for action in _epoch(place, steps, chunk_steps, curve_batches if first else 0):
@@ -85,7 +140,9 @@ def make_plan(
             actions.append(action._replace(ends_task_epochs=ends, save=save))
           epoch_id += 1
         actions.append(Action("consolidate", seed, task, phase))
-      actions.append(Action("evaluate", seed, task, save=True))
+      if visit.evaluated:
+        actions.append(Action("evaluate", seed, task))
+      actions[-1] = actions[-1]._replace(save=True)
       since_save = 0
   return actions
 

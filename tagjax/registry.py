@@ -8,7 +8,22 @@ from ml_collections import ConfigDict
 
 from tagjax.base import Method, StreamSpec, chain, lift
 from tagjax.errors import ConfigError, nearest
-from tagjax.methods import naive, tag_method
+from tagjax.methods import (
+  agem,
+  der,
+  der_plus_plus,
+  er,
+  ewc,
+  fresh_each_task,
+  gem,
+  lwf,
+  mas,
+  mas_local,
+  naive,
+  rwalk,
+  si,
+  tag_method,
+)
 from tagjax.models import MLP, ReducedResNet
 from tagjax.transforms import stable_sgd
 
@@ -74,7 +89,69 @@ OPTIMIZERS: dict[str, MethodFactory] = {
 }
 """Turn the gradient into a step; each chain ends in exactly one (plain SGD if none is named)."""
 
-MODIFIERS: dict[str, MethodFactory] = {}
+
+def _ewc(context: MethodContext) -> Method:
+  options = context.config.ewc
+  return ewc(
+    options.strength,
+    variant=options.variant,
+    examples=options.examples or None,
+    decay=options.decay,
+    clip="auto" if options.clip is None else options.clip or None,
+    spec=context.spec,
+  )
+
+
+def _mas(context: MethodContext) -> Method:
+  options = context.config.mas
+  return mas(
+    options.strength,
+    norm=options.norm,
+    per_batch=options.per_batch,
+    sequence=options.sequence,
+    examples=options.examples or None,
+    normalise=options.normalise,
+    capacity=options.capacity,
+    spec=context.spec,
+  )
+
+
+def _mas_local(context: MethodContext) -> Method:
+  options = context.config.mas_local
+  return mas_local(options.strength, examples=options.examples or None)
+
+
+def _memory(context: MethodContext) -> dict[str, Any]:
+  """The arguments that all methods with a memory share."""
+  options = context.config.memory
+  return {
+    "capacity": options.capacity,
+    "per": options.per,
+    "batch_size": options.batch_size or context.config.batch_size,
+  }
+
+
+def _gem(context: MethodContext) -> Method:
+  # It uses its whole memory in every step: no batch of exemplars is drawn.
+  memory = {name: context.config.memory[name] for name in ("capacity", "per")}
+  return gem(context.spec, **memory, **context.config.gem)
+
+
+MODIFIERS: dict[str, MethodFactory] = {
+  "ewc": _ewc,
+  "mas": _mas,
+  "mas_local": _mas_local,
+  "si": lambda context: si(**context.config.si),
+  "rwalk": lambda context: rwalk(**context.config.rwalk),
+  "lwf": lambda context: lwf(spec=context.spec, **context.config.lwf),
+  "er": lambda context: er(context.spec, **_memory(context), **context.config.er),
+  "der": lambda context: der(
+    context.spec, **_memory(context), strength=context.config.der.strength
+  ),
+  "derpp": lambda context: der_plus_plus(context.spec, **_memory(context), **context.config.der),
+  "agem": lambda context: agem(context.spec, **_memory(context)),
+  "gem": _gem,
+}
 """Change the gradient on its way to the optimizer: regularisers, replay, projection."""
 
 MODELS: dict[str, Callable[[ConfigDict, StreamSpec, str | None], nn.Module]] = {
@@ -100,6 +177,8 @@ def make_method(config: ConfigDict, spec: StreamSpec, steps_per_epoch: Iterable[
   context = MethodContext(config, spec, tuple(steps_per_epoch))
   table = OPTIMIZERS | MODIFIERS
   members = [lift(table[name](context)) for name in method_names(config.method)]
+  if config.fresh_optimizer:
+    members[-1] = fresh_each_task(members[-1])
   return members[0] if len(members) == 1 else chain(*members)
 
 
@@ -107,7 +186,7 @@ def method_names(spelling: str) -> list[str]:
   """Splits `"ewc+tag"` into its names; adds the optimizer if none is named.
 
   Raises:
-    ConfigError: on an unknown name, or an optimizer that is not the last.
+    ConfigError: on an unknown or repeated name, or an optimizer that is not the last.
 
   >>> method_names("tag")
   ['tag']
@@ -121,7 +200,41 @@ def method_names(spelling: str) -> list[str]:
       f"config.method={spelling!r}: a chain has one optimizer, and it stands last "
       f"(the optimizers are {', '.join(OPTIMIZERS)})"
     )
+  if repeated := sorted({name for name in names if names.count(name) > 1}):
+    raise ConfigError(
+      f"config.method={spelling!r}: {', '.join(repeated)} stands in it twice; "
+      "set its strength or capacity instead"
+    )
   return names if optimizers else [*names, "sgd"]
+
+
+def check_combination(config: ConfigDict) -> None:
+  """Refuses what can be spelt but has no meaning.
+
+  Raises:
+    ConfigError: one line that says what and why.
+  """
+  names = method_names(config.method)
+  modifiers = [name for name in names if name in MODIFIERS]
+  is_tag = names[-1].startswith("tag")
+  if {"agem", "gem"} <= set(modifiers):
+    _refuse("method", config.method, "the second projection undoes the first; keep one of them")
+  if config.protocol != "sequential" and modifiers:
+    _refuse(
+      "protocol",
+      config.protocol,
+      f"leaves {'+'.join(modifiers)} nothing to protect; use an optimizer alone",
+    )
+  if config.protocol in ("joint", "independent") and is_tag:
+    _refuse("protocol", config.protocol, "leaves TAG no past tasks; use its base optimizer")
+  if config.protocol == "joint" and config.learning_curve_batches:
+    _refuse("protocol", config.protocol, "learns no task by itself; no learning_curve_batches")
+  if config.fresh_optimizer and is_tag:
+    _refuse("fresh_optimizer", True, "would delete what TAG knows of past tasks")
+
+
+def _refuse(key: str, value: Any, reason: str) -> None:
+  raise ConfigError(f"config.{key}={value!r}: {reason}")
 
 
 def check_name(key: str, value: Any, options: Iterable[str]) -> None:

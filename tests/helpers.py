@@ -53,11 +53,15 @@ def spec(scenario="task", num_tasks=3, per_task=2) -> StreamSpec:
 
 
 def examples(stream: StreamSpec, task: int, size: int = 23, seed: int = 0) -> Examples:
-  """Class-conditional noise: each output has its own mean image."""
+  """Class-conditional noise: each output has its own mean image.
+
+  If the tasks share their outputs, they take turns in which mean image is whose: they conflict.
+  """
   rng = np.random.default_rng([seed, task])
   label = rng.choice(np.flatnonzero(stream.classes[task]), size).astype(np.int32)
   means = np.random.default_rng(7).integers(0, 200, (stream.num_outputs, *IMAGE))
-  image = (means[label] + rng.integers(0, 56, (size, *IMAGE))).astype(np.uint8)
+  kind = (label + task) % stream.num_outputs if stream.scenario == "domain" else label
+  image = (means[kind] + rng.integers(0, 56, (size, *IMAGE))).astype(np.uint8)
   return Examples(image, label, np.full(size, task, np.int32))
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagjax.plan import make_plan
+from tagjax.plan import PROTOCOLS, make_plan, visits
 
 settings = st.fixed_dictionaries(
   {
@@ -79,3 +79,36 @@ def test_curves_are_probed_before_each_minibatch(options):
     for task, steps in enumerate(options["steps_per_epoch"]):
       probes = [a.start for a in plan if a.kind == "probe" and (a.seed, a.task) == (seed, task)]
       assert probes == (list(range(min(wanted, steps) + 1)) if wanted else [])
+
+
+def test_each_protocol_visits_what_it_says():
+  order = {name: [visit.task for visit in visits(name, 3, cycles=2)] for name in PROTOCOLS}
+  assert order == {
+    "sequential": [0, 1, 2],
+    "multitask": [0, 1, 2, 0, 1, 2],
+    "joint": [2],
+    "independent": [0, 1, 2],
+  }
+
+
+@given(settings)
+def test_bounds_begin_and_evaluate_where_they_should(options):
+  tasks, seeds = len(options["steps_per_epoch"]), options["num_seeds"]
+  expected = {"multitask": (1, 1, 2 * tasks), "joint": (1, 1, 1), "independent": (tasks,) * 3}
+  for protocol, (begins, evaluations, visited) in expected.items():
+    plan = make_plan(**options, protocol=protocol, cycles=2)
+    kinds = [action.kind for action in plan]
+    assert kinds.count("begin") == seeds * begins
+    assert kinds.count("evaluate") == seeds * evaluations
+    assert sum(action.ends_task_epochs for action in plan) == seeds * visited
+    assert plan[-1].kind == "evaluate"
+    assert plan[-1].save
+    # Every visit ends with a checkpoint.
+    assert sum(a.save for a in plan if a.kind in ("consolidate", "evaluate")) == seeds * visited
+
+
+def test_a_task_visited_again_has_no_second_learning_curve():
+  plan = make_plan(
+    num_seeds=1, steps_per_epoch=[3], epochs=1, curve_batches=2, protocol="multitask"
+  )
+  assert sum(action.kind == "probe" for action in plan) == 3

@@ -1,0 +1,78 @@
+"""What goes into a memory and comes out: exemplars, in the order of the batch, drawn at random."""
+
+from collections.abc import Callable
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from tagjax.base import Batch, StreamSpec
+
+
+def exemplar(spec: StreamSpec, image_dtype: chex.ArrayDType = jnp.uint8) -> Batch:
+  """Shape and dtype of one stored example; no arrays.
+
+  Args:
+    spec: the stream.
+    image_dtype: of the stored images; images are kept as they come, uint8 as a rule.
+
+  Returns:
+    A `Batch` of `jax.ShapeDtypeStruct` without the leading axis.
+
+  >>> from tagjax.base import StreamSpec
+  >>> exemplar(StreamSpec(1, 2, None, "task", (4, 4, 1))).image
+  ShapeDtypeStruct(shape=(4, 4, 1), dtype=uint8)
+  """
+  return Batch(
+    image=jax.ShapeDtypeStruct(spec.image_shape, image_dtype),
+    label=jax.ShapeDtypeStruct((), jnp.int32),
+    task_id=jax.ShapeDtypeStruct((), jnp.int32),
+    mask=jax.ShapeDtypeStruct((), bool),
+  )
+
+
+def gather_in_order(
+  gather: Callable[[chex.ArrayTree], chex.ArrayTree], tree: chex.ArrayTree
+) -> chex.ArrayTree:
+  """The rows of all devices, in the order that they have in the batch of a one-device run.
+
+  Device d of D holds rows d, d + D, d + 2D, ... of the batch. Gathered, they stand device by
+  device; put back in order, a memory holds the same exemplars on any number of devices.
+
+  Args:
+    gather: `Step.gather`.
+    tree: leaves `[B, ...]`, the rows of this device.
+
+  Returns:
+    Leaves `[D B, ...]`, the same on every device.
+  """
+
+  def in_order(own, everywhere):
+    by_device = everywhere.reshape(-1, *own.shape)
+    return jnp.swapaxes(by_device, 0, 1).reshape(everywhere.shape)
+
+  return jax.tree.map(in_order, tree, gather(tree))
+
+
+def choose(key: chex.PRNGKey, valid: chex.Array, count: int) -> tuple[chex.Array, chex.Array]:
+  """Draws `count` of the valid places, uniformly and without replacement.
+
+  Args:
+    key: random key.
+    valid: bool `[N]`.
+    count: static; how many.
+
+  Returns:
+    `(places, mask)`: int32 `[count]` and bool `[count]`. If fewer than `count` places are valid,
+    each of them is drawn once, and the rows beyond have mask False.
+
+  >>> places, mask = choose(jax.random.key(0), jnp.array([True, False, True]), 4)
+  >>> sorted(places[:2].tolist()), mask.tolist()
+  ([0, 2], [True, True, False, False])
+  """
+  drawn = min(count, valid.shape[0])
+  # Integers of 31 bits: floats in [0, 1) have only 23, and equal ones would favour early places.
+  priority = (jax.random.bits(key, valid.shape, jnp.uint32) >> 1).astype(jnp.int32)
+  best, places = jax.lax.top_k(jnp.where(valid, priority, -1), drawn)
+  pad = (0, count - drawn)
+  return jnp.pad(places.astype(jnp.int32), pad), jnp.pad(best >= 0, pad)

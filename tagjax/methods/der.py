@@ -1,0 +1,198 @@
+"""DER and DER++, dark experience replay: the network keeps to the logits that it once gave."""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from tagjax import losses
+from tagjax.base import Batch, Method, StreamSpec
+from tagjax.memory import capacity as sizes
+from tagjax.memory import items, reservoir
+from tagjax.methods.er import add_gradient, check_replay, unchanged
+
+
+class DarkExemplars(NamedTuple):
+  """Examples as the network saw them.
+
+  Attributes:
+    batch: `Batch` with leading axis `[N]`.
+    logits: float32 `[N, K]`, unmasked, of the forward pass in which the example was learned.
+    active: bool `[N, K]`, the outputs that competed for the example then.
+  """
+
+  batch: Batch
+  logits: chex.Array
+  active: chex.Array
+
+
+class DerState(NamedTuple):
+  """`memory`: reservoir whose items are `DarkExemplars`."""
+
+  memory: reservoir.ReservoirState
+
+
+def der(
+  spec: StreamSpec,
+  *,
+  capacity: int = 1,
+  per: str = "class",
+  batch_size: int = 10,
+  variant: str = "item",
+  strength: float = 0.5,
+  image_dtype: chex.ArrayDType = jnp.uint8,
+) -> Method:
+  """Adds the gradient of a distillation from the memory's logits, from the first task on.
+
+  In each step, in this order:
+
+      R ~ memory, uniformly, without replacement, `batch_size` exemplars (all, if it holds fewer)
+      updates <- updates + strength · ∇ (1/|R|) Σ_{(x, z, A) in R} e(x, z, A)
+          where e(x, z, A) = (1/|A|) Σ_{k in A} (h_k(x) - z_k)²
+      offer the current batch, with its logits z and active outputs A, to the memory (a reservoir)
+
+  h(x) are the logits now, z those of the forward pass with which x was learned, A the outputs that
+  competed for x then: its task's (scenario "task"), those seen by then ("class"), all ("domain").
+  Labels are not used. As in the paper, replay needs no task boundary: it begins with the second
+  step of the stream, as soon as anything is stored. Batch normalisation takes its statistics from R
+  by itself; the running averages follow the current batch only. Over several epochs an example is
+  offered each time that it comes, with its logits of that time.
+
+  Args:
+    spec: the stream.
+    capacity: exemplars for each pair of task and class, or in total; 0: no memory.
+    per: `"class"` or `"total"`.
+    batch_size: exemplars replayed a step.
+    variant: of the reservoir, see `tagjax.memory.reservoir.insert`.
+    strength: weight of the distillation, the paper's alpha.
+    image_dtype: of the stored images.
+
+  Returns:
+    The method; its state is a `DerState`, or `()` if `capacity` or `strength` is 0: the updates
+    then pass as they are.
+
+  Raises:
+    ValueError: if an argument is out of range.
+
+  >>> import numpy as np, optax
+  >>> from tagjax.base import chain
+  >>> spec = StreamSpec(2, 2, np.eye(2, dtype=bool), "task", (4, 4, 1))
+  >>> chain(der(spec, capacity=5), optax.sgd(0.1)).init({})[0].memory.items.logits.shape
+  (10, 2)
+
+  References:
+    Buzzega et al. Dark Experience for General Continual Learning: a Strong, Simple Baseline.
+    NeurIPS 2020.
+
+  Differs from the reference code (Mammoth): only outputs that competed for the exemplar are
+  compared, each exemplar with weight 1/|R| (the reference averages over all outputs of the head,
+  those of tasks to come included); running averages of batch normalisation do not see the replay
+  batch; images are not augmented.
+  """
+  return _dark_replay(spec, capacity, per, batch_size, variant, strength, 0.0, image_dtype)
+
+
+def der_plus_plus(
+  spec: StreamSpec,
+  *,
+  capacity: int = 1,
+  per: str = "class",
+  batch_size: int = 10,
+  variant: str = "item",
+  strength: float = 0.5,
+  label_strength: float = 0.5,
+  image_dtype: chex.ArrayDType = jnp.uint8,
+) -> Method:
+  """DER that also learns the labels of a second, independent replay batch.
+
+      updates <- updates + strength · (as `der`, of R) + label_strength · ∇ (1/|R'|) Σ_{R'} CE(x, y)
+
+  R and R' are drawn independently from the same memory and pass through the network one after the
+  other, so that they do not share the statistics of batch normalisation. The cross-entropy runs
+  over the outputs that compete for the exemplar now.
+
+  Args:
+    spec: the stream.
+    capacity: exemplars for each pair of task and class, or in total; 0: no memory.
+    per: `"class"` or `"total"`.
+    batch_size: exemplars in each of the two replay batches.
+    variant: of the reservoir, see `tagjax.memory.reservoir.insert`.
+    strength: weight of the distillation, the paper's alpha; 0 leaves it out.
+    label_strength: weight of the labels' cross-entropy, the paper's beta; 0 is `der`.
+    image_dtype: of the stored images.
+
+  Returns:
+    The method; its state is a `DerState`, or `()` if `capacity` or both strengths are 0.
+
+  Raises:
+    ValueError: if an argument is out of range.
+
+  References:
+    Buzzega et al. Dark Experience for General Continual Learning: a Strong, Simple Baseline.
+    NeurIPS 2020.
+
+  Differs from the reference code (Mammoth): as `der`; and the cross-entropy is masked as that of
+  the current batch is.
+  """
+  return _dark_replay(
+    spec, capacity, per, batch_size, variant, strength, label_strength, image_dtype
+  )
+
+
+def _dark_replay(spec, capacity, per, batch_size, variant, strength, label_strength, image_dtype):
+  check_replay(batch_size, strength=strength, label_strength=label_strength)
+  reservoir.check_variant(variant)
+  size = sizes.total_capacity(spec, capacity, per)
+  if size == 0 or (strength == 0 and label_strength == 0):
+    return unchanged()
+
+  def init(params):
+    del params
+    outputs = (spec.num_outputs,)
+    example = DarkExemplars(
+      batch=items.exemplar(spec, image_dtype),
+      logits=jax.ShapeDtypeStruct(outputs, jnp.float32),
+      active=jax.ShapeDtypeStruct(outputs, bool),
+    )
+    return DerState(reservoir.empty(size, example))
+
+  def update(updates, state, params, *, at):
+    dark_keys, label_keys, insert_key = jax.random.split(at.key, 6).reshape(3, 2)
+    if strength != 0:
+      replay, mask = reservoir.sample(state.memory, dark_keys[0], batch_size)
+      _, grad = at.grad_fn(
+        params,
+        replay.batch._replace(mask=mask),
+        key=dark_keys[1],
+        loss_fn=lambda logits, batch: distillation(logits, replay, batch.mask),
+      )
+      updates = add_gradient(updates, grad, strength, jnp.any(mask))
+    if label_strength != 0:
+      replay, mask = reservoir.sample(state.memory, label_keys[0], batch_size)
+      _, grad = at.grad_fn(params, replay.batch._replace(mask=mask), key=label_keys[1])
+      updates = add_gradient(updates, grad, label_strength, jnp.any(mask))
+    current = DarkExemplars(at.batch, at.logits, at.active_fn(at.batch))
+    current = items.gather_in_order(at.gather, current)
+    mask = current.batch.mask
+    return updates, DerState(
+      reservoir.insert(state.memory, current, mask, insert_key[0], variant=variant)
+    )
+
+  return Method(init, update)
+
+
+def distillation(logits: chex.Array, exemplars: DarkExemplars, mask: chex.Array) -> chex.Array:
+  """Mean over the valid rows of the mean squared error over each row's active outputs.
+
+  Args:
+    logits: float `[B, K]`, of the network now.
+    exemplars: with leading axis `[B]`.
+    mask: bool `[B]`.
+
+  Returns:
+    float scalar; 0 if no row is valid.
+  """
+  squares = jnp.where(exemplars.active, jnp.square(logits - exemplars.logits), 0)
+  errors = jnp.sum(squares, axis=-1) / jnp.maximum(jnp.sum(exemplars.active, axis=-1), 1)
+  return losses.masked_mean(errors, mask, jnp.sum(mask, dtype=jnp.float32))

@@ -1,0 +1,157 @@
+"""Learning without forgetting (LwF): the old network's answers to the new images are kept."""
+
+import math
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tagjax import losses
+from tagjax.base import Batch, Boundary, Method, Step, StreamSpec
+from tagjax.methods import quadratic
+from tagjax.transforms._checks import check_range
+
+
+class LwfState(NamedTuple):
+  """`teacher`: tree like params, a copy of those at the last task's end (at first, the initial)."""
+
+  teacher: chex.ArrayTree
+
+
+def lwf(strength: float, spec: StreamSpec, *, temperature: float = 2.0) -> Method:
+  """Adds the gradient of a distillation loss on the current batch, towards the last task's network.
+
+  With `z` the logits of the network, `y` those of the teacher, tau the temperature and, for every
+  group G of outputs, `p` and `q` the softmax of `y / tau` and `z / tau` over G alone:
+
+      loss = strength tau^2 sum_G mean_batch KL(p || q)
+
+  whose gradient in the logits is `strength tau (q - p)`. The groups in task t > 0 depend on the
+  scenario:
+
+      "task"    one group for each past task, its outputs
+      "class"   one group, the outputs of all past tasks together
+      "domain"  one group, all outputs
+
+  Task 0 has no group: nothing is added, to the last bit, and no pass is made. Outputs outside the
+  groups never enter. The losses of past tasks are summed as in the paper, not averaged, so that
+  each task keeps its weight however many follow; the strength may need to fall with their number.
+
+  The teacher is the parameters at the last task's end, run like the student: in training mode, so
+  with the batch's own statistics in BatchNorm and the same dropout masks. Both then coincide at a
+  task's start, and the gradient is zero there. In evaluation mode the teacher would differ from the
+  student from the start; nor could it stay the old network, since the running averages of the model
+  follow the new task. Each step costs a forward and a backward pass more, and a forward pass for
+  the teacher.
+
+  Args:
+    strength: weight of the loss, at least 0 (0 does nothing, with no state); the paper's is 1 but
+      for the factor tau^2.
+    spec: the stream's head; in `"task"`, one network body must serve all tasks: with a model that
+      keeps parameters for each task, the outputs of past tasks would be computed by the current
+      task's.
+    temperature: tau, greater than 0; above 1 the small probabilities count more. The factor tau^2
+      keeps the size of the gradient about the same for all temperatures; the paper has none, so
+      its weight w is the strength w / tau^2 here.
+
+  Returns:
+    The method, to stand before the optimizer.
+
+  Raises:
+    ValueError: for an argument out of range.
+
+  Example:
+    >>> classes = np.eye(2, dtype=bool).repeat(2, axis=1)
+    >>> spec = StreamSpec(2, 4, classes, "task", (8, 8, 1))
+    >>> method = lwf(1.0, spec)
+    >>> method.init({"w": jnp.ones(2)}).teacher["w"].tolist()
+    [1.0, 1.0]
+
+  References:
+    Li, Hoiem. Learning without Forgetting. ECCV 2016.
+    Hinton, Vinyals, Dean. Distilling the Knowledge in a Neural Network. 2015 (the factor tau^2).
+
+  Differs from the reference code:
+    * The teacher is run on the batch at hand, not once on all images before the task, which is the
+      same without augmentation, dropout and BatchNorm.
+    * KL divergence instead of cross-entropy: the same gradient, and a loss of 0 at the start.
+    * The new task's outputs are not trained alone first.
+  """
+  quadratic.check(strength)
+  check_range("temperature", temperature, 0.0, math.inf, "(0, inf)")
+  if quadratic.is_off(strength):
+    return quadratic.nothing()
+
+  def init(params: chex.ArrayTree) -> LwfState:
+    return LwfState(quadratic.copy(params))
+
+  def update(updates, state: LwfState, params, *, at: Step):
+    def distill(updates):
+      old = {**at.variables, "params": state.teacher}
+      target, _ = at.apply_fn(old, at.batch, key=at.key, train=True)
+      outputs, past = _groups(spec, at.task_id)
+      count = _mean_count(at)
+
+      def loss_fn(logits, batch: Batch):
+        values = divergence(target, logits, outputs, temperature)
+        total = jnp.sum(jnp.where(past[:, None], values, 0), axis=0)
+        return strength * losses.masked_mean(total, batch.mask, count)
+
+      _, grad = at.grad_fn(params, at.batch, key=at.key, loss_fn=loss_fn)
+      return quadratic.add(updates, grad)
+
+    return jax.lax.cond(at.task_id > 0, distill, lambda updates: updates, updates), state
+
+  def consolidate(state: LwfState, variables, *, at: Boundary):
+    del state, at
+    return init(variables["params"]), variables
+
+  return Method(init, update, consolidate)
+
+
+def divergence(
+  target: chex.Array, logits: chex.Array, outputs: chex.Array, temperature: float
+) -> chex.Array:
+  """`tau^2 KL(softmax(target / tau) || softmax(logits / tau))` over each group of outputs.
+
+  Args:
+    target: float `[B, K]`, the teacher's logits.
+    logits: float `[B, K]`, the student's.
+    outputs: bool `[G, K]`, the outputs of each group; at least one in each.
+    temperature: tau, greater than 0.
+
+  Returns:
+    float `[G, B]`, in nats.
+
+  >>> divergence(jnp.zeros((1, 3)), jnp.zeros((1, 3)), jnp.array([[True, True, False]]), 2.0)
+  Array([[0.]], dtype=float32)
+  """
+
+  def log_softmax(values, group):
+    active = jnp.broadcast_to(group[None, :], values.shape)
+    return jax.nn.log_softmax(losses.mask_logits(values / temperature, active))
+
+  def one(group):
+    log_p, log_q = log_softmax(target, group), log_softmax(logits, group)
+    return temperature**2 * jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
+
+  return jax.vmap(one)(outputs)
+
+
+def _groups(spec: StreamSpec, task_id: chex.Array) -> tuple[chex.Array, chex.Array]:
+  """Bool `[G, K]`, the outputs of each softmax, and bool `[G]`, which of them are of past tasks."""
+  if spec.scenario == "task":
+    return jnp.asarray(spec.classes), jnp.arange(spec.num_tasks) < task_id
+  seen = np.logical_or.accumulate(spec.classes, axis=0)
+  if spec.scenario == "domain":
+    seen = np.ones_like(seen)
+  return jnp.asarray(seen)[jnp.maximum(task_id - 1, 0)][None, :], jnp.ones(1, bool)
+
+
+def _mean_count(at: Step) -> chex.Array:
+  """Valid examples a device: the gradient's mean over devices is then that over all examples."""
+  everywhere = at.gather(at.batch.mask)
+  devices = everywhere.shape[0] // at.batch.mask.shape[0]
+  return jnp.sum(everywhere, dtype=jnp.float32) / devices

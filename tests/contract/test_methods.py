@@ -1,0 +1,187 @@
+"""Every method of the tables, alone and composed, through the compiled stream.
+
+By default each pair of a regulariser and a memory is composed with TAG, and each method alone with
+SGD; `-m product` composes all of them with every optimizer.
+"""
+
+import functools
+import itertools
+
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tagjax import batches
+from tagjax.config import base_config, validate
+from tagjax.registry import MODIFIERS, OPTIMIZERS, make_method, method_names
+
+STREAM = helpers.spec()
+SIZE, BATCH = 12, 4
+REGULARISERS = ("", "ewc", "mas", "mas_local", "si", "rwalk", "lwf")
+MEMORIES = ("", "er", "der", "derpp", "agem", "gem")
+OFF = {
+  "ewc": {"ewc.strength": 0.0},
+  "mas": {"mas.strength": 0.0},
+  "mas_local": {"mas_local.strength": 0.0},
+  "si": {"si.strength": 0.0},
+  "rwalk": {"rwalk.strength": 0.0},
+  "lwf": {"lwf.strength": 0.0},
+} | {name: {"memory.capacity": 0} for name in MEMORIES[1:]}
+# Strong enough to be seen after a few steps of a tiny network.
+ON = {
+  "ewc.strength": 10.0,
+  "mas.strength": 10.0,
+  "mas_local.strength": 10.0,
+  "si.strength": 10.0,
+  "memory.capacity": 2,
+  "rwalk.update_every": 2,
+}
+
+
+def spell(*names: str) -> str:
+  return "+".join(name for name in names if name)
+
+
+def compositions():
+  """All of them; those that are not tried by default are marked."""
+  for regulariser, memory, optimizer in itertools.product(REGULARISERS, MEMORIES, OPTIMIZERS):
+    count = bool(regulariser) + bool(memory)
+    default = optimizer == "tag" or count == 0 or (count == 1 and optimizer == "sgd")
+    marks = [] if default else [pytest.mark.product]
+    yield pytest.param(spell(regulariser, memory, optimizer), marks=marks)
+
+
+@pytest.fixture(autouse=True)
+def compile_quickly():
+  """These tests compile far longer than they run."""
+  jax.config.update("jax_disable_most_optimizations", True)
+  yield
+  jax.config.update("jax_disable_most_optimizations", False)
+
+
+def config(method: str, **changes):
+  c = base_config()
+  c.method = method
+  c.learning_rate = 0.1 if method_names(method)[-1] in ("sgd", "stable_sgd") else 0.01
+  c.batch_size = BATCH
+  c.update_from_flattened_dict(ON | changes)
+  validate(c)
+  return c
+
+
+def programs(method: str, stream=STREAM, changes=(), **options):
+  c = config(method, **dict(changes))
+  steps = [-(-SIZE // c.batch_size)] * stream.num_tasks
+  return helpers.programs(stream, make_method(c, stream, steps), batch_size=BATCH, **options)
+
+
+def train(run, stream=STREAM, **options):
+  return helpers.train_stream(
+    run, stream, jax.random.key(0), size=SIZE, batch_size=BATCH, **options
+  )
+
+
+def leaves(tree) -> list[np.ndarray]:
+  keys = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
+  return [np.asarray(leaf) for leaf in jax.tree.leaves(tree) if not keys(leaf)]
+
+
+def params_of(state) -> list[np.ndarray]:
+  return leaves(state.variables["params"])
+
+
+@functools.cache
+def naive(optimizer: str) -> list[np.ndarray]:
+  return params_of(train(programs(optimizer)))
+
+
+def test_the_product_names_every_modifier():
+  assert set(REGULARISERS) | set(MEMORIES) == {"", *MODIFIERS}
+
+
+@pytest.mark.parametrize("method", list(compositions()))
+def test_every_composition(method):
+  run = programs(method)
+  after = params_of(train(run))
+  assert all(count == 1 for count in run.traces.values())
+  assert all(np.isfinite(leaf).all() for leaf in after)
+  if method not in OPTIMIZERS:
+    pairs = zip(after, naive(method_names(method)[-1]), strict=True)
+    assert any((a != b).any() for a, b in pairs)
+
+
+@pytest.mark.parametrize("name", MODIFIERS)
+def test_what_is_off_is_naive_bit_for_bit(name):
+  state = train(programs(spell(name, "rmsprop"), changes=OFF[name].items()))
+  for a, b in zip(params_of(state), naive("rmsprop"), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", MODIFIERS)
+@pytest.mark.parametrize("scenario", ["class", "domain"])
+def test_every_scenario(name, scenario):
+  stream = helpers.spec(scenario)
+  on = params_of(train(programs(spell(name, "sgd"), stream), stream))
+  off = params_of(train(programs("sgd", stream), stream))
+  assert all(np.isfinite(leaf).all() for leaf in on)
+  assert any((a != b).any() for a, b in zip(on, off, strict=True))
+
+
+@pytest.mark.parametrize("name", MODIFIERS)
+def test_four_devices_agree_with_each_other_and_with_one(name):
+  method = spell(name, "sgd")
+  # Small steps: statistics of tiny batches would make much of a difference in rounding.
+  options = {"changes": {"learning_rate": 0.01}.items(), "batch_norm": True}
+  one, four = train(programs(method, **options)), train(programs(method, **options, num_devices=4))
+  for leaf in leaves((four.variables, four.method)):
+    for replica in range(1, 4):
+      np.testing.assert_array_equal(leaf[0], leaf[replica])
+  pairs = zip(
+    leaves((one.variables, one.method)), leaves((four.variables, four.method)), strict=True
+  )
+  for a, b in pairs:
+    np.testing.assert_allclose(a, b[0], rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", MODIFIERS)
+def test_seeds_side_by_side_are_the_seeds_alone(name):
+  learner = programs(spell(name, "sgd"), dropout=0.1).single
+  data = jax.tree.map(jnp.asarray, batches.to_device(helpers.examples(STREAM, 0, SIZE), SIZE))
+  chunk = jax.vmap(lambda rows: batches.take(data, rows))(jnp.arange(SIZE).reshape(-1, BATCH))
+
+  def one_seed(key):
+    state = learner.init(key)
+    state, _ = learner.step(state, helpers.batch(STREAM, 0, BATCH), jnp.int32(0), phase="train")
+    state = learner.consolidate(state, chunk, jnp.int32(0), phase="train")
+    for _ in range(2):
+      state, _ = learner.step(state, helpers.batch(STREAM, 1, BATCH), jnp.int32(1), phase="train")
+    return state.variables["params"]
+
+  keys = jax.random.split(jax.random.key(0), 2)
+  together, alone = jax.jit(jax.vmap(one_seed))(keys), jax.jit(one_seed)
+  for index, key in enumerate(keys):
+    for a, b in zip(leaves(together), leaves(alone(key)), strict=True):
+      np.testing.assert_allclose(a[index], b, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in REGULARISERS if name])
+def test_what_is_kept_of_task_three_differs_from_task_two(name):
+  run = programs(spell(name, "sgd"))
+  two, three = (leaves(train(run, tasks=range(tasks)).method[0]) for tasks in (2, 3))
+  assert any((a != b).any() for a, b in zip(two, three, strict=True))
+
+
+@pytest.mark.parametrize(
+  "method", ["ewc+er+tag", "mas+derpp+tag_adam", "si+gem+rmsprop", "lwf+agem"]
+)
+def test_nothing_crosses_to_the_host_within_a_call(method):
+  run = programs(method)
+  state = train(run)
+  data = batches.to_device(helpers.examples(STREAM, 0, SIZE), SIZE)
+  scalars = [jnp.asarray(value, jnp.int32) for value in (2, 9, 0, 3)]
+  compiled = run._compiled["train", "train"]
+  with jax.transfer_guard("disallow"):
+    state, chunk = compiled(state, data, *scalars)
+  assert int(chunk.steps) == 3
