@@ -79,23 +79,28 @@ def insert(
     ValueError: if `variant` is unknown.
   """
   check_variant(variant)
-  capacity = jax.tree.leaves(state.items)[0].shape[0]
-  number = state.seen + jnp.cumsum(mask, dtype=jnp.int32) - 1
-  seen = state.seen + jnp.sum(mask, dtype=jnp.int32)
-  choices = number + 1
-  if variant == "reference":
-    choices = jnp.broadcast_to(jnp.maximum(state.seen, jnp.minimum(seen, capacity)), mask.shape)
-  drawn = jax.random.randint(key, mask.shape, 0, jnp.maximum(choices, 1))
-  place = jnp.where(number < capacity, number, drawn)
-  place = _last_of_each(jnp.where(mask & (place < capacity), place, capacity), capacity)
+  place = _places(state, mask, key, variant)
   return ReservoirState(
     items=jax.tree.map(
       lambda held, new: held.at[place].set(new.astype(held.dtype), mode="drop"),
       state.items,
       items,
     ),
-    seen=seen,
+    seen=state.seen + jnp.sum(mask, dtype=jnp.int32),
   )
+
+
+def _places(state: ReservoirState, mask: chex.Array, key: chex.PRNGKey, variant: str) -> chex.Array:
+  """Where each row goes, int32 `[B]`: no place twice, N (nowhere) for rows that are not held."""
+  capacity = jax.tree.leaves(state.items)[0].shape[0]
+  number = state.seen + jnp.cumsum(mask, dtype=jnp.int32) - 1
+  choices = number + 1
+  if variant == "reference":
+    seen = state.seen + jnp.sum(mask, dtype=jnp.int32)
+    choices = jnp.broadcast_to(jnp.maximum(state.seen, jnp.minimum(seen, capacity)), mask.shape)
+  drawn = jax.random.randint(key, mask.shape, 0, jnp.maximum(choices, 1))
+  place = jnp.where(number < capacity, number, drawn)
+  return _last_of_each(jnp.where(mask & (place < capacity), place, capacity), capacity)
 
 
 def check_variant(variant: str) -> None:

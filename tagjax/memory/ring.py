@@ -68,15 +68,7 @@ def insert(
   Returns:
     The new state.
   """
-  num_slots = state.size.shape[0]
-  slots = jnp.where(mask & (slots >= 0), slots, num_slots)
-  rank, total = _rank_within_slot(slots, num_slots)
-  size = state.size.at[slots].get(mode="fill", fill_value=0)
-  pointer = state.pointer.at[slots].get(mode="fill", fill_value=0)
-  # Of the rows that go to one place only the last is written: scatter has no order.
-  kept = total.at[slots].get(mode="fill", fill_value=0) - rank <= size
-  target = jnp.where(kept, slots, num_slots)
-  place = (pointer + rank) % jnp.maximum(size, 1)
+  target, place, total = _places(state, slots, mask)
   return state._replace(
     items=jax.tree.map(
       lambda held, new: held.at[target, place].set(new.astype(held.dtype), mode="drop"),
@@ -85,6 +77,23 @@ def insert(
     ),
     pointer=state.pointer + total,
   )
+
+
+def _places(
+  state: RingState, slots: chex.Array, mask: chex.Array
+) -> tuple[chex.Array, chex.Array, chex.Array]:
+  """Slot and place of each row, int32 `[B]` each; and the rows offered to each slot, int32 `[S]`.
+
+  No two rows go to one place, since scatter has no order; rows that are not held go to slot S.
+  """
+  num_slots = state.size.shape[0]
+  slots = jnp.where(mask & (slots >= 0), slots, num_slots)
+  rank, total = _rank_within_slot(slots, num_slots)
+  size = state.size.at[slots].get(mode="fill", fill_value=0)
+  pointer = state.pointer.at[slots].get(mode="fill", fill_value=0)
+  kept = total.at[slots].get(mode="fill", fill_value=0) - rank <= size
+  target = jnp.where(kept, slots, num_slots)
+  return target, (pointer + rank) % jnp.maximum(size, 1), total
 
 
 def _rank_within_slot(slots: chex.Array, num_slots: int) -> tuple[chex.Array, chex.Array]:

@@ -190,9 +190,9 @@ def _output_gradients(at: Boundary, variables: Variables) -> per_example.BatchFu
 def _normalised(omega: chex.ArrayTree, normalise: str) -> chex.ArrayTree:
   if normalise == "none":
     return omega
-  leaves = [leaf.ravel() for leaf in jax.tree.leaves(omega)]
-  size = (jnp.max if normalise == "max" else jnp.mean)(jnp.concatenate(leaves))
-  # A dead network has no importance at all; tiny keeps the quotient finite.
+  values = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(omega)])
+  size = jnp.max(values) if normalise == "max" else jnp.mean(values)
+  # Not 0 / 0 where the network is dead.
   return jax.tree.map(lambda o: o / jnp.maximum(size, jnp.finfo(o.dtype).tiny), omega)
 
 
@@ -222,14 +222,13 @@ def _past_importance(
     image, mask = (
       _padded(leaf[task], size).reshape(-1, batch_size, *leaf.shape[2:]) for leaf in memory
     )
-    no_label = jnp.zeros(mask.shape, jnp.int32)
-    return of_chunk(Batch(image, no_label, jnp.full(mask.shape, task, jnp.int32), mask))
-
-  start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_task, 0))
+    task_id = jnp.full(mask.shape, task, jnp.int32)
+    return of_chunk(Batch(image, jnp.zeros_like(task_id), task_id, mask))
 
   def add(task, total):
     return jax.tree.map(jnp.add, total, of_task(task))
 
+  start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_task, 0))
   return jax.lax.fori_loop(0, at.task_id, add, start)
 
 

@@ -94,6 +94,22 @@ def test_a_batch_is_inserted_row_by_row(variant):
     assert after.seen == seen + mask.sum()
 
 
+@pytest.mark.parametrize("variant", reservoir.VARIANTS)
+def test_no_place_is_written_twice(variant):
+  """On a GPU the order of writes to one place is open, unlike on the CPU of the tests."""
+  places = jax.jit(reservoir._places, static_argnums=3)
+  repeated = 0
+  for case in range(20):
+    state = reservoir.ReservoirState(jnp.zeros(3), jnp.int32(case % 7))
+    mask = jnp.arange(12) != case % 12
+    place = np.asarray(places(state, mask, jax.random.key(case), variant))
+    assert ((place >= 0) & (place <= 3)).all()
+    held = place[place < 3]
+    assert len(set(held)) == len(held)
+    repeated += len(held) > 0
+  assert repeated > 10
+
+
 def test_it_fills_in_order_and_counts_valid_rows_only():
   numbers, mask = stream()
   state = reservoir.empty(8, NUMBER)

@@ -7,6 +7,7 @@ import pytest
 import scipy.linalg
 import scipy.optimize
 
+from tagjax.transforms import gem_dual
 from tagjax.transforms.gem_dual import solve_gem_dual
 
 EPS = 1e-3
@@ -33,14 +34,19 @@ def rows(kind, size, rng):
     "zero rows": plain * (np.arange(size) % 2)[:, None],
     "badly scaled": plain * 10.0 ** rng.uniform(-4, 4, (size, 1)),
     "tiny": 1e-3 * plain,
+    # More rows than dimensions: variables that were freed go back to their bound.
+    "crowded": plain * (np.arange(DIM) < 5),
+    "crowded and large": 1e3 * plain * (np.arange(DIM) < 5),
   }[kind]
 
 
 def problem(kind, size, seed):
-  """`(G, g)`, exact in float32, with g mostly against the rows."""
+  """`(G, g)`, exact in float32; g is against most rows unless they are crowded."""
   rng = np.random.default_rng([seed, size])
   matrix = rows(kind, size, rng)
-  gradient = rng.normal(size=DIM) - matrix.sum(0) / (np.linalg.norm(matrix) + 1e-9)
+  gradient = rng.normal(size=DIM)
+  if "crowded" not in kind:
+    gradient -= matrix.sum(0) / (np.linalg.norm(matrix) + 1e-9)
   return [array.astype(np.float32).astype(float) for array in (matrix, gradient)]
 
 
@@ -49,6 +55,7 @@ def program(matrix, gradient):
 
 
 KINDS = ["random", "correlated", "repeated", "opposite", "zero rows", "badly scaled", "tiny"]
+KINDS += ["crowded", "crowded and large"]
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.5])
@@ -86,8 +93,21 @@ def test_conditions_of_the_optimum(kind):
 def test_needs_few_iterations(kind):
   for seed in range(10):
     gram, linear = map(jnp.float32, program(*problem(kind, 19, seed)))
-    few = solve(gram, linear, max_iterations=60)
+    few = solve(gram, linear, max_iterations=40)
     np.testing.assert_array_equal(few, solve(gram, linear))
+
+
+def test_equal_free_rows_do_not_break_the_linear_system():
+  value = gem_dual._minimum_over(jnp.ones((2, 2)), -jnp.ones(2), jnp.ones(2, bool))
+  np.testing.assert_allclose(value, [0.5, 0.5], atol=1e-3)
+
+
+def test_a_walk_stops_at_the_first_bound():
+  point, dropped = gem_dual._walk(
+    jnp.array([1.0, 3.0, 0.0, 2.0]), jnp.array([-1.0, -1.0, -5.0, 4.0]), jnp.arange(4) != 2
+  )
+  np.testing.assert_allclose(point, [0.0, 1.0, 0.0, 3.0])
+  np.testing.assert_array_equal(dropped, [True, False, False, False])
 
 
 def test_nearly_equal_rows_end_with_a_finite_answer():

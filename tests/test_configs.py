@@ -1,0 +1,43 @@
+"""Every name of every config file gives a config that can be run."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from configs import cifar, cifar10, digits
+from configs.common import choose
+from tagjax.config import base_config, validate
+from tagjax.errors import ConfigError
+
+NAMED = [(module, name) for module in (cifar, cifar10, digits) for name in module.TUNED]
+FILES = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("*.py"))
+
+
+@pytest.mark.parametrize(
+  ("module", "name"), NAMED, ids=[f"{module.__name__}:{name}" for module, name in NAMED]
+)
+def test_every_tuned_name_is_valid_and_set(module, name):
+  config = module.get_config(f"{name},runlocal")
+  validate(config)
+  for key, value in module.TUNED[name].items():
+    place = config
+    for part in key.split("."):
+      place = place[part]
+    assert place == value
+  assert config.train_examples_per_task == 300
+
+
+@pytest.mark.parametrize("name", [n for n in FILES if n not in ("__init__", "common")])
+def test_every_file_has_a_default(name):
+  config = importlib.import_module(f"configs.{name}").get_config()
+  validate(config)
+  assert config.method.startswith("tag")
+
+
+def test_unknown_names_and_options():
+  tuned = {"tag": {}}
+  with pytest.raises(ConfigError, match="'tga' .did you mean tag"):
+    choose(base_config(), tuned, "tga")
+  with pytest.raises(ConfigError, match="unknown option 'runlocl'"):
+    choose(base_config(), tuned, "tag,runlocl")
