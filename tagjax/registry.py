@@ -208,6 +208,12 @@ def method_names(spelling: str) -> list[str]:
   return names if optimizers else [*names, "sgd"]
 
 
+_ONE_OF_A_KIND = {
+  frozenset({"agem", "gem"}): "the second projection undoes the first",
+  frozenset({"er", "der", "derpp"}): "two reservoirs would replay the same past",
+}
+
+
 def check_combination(config: ConfigDict) -> None:
   """Refuses what can be spelt but has no meaning.
 
@@ -217,8 +223,9 @@ def check_combination(config: ConfigDict) -> None:
   names = method_names(config.method)
   modifiers = [name for name in names if name in MODIFIERS]
   is_tag = names[-1].startswith("tag")
-  if {"agem", "gem"} <= set(modifiers):
-    _refuse("method", config.method, "the second projection undoes the first; keep one of them")
+  for alike, reason in _ONE_OF_A_KIND.items():
+    if len(alike & set(modifiers)) > 1:
+      _refuse("method", config.method, f"{reason}; keep one of {', '.join(sorted(alike))}")
   if config.protocol != "sequential" and modifiers:
     _refuse(
       "protocol",

@@ -6,7 +6,15 @@ import pytest
 from tagjax.base import StreamSpec
 from tagjax.config import base_config
 from tagjax.errors import ConfigError
-from tagjax.registry import MODELS, MODIFIERS, OPTIMIZERS, make_method, make_model, method_names
+from tagjax.registry import (
+  MODELS,
+  MODIFIERS,
+  OPTIMIZERS,
+  check_combination,
+  make_method,
+  make_model,
+  method_names,
+)
 
 SPEC = StreamSpec(2, 4, np.kron(np.eye(2, dtype=bool), [[True] * 2]), "task", (32, 32, 3))
 
@@ -39,3 +47,18 @@ def test_the_one_optimizer_stands_last(monkeypatch, spelling):
   monkeypatch.setitem(MODIFIERS, "pull", lambda context: None)
   with pytest.raises(ConfigError, match="one optimizer, and it stands last"):
     method_names(spelling)
+
+
+@pytest.mark.parametrize(
+  ("spelling", "reason"),
+  [
+    ("agem+gem+tag", "the second projection undoes the first; keep one of agem, gem"),
+    ("er+derpp", "two reservoirs would replay the same past; keep one of der, derpp, er"),
+    ("er+er+sgd", "er stands in it twice"),
+  ],
+)
+def test_compositions_without_meaning_are_refused(spelling, reason):
+  config = base_config()
+  config.method = spelling
+  with pytest.raises(ConfigError, match=reason):
+    check_combination(config)

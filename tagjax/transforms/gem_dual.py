@@ -86,15 +86,18 @@ def solve_gem_dual(
   curvature = jnp.where(both, gram / (scale[:, None] * scale[None, :]), 0)
   offset = jnp.where(movable, (linear + _times(gram, margins)) / scale, 0)
 
-  value = _nonnegative(curvature, offset, movable, limit)
+  value = _nonnegative(curvature, offset, movable, limit).value
   finite = jnp.all(jnp.isfinite(curvature)) & jnp.all(jnp.isfinite(offset))
   return jnp.where(finite, margins + value / scale, jnp.nan)
 
 
 def _nonnegative(
   curvature: chex.Array, offset: chex.Array, movable: chex.Array, limit: int
-) -> chex.Array:
-  """Minimises `1/2 u' C u + c' u` over `u >= 0`; C has a unit diagonal where `movable`."""
+) -> _Search:
+  """Minimises `1/2 u' C u + c' u` over `u >= 0`; C has a unit diagonal where `movable`.
+
+  The search is done unless it took more than `limit` iterations.
+  """
   nothing = jnp.zeros_like(movable)
   start = _Search(
     jnp.zeros_like(offset), nothing, nothing, jnp.zeros((), jnp.int32), jnp.zeros((), bool)
@@ -122,7 +125,7 @@ def _nonnegative(
   def unfinished(search: _Search) -> chex.Array:
     return ~search.done & (search.iteration < limit)
 
-  return jax.lax.while_loop(unfinished, body, start).value
+  return jax.lax.while_loop(unfinished, body, start)
 
 
 def _minimum_over(curvature: chex.Array, offset: chex.Array, free: chex.Array) -> chex.Array:

@@ -53,14 +53,6 @@ def compositions():
     yield pytest.param(spell(regulariser, memory, optimizer), marks=marks)
 
 
-@pytest.fixture(autouse=True)
-def compile_quickly():
-  """These tests compile far longer than they run."""
-  jax.config.update("jax_disable_most_optimizations", True)
-  yield
-  jax.config.update("jax_disable_most_optimizations", False)
-
-
 def config(method: str, **changes):
   c = base_config()
   c.method = method

@@ -89,12 +89,19 @@ def test_conditions_of_the_optimum(kind):
   assert (np.abs(slope) <= rounding)[inside].all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_needs_few_iterations(kind):
-  for seed in range(10):
-    gram, linear = map(jnp.float32, program(*problem(kind, 19, seed)))
-    few = solve(gram, linear, max_iterations=40)
-    np.testing.assert_array_equal(few, solve(gram, linear))
+def test_ends_after_few_iterations():
+  """Of 190 at most. Large rows that depend on one another are where rounding goes in circles."""
+  rng = np.random.default_rng(0)
+  matrix, gradient = 1e3 * rng.normal(size=(300, 19, 10)), rng.normal(size=(300, 10))
+  gram = np.einsum("pid,pjd->pij", matrix, matrix) + EPS * np.eye(19)
+  scale = np.sqrt(np.einsum("pii->pi", gram))
+  curvature = jnp.float32(gram / (scale[:, :, None] * scale[:, None, :]))
+  offset = jnp.float32(np.einsum("pid,pd->pi", matrix, gradient) / scale)
+  search = jax.jit(jax.vmap(lambda c, o: gem_dual._nonnegative(c, o, jnp.ones(19, bool), 190)))(
+    curvature, offset
+  )
+  assert search.done.all()
+  assert search.iteration.max() <= 40
 
 
 def test_equal_free_rows_do_not_break_the_linear_system():
