@@ -5,16 +5,17 @@ authors chose for each method. Recorded by the authors, 5 seeds, average accurac
 
   sgd 51.4   rmsprop 48.9   tag 62.8   adagrad 51.0   tag_adagrad 63.2   adam 48.7   tag_adam 62.1
   ewc 49.1   agem 54.3   er 59.1   stable_sgd 57.0   multitask 67.8
-  ewc+tag 64.0   agem+tag 64.8   er+tag 66.6   ewc+rmsprop 51.5   agem+rmsprop 49.5   er+rmsprop 49.7
+  ewc+tag 64.0   agem+tag 64.8   er+tag 66.6
+  ewc+rmsprop 51.5   agem+rmsprop 49.5   er+rmsprop 49.7
 
 Each is one command:
 
   python launch.py --config=configs/cifar.py:er+tag --config.seeds=5
 
 One exemplar is kept of each class (`--config.memory.capacity=2`, 3, 5, 10 for the paper's other
-sizes); one epoch a task (`--config.epochs=5` for the paper's appendix). Their EWC took the mask of
-the wrong task: `--config.ewc.variant=tag-ref` does as well, the default does not; their ER fills its
-memory by the batch: `--config.er.variant=reference`.
+sizes); one epoch a task (`--config.epochs=5` for the paper's appendix). Their EWC took the mask
+of the wrong task: `--config.ewc.variant=tag-ref` does as well, the default does not; their ER
+fills its memory by the batch: `--config.er.variant=reference`.
 
 Needs CIFAR-100 (docs/data.md). The time of a whole seed is not measured yet;
 `:tag,runlocal`

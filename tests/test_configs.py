@@ -37,7 +37,7 @@ def test_every_file_has_a_default(name):
 
 def test_unknown_names_and_options():
   tuned = {"tag": {}}
-  with pytest.raises(ConfigError, match="'tga' .did you mean tag"):
+  with pytest.raises(ConfigError, match=r"'tga' .did you mean tag"):
     choose(base_config(), tuned, "tga")
   with pytest.raises(ConfigError, match="unknown option 'runlocl'"):
     choose(base_config(), tuned, "tag,runlocl")
