@@ -204,6 +204,20 @@ class Method(NamedTuple):
   replaces: bool = False
 
 
+def nothing() -> Method:
+  """The method that changes nothing: what a strength or capacity of 0 gives.
+
+  >>> nothing().init({})
+  ()
+  """
+
+  def update(updates, state, params, *, at: Step):
+    del params, at
+    return updates, state
+
+  return Method(lambda params: (), update)
+
+
 def lift(
   transform: optax.GradientTransformation | Method,
   *,

@@ -16,9 +16,23 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit what their parent
 
 import chex
 import jax
+import pytest
 
 # Before anything touches a device: the data parallel tests need four of them.
 chex.set_n_cpu_devices(4)
 
 # A silent broadcast of ranks is the commonest way for a wrong formula to run.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Their tests compile many programs that run for milliseconds.
+_MOSTLY_COMPILING = {"contract", "methods", "models"}
+
+
+@pytest.fixture(autouse=True)
+def _compile_quickly(request):
+  if not _MOSTLY_COMPILING & set(request.path.parts):
+    yield
+    return
+  jax.config.update("jax_disable_most_optimizations", True)
+  yield
+  jax.config.update("jax_disable_most_optimizations", False)

@@ -106,7 +106,7 @@ def _places(state: ReservoirState, mask: chex.Array, key: chex.PRNGKey, variant:
 def check_variant(variant: str) -> None:
   """Raises a ValueError if `variant` is none of `VARIANTS`."""
   if variant not in VARIANTS:
-    raise ValueError(f"memory.variant={variant!r} is unknown: choose one of {list(VARIANTS)}")
+    raise ValueError(f"variant={variant!r} is unknown: choose one of {list(VARIANTS)}")
 
 
 def _last_of_each(place: chex.Array, capacity: int) -> chex.Array:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tagjax.base import Method, Step, StreamSpec
+from tagjax.base import Method, Step, StreamSpec, nothing
 from tagjax.memory import capacity as sizes
 from tagjax.memory import items, ring
 from tagjax.transforms._checks import check_count
@@ -74,7 +74,7 @@ def agem(
   check_count("batch_size", batch_size)
   slot_sizes = sizes.slot_sizes(spec, capacity, per)
   if not slot_sizes.any():
-    return Method(lambda params: (), _unchanged)
+    return nothing()
   slot_table, slot_tasks = sizes.slot_table(spec), sizes.slot_tasks(spec)
 
   def init(params):
@@ -98,8 +98,3 @@ def agem(
     return updates, AgemState(memory)
 
   return Method(init, update)
-
-
-def _unchanged(updates, state, params, *, at: Step):
-  del params, at
-  return updates, state

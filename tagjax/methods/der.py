@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from tagjax import losses
-from tagjax.base import Batch, Method, StreamSpec
+from tagjax.base import Batch, Method, StreamSpec, nothing
 from tagjax.memory import capacity as sizes
 from tagjax.memory import items, reservoir
-from tagjax.methods.er import add_gradient, check_replay, unchanged
+from tagjax.methods.er import add_gradient, check_replay
 
 
 class DarkExemplars(NamedTuple):
@@ -145,7 +145,7 @@ def _dark_replay(spec, capacity, per, batch_size, variant, strength, label_stren
   reservoir.check_variant(variant)
   size = sizes.total_capacity(spec, capacity, per)
   if size == 0 or (strength == 0 and label_strength == 0):
-    return unchanged()
+    return nothing()
 
   def init(params):
     del params

@@ -6,7 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from tagjax.base import Method, StreamSpec
+from tagjax.base import Method, StreamSpec, nothing
 from tagjax.memory import capacity as sizes
 from tagjax.memory import items, reservoir
 
@@ -79,7 +79,7 @@ def er(
   reservoir.check_variant(variant)
   size = sizes.total_capacity(spec, capacity, per)
   if size == 0 or strength == 0:
-    return unchanged()
+    return nothing()
 
   def init(params):
     del params
@@ -104,16 +104,6 @@ def add_gradient(
   return jax.tree.map(
     lambda u, g: jnp.where(present, u + (strength * g).astype(u.dtype), u), updates, grad
   )
-
-
-def unchanged() -> Method:
-  """A method that does nothing and whose state is `()`."""
-
-  def update(updates, state, params, *, at):
-    del params, at
-    return updates, state
-
-  return Method(lambda params: (), update)
 
 
 def check_replay(batch_size: int, **strengths: float) -> None:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from tagjax import losses
-from tagjax.base import Batch, Boundary, Method, StreamSpec, Variables
+from tagjax.base import Batch, Boundary, Method, StreamSpec, Variables, nothing
 from tagjax.methods import per_example, quadratic
 from tagjax.transforms._checks import check_choice, check_range
 
@@ -93,7 +93,7 @@ def ewc(
     clip = None if variant == "standard" else 100.0
   _check(strength, variant, examples, decay, clip, spec)
   if quadratic.is_off(strength):
-    return quadratic.nothing()
+    return nothing()
 
   def init(params):
     return EwcState(quadratic.zeros(params), quadratic.copy(params), jnp.zeros((), jnp.int32))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tagjax.base import Batch, Method, Step, StreamSpec
+from tagjax.base import Batch, Method, Step, StreamSpec, nothing
 from tagjax.memory import capacity as sizes
 from tagjax.memory import items, ring
 from tagjax.transforms._checks import check_count, check_range
@@ -88,7 +88,7 @@ def gem(
   check_count("batch_size", batch_size)
   slot_sizes = sizes.slot_sizes(spec, capacity, per)
   if not slot_sizes.any():
-    return Method(lambda params: (), _unchanged)
+    return nothing()
   slot_table = sizes.slot_table(spec)
   task_slots = _slots_of_tasks(spec)
   # A stream of one task has no earlier tasks; one empty row keeps the shapes in order.
@@ -164,8 +164,3 @@ def _mean_gradient(
   total, _ = jax.lax.scan(add, zeros, (numbers, batches))
   count = jnp.maximum(jnp.sum(batches.mask), 1)
   return jax.tree.map(lambda s: s / count.astype(s.dtype), total)
-
-
-def _unchanged(updates, state, params, *, at: Step):
-  del params, at
-  return updates, state

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tagjax import losses
-from tagjax.base import Batch, Boundary, Method, Step, StreamSpec
+from tagjax.base import Batch, Boundary, Method, Step, StreamSpec, nothing
 from tagjax.methods import quadratic
 from tagjax.transforms._checks import check_range
 
@@ -82,7 +82,7 @@ def lwf(strength: float, spec: StreamSpec, *, temperature: float = 2.0) -> Metho
   quadratic.check(strength)
   check_range("temperature", temperature, 0.0, math.inf, "(0, inf)")
   if quadratic.is_off(strength):
-    return quadratic.nothing()
+    return nothing()
 
   def init(params: chex.ArrayTree) -> LwfState:
     return LwfState(quadratic.copy(params))

@@ -6,7 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from tagjax.base import Batch, Boundary, Method, StreamSpec, Variables
+from tagjax.base import Batch, Boundary, Method, StreamSpec, Variables, nothing
 from tagjax.methods import per_example, quadratic
 from tagjax.transforms._checks import check_choice, check_count
 
@@ -102,7 +102,7 @@ def mas(
   """
   _check(strength, norm, sequence, examples, normalise, clip, capacity, spec)
   if quadratic.is_off(strength):
-    return quadratic.nothing()
+    return nothing()
 
   def init(params):
     memory = _empty_memory(spec, capacity) if sequence == "recompute" else ()

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tagjax.base import Boundary, Method, Variables
+from tagjax.base import Boundary, Method, Variables, nothing
 from tagjax.methods import per_example, quadratic
 
 
@@ -73,7 +73,7 @@ def mas_local(
   quadratic.check(strength, clip)
   per_example.check_examples(examples)
   if quadratic.is_off(strength):
-    return quadratic.nothing()
+    return nothing()
 
   def init(params):
     return MasLocalState(quadratic.zeros(params), quadratic.copy(params))

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tagjax.base import Method
 from tagjax.transforms._checks import check_range
 
 Strength = float | chex.Numeric
@@ -118,16 +117,6 @@ def check(strength: Strength, clip: float | None = None) -> None:
 def is_off(strength: Strength) -> bool:
   """Whether `strength` is known to be 0, a number and not a traced value."""
   return isinstance(strength, int | float) and strength == 0
-
-
-def nothing() -> Method:
-  """What a regulariser of strength 0 is: no state, no work, the updates as they are."""
-
-  def update(updates, state, params, *, at):
-    del params, at
-    return updates, state
-
-  return Method(lambda params: (), update)
 
 
 def _wide(p: chex.Array):

@@ -7,7 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from tagjax.base import Boundary, Method, Step
+from tagjax.base import Boundary, Method, Step, nothing
 from tagjax.methods import quadratic
 from tagjax.methods.si import LastStep, follow, no_step, take_step
 from tagjax.transforms._checks import check_count, check_range
@@ -130,7 +130,7 @@ def rwalk(
   check_range("damping", damping, 0.0, math.inf, "(0, inf)")
   check_count("update_every", update_every)
   if quadratic.is_off(strength):
-    return quadratic.nothing()
+    return nothing()
   options = _Options(decay, damping, update_every, legacy)
 
   def init(params: chex.ArrayTree) -> RwalkState:

@@ -12,7 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from tagjax.base import Boundary, Method, Step
+from tagjax.base import Boundary, Method, Step, nothing
 from tagjax.methods import quadratic
 from tagjax.transforms._checks import check_range
 
@@ -122,7 +122,7 @@ def si(strength: float = 0.1, *, damping: float = 1e-3, clip: float | None = Non
   quadratic.check(strength, clip)
   check_range("damping", damping, 0.0, math.inf, "(0, inf)")
   if quadratic.is_off(strength):
-    return quadratic.nothing()
+    return nothing()
 
   def init(params: chex.ArrayTree) -> SiState:
     return SiState(

@@ -60,13 +60,14 @@ class ReducedResNet(nn.Module):
     Mirzadeh et al., 2020, "Understanding the Role of Training Regimes in Continual Learning",
     https://arxiv.org/abs/2006.06958
 
-  >>> import jax, jax.numpy as jnp
+  >>> import functools, jax, jax.numpy as jnp
   >>> image, task_id = jnp.zeros((2, 32, 32, 3)), jnp.zeros(2, jnp.int32)
-  >>> mask = jnp.ones(2, bool)
-  >>> model = ReducedResNet(num_outputs=100, width=4)
-  >>> variables = model.init(jax.random.key(0), image, task_id=task_id, mask=mask, train=False)
-  >>> model.apply(variables, image, task_id=task_id, mask=mask, train=False).shape
-  (2, 100)
+  >>> model = ReducedResNet(num_outputs=100)
+  >>> init = functools.partial(model.init, train=False)
+  >>> call = {"task_id": task_id, "mask": jnp.ones(2, bool)}
+  >>> variables = jax.eval_shape(init, jax.random.key(0), image, **call)
+  >>> sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+  496680
   """
 
   num_outputs: int

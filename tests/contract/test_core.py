@@ -8,7 +8,7 @@ import optax
 import pytest
 import sketches
 
-from tagjax.base import Method, as_transform, chain, lift
+from tagjax.base import Method, as_transform, chain, lift, nothing
 
 STREAM = helpers.spec()
 SGD = optax.sgd(0.1)
@@ -177,3 +177,11 @@ def test_lift_refuses_what_is_no_transformation():
     lift(lambda grads: grads)
   with pytest.raises(ValueError, match="at least one"):
     chain()
+
+
+def test_nothing_has_no_state_and_returns_the_very_updates():
+  updates = {"w": jnp.ones(2)}
+  assert nothing().init(updates) == ()
+  after, state = nothing().update(updates, (), updates, at=None)
+  assert after is updates
+  assert state == ()

@@ -157,5 +157,5 @@ def test_wrong_arguments_are_refused():
   with pytest.raises(ValueError, match="capacity=0 of a reservoir must be at least 1"):
     reservoir.empty(0, NUMBER)
   state = reservoir.empty(2, NUMBER)
-  with pytest.raises(ValueError, match=r"memory\.variant='random' is unknown"):
+  with pytest.raises(ValueError, match=r"variant='random' is unknown"):
     reservoir.insert(state, jnp.arange(2), jnp.ones(2, bool), jax.random.key(0), variant="random")

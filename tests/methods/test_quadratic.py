@@ -98,14 +98,6 @@ def test_the_anchor_is_a_copy():
     assert copied[name].unsafe_buffer_pointer() != PARAMS[name].unsafe_buffer_pointer()
 
 
-def test_nothing_has_no_state_and_returns_the_updates():
-  method = quadratic.nothing()
-  assert method.init(PARAMS) == ()
-  updates, state = method.update(UPDATES, (), PARAMS, at=None)
-  assert updates is UPDATES
-  assert state == ()
-
-
 @pytest.mark.parametrize(
   ("strength", "clip", "message"),
   [
