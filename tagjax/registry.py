@@ -173,13 +173,23 @@ def make_model(config: ConfigDict, spec: StreamSpec, axis_name: str | None = Non
 
 
 def make_method(config: ConfigDict, spec: StreamSpec, steps_per_epoch: Iterable[int]) -> Method:
-  """The chain that `config.method` spells, left to right."""
+  """The chain that `config.method` spells, left to right.
+
+  Raises:
+    ConfigError: if a method refuses its settings, or this stream.
+  """
   context = MethodContext(config, spec, tuple(steps_per_epoch))
-  table = OPTIMIZERS | MODIFIERS
-  members = [lift(table[name](context)) for name in method_names(config.method)]
+  members = [_make_member(name, context) for name in method_names(config.method)]
   if config.fresh_optimizer:
     members[-1] = fresh_each_task(members[-1])
   return members[0] if len(members) == 1 else chain(*members)
+
+
+def _make_member(name: str, context: MethodContext) -> Method:
+  try:
+    return lift((OPTIMIZERS | MODIFIERS)[name](context))
+  except ValueError as error:
+    raise ConfigError(f"{name} in config.method={context.config.method!r}: {error}") from error
 
 
 def method_names(spelling: str) -> list[str]:

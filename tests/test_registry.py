@@ -62,3 +62,19 @@ def test_compositions_without_meaning_are_refused(spelling, reason):
   config.method = spelling
   with pytest.raises(ConfigError, match=reason):
     check_combination(config)
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"method": "agem", "memory.per": "total", "memory.capacity": 3}, "give at least 4, or set"),
+    ({"method": "ewc+tag", "ewc.decay": 0.5}, "ewc in config.method='ewc.tag': decay=0.5 has no"),
+    ({"method": "tag", "tag.b": 100.0}, "tag in config.method='tag': b must be"),
+  ],
+)
+def test_what_a_method_refuses_is_one_line_of_the_config(changes, message):
+  config = base_config()
+  config.update_from_flattened_dict(changes)
+  with pytest.raises(ConfigError, match=message) as error:
+    make_method(config, SPEC, [5, 5])
+  assert "\n" not in str(error.value)
