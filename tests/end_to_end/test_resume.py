@@ -13,10 +13,11 @@ from tagjax.driver import Driver
 from tagjax.experiment import run
 
 SETTINGS = (
+  "--config.method=si+derpp+tag",  # a path, anchors, a memory, and moments of every task
   "--config.num_tasks=3",
   "--config.train_examples_per_task=130",
   "--config.test_examples_per_task=40",
-  "--config.mlp.hidden=(8,)",
+  "--config.mlp.hidden=(16,)",
   "--config.seeds=2",
   "--config.learning_rate=0.01",  # so that there is something to learn, and to get wrong
   "--config.checkpoint_every=5",
