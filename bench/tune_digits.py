@@ -49,17 +49,23 @@ def trial(method: str, learning_rate: float, seeds: int) -> list[float | None]:
   """Final average validation accuracy of each seed; None for all if the loss diverged."""
   # Imported here: JAX belongs into the processes that use it.
   from configs.digits import get_config
+
+  config = get_config(method)
+  config.learning_rate = learning_rate
+  config.validation_fraction = 0.1
+  config.seeds = seeds
+  return validation_accuracies(config)
+
+
+def validation_accuracies(config) -> list[float | None]:
+  """Runs `config`; its final average validation accuracies, None for all if the loss diverged."""
   from tagjax import metrics
   from tagjax.config import validate
   from tagjax.driver import Driver
   from tagjax.errors import DivergedError
   from tagjax.report.progress import Progress
 
-  config = get_config(method)
-  config.learning_rate = learning_rate
-  config.validation_fraction = 0.1
   config.evaluate_on = "validation"
-  config.seeds = seeds
   validate(config)
   # The actions that `launch.py` performs, without its folder: checkpoints would take most time.
   driver = Driver(config)
@@ -68,7 +74,7 @@ def trial(method: str, learning_rate: float, seeds: int) -> list[float | None]:
       for action in driver.plan:
         driver.perform(action, NoLog(), line)
   except DivergedError:
-    return [None] * seeds
+    return [None] * config.seeds
   matrices = metrics.as_accuracy_matrix(driver.record.accuracy)
   return np.asarray(metrics.average_accuracy(matrices)).tolist()
 

@@ -1,18 +1,32 @@
 """Split CIFAR-10: 5 tasks of 2 classes, reduced ResNet, one epoch, batches of 10, pixels -1 to 1.
 
-The values are those that the TAG paper's authors chose on split CIFAR-100 (configs/cifar.py).
-Measured: docs/results.md.
+The values are those that the TAG paper's authors chose on split CIFAR-100 (configs/cifar.py). The
+methods that they did not try have the learning rate of their optimizer, and strengths of
+`tagjax.config.base_config` unless set below. Measured: docs/results.md.
 
   python launch.py --config=configs/cifar10.py:tag --config.seeds=3
+  python launch.py --config=configs/cifar10.py:derpp+tag --config.memory.capacity=10
 
 Needs CIFAR-10 (docs/data.md). The time of a whole seed is not measured yet;
 `:tag,runlocal`
 trains on 300 examples a task.
 """
 
-from configs.cifar import TUNED
+from configs.cifar import TUNED as AUTHORS
 from configs.common import choose
 from tagjax.config import base_config
+
+SGD, TAG = AUTHORS["sgd"], AUTHORS["tag"]
+TUNED = AUTHORS | {
+  "mas": SGD,
+  "mas+tag": TAG,
+  "si": SGD,
+  "si+tag": TAG,
+  "derpp": SGD,
+  "derpp+tag": TAG,
+  "gem": SGD,
+  "gem+tag": TAG,
+}
 
 
 def get_config(argument: str = "tag"):
@@ -22,4 +36,5 @@ def get_config(argument: str = "tag"):
   c.model = "reduced_resnet"
   c.normalization = "signed"
   c.forgetting = "tag"
+  c.mas.examples = 1000  # of the 10000 of a task: each takes a gradient of its own
   return choose(c, TUNED, argument)
