@@ -97,7 +97,7 @@ def base_config() -> ConfigDict:
   c.memory.capacity = 1  # exemplars kept
   c.memory.per = "class"  # for each "class" of each task, or in "total"
   c.memory.batch_size = config_dict.placeholder(int)  # replayed a step; None: batch_size
-  c.er = ConfigDict()
+  c.er = ConfigDict()  # for er and er_ace
   c.er.strength = 1.0
   c.er.variant = "item"  # reservoir: per "item", or per batch as the "reference"
   c.der = ConfigDict()  # for der and derpp

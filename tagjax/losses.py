@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from tagjax.base import StreamSpec
+from tagjax.base import Step, StreamSpec
 
 # A finite stand-in for minus infinity: its softmax is exactly 0 in float32 and, unlike infinity,
 # it leaves no NaN where a whole row is masked.
@@ -61,3 +61,10 @@ def masked_mean(values: chex.Array, mask: chex.Array, count: chex.Numeric) -> ch
   over devices of this figure is the mean over all valid examples.
   """
   return jnp.sum(jnp.where(mask, values, 0)) / jnp.maximum(count, 1e-9)
+
+
+def mean_count(at: Step) -> chex.Array:
+  """Valid examples of the current batch a device, float32 scalar: the count of `masked_mean`."""
+  everywhere = at.gather(at.batch.mask)
+  devices = everywhere.shape[0] // at.batch.mask.shape[0]
+  return jnp.sum(everywhere, dtype=jnp.float32) / devices

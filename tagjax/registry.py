@@ -13,6 +13,7 @@ from tagjax.methods import (
   der,
   der_plus_plus,
   er,
+  er_ace,
   ewc,
   fresh_each_task,
   gem,
@@ -145,6 +146,7 @@ MODIFIERS: dict[str, MethodFactory] = {
   "rwalk": lambda context: rwalk(**context.config.rwalk),
   "lwf": lambda context: lwf(spec=context.spec, **context.config.lwf),
   "er": lambda context: er(context.spec, **_memory(context), **context.config.er),
+  "er_ace": lambda context: er_ace(context.spec, **_memory(context), **context.config.er),
   "der": lambda context: der(
     context.spec, **_memory(context), strength=context.config.der.strength
   ),
@@ -220,7 +222,7 @@ def method_names(spelling: str) -> list[str]:
 
 _ONE_OF_A_KIND = {
   frozenset({"agem", "gem"}): "the second projection undoes the first",
-  frozenset({"er", "der", "derpp"}): "two reservoirs would replay the same past",
+  frozenset({"er", "er_ace", "der", "derpp"}): "two reservoirs would replay the same past",
 }
 
 

@@ -54,6 +54,7 @@ def test_the_one_optimizer_stands_last(monkeypatch, spelling):
   [
     ("agem+gem+tag", "the second projection undoes the first; keep one of agem, gem"),
     ("er+derpp", "two reservoirs would replay the same past; keep one of der, derpp, er"),
+    ("er_ace+er", "two reservoirs would replay the same past"),
     ("er+er+sgd", "er stands in it twice"),
   ],
 )

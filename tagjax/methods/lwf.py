@@ -92,7 +92,7 @@ def lwf(strength: float, spec: StreamSpec, *, temperature: float = 2.0) -> Metho
       old = {**at.variables, "params": state.teacher}
       target, _ = at.apply_fn(old, at.batch, key=at.key, train=True)
       outputs, past = _groups(spec, at.task_id)
-      count = _mean_count(at)
+      count = losses.mean_count(at)
 
       def loss_fn(logits, batch: Batch):
         values = divergence(target, logits, outputs, temperature)
@@ -148,10 +148,3 @@ def _groups(spec: StreamSpec, task_id: chex.Array) -> tuple[chex.Array, chex.Arr
   if spec.scenario == "domain":
     seen = np.ones_like(seen)
   return jnp.asarray(seen)[jnp.maximum(task_id - 1, 0)][None, :], jnp.ones(1, bool)
-
-
-def _mean_count(at: Step) -> chex.Array:
-  """Valid examples a device: the gradient's mean over devices is then that over all examples."""
-  everywhere = at.gather(at.batch.mask)
-  devices = everywhere.shape[0] // at.batch.mask.shape[0]
-  return jnp.sum(everywhere, dtype=jnp.float32) / devices

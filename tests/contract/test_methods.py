@@ -20,7 +20,7 @@ from tagjax.registry import MODIFIERS, OPTIMIZERS, make_method, method_names
 STREAM = helpers.spec()
 SIZE, BATCH = 12, 4
 REGULARISERS = ("", "ewc", "mas", "mas_local", "si", "rwalk", "lwf")
-MEMORIES = ("", "er", "der", "derpp", "agem", "gem")
+MEMORIES = ("", "er", "er_ace", "der", "derpp", "agem", "gem")
 OFF = {
   "ewc": {"ewc.strength": 0.0},
   "mas": {"mas.strength": 0.0},
