@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 from rich.console import Console
 
 from tagjax import metrics
@@ -55,6 +56,9 @@ class CompareError(TagjaxError, ValueError):
 def load_runs(folders: Sequence[str | Path]) -> dict[str, Results]:
   """The results of every folder, by a name: the method, with what tells namesakes apart.
 
+  Namesakes are told apart by the settings in which they differ, such as `er+sgd,
+  memory.capacity=10`; where that is not enough, by their folders.
+
   Raises:
     ResultsError: if a folder has no results.json, or not one of a run.
   """
@@ -62,12 +66,26 @@ def load_runs(folders: Sequence[str | Path]) -> dict[str, Results]:
   methods = [str(results["config"]["method"]) for _, results in runs]
   named: dict[str, Results] = {}
   for (folder, results), method in zip(runs, methods, strict=True):
-    name = method if methods.count(method) == 1 else f"{method} ({folder.name})"
-    number = 2
+    namesakes = [other for (_, other), name in zip(runs, methods, strict=True) if name == method]
+    settings = _distinctions([other["config"] for other in namesakes], results["config"])
+    name = ", ".join([method, *settings])
+    if len(namesakes) > 1 and (not settings or name in named):
+      name += f" ({folder.name})"
+    stem, number = name.removesuffix(")"), 2
     while name in named:
-      name, number = f"{method} ({folder.name}, {number})", number + 1
+      name, number = f"{stem}, {number})", number + 1
     named[name] = results
   return named
+
+
+def _distinctions(configs: Sequence[Mapping], config: Mapping) -> list[str]:
+  """`key=value` of `config` where `configs` differ, but for what has a column or must agree."""
+  flat = [flatten_dict(other, sep=".") for other in configs]
+  shown = {"learning_rate", *SHARED_SETTINGS}
+  values = flatten_dict(config, sep=".")
+  keys = [key for key in values if key.split(".")[0] not in shown]
+  differing = [key for key in keys if any(other.get(key) != values[key] for other in flat)]
+  return [f"{key}={values[key]}" for key in differing]
 
 
 def differing_settings(runs: Mapping[str, Results]) -> list[str]:
@@ -76,9 +94,11 @@ def differing_settings(runs: Mapping[str, Results]) -> list[str]:
   models = {str(config.get("model")) for config in configs.values()}
   lines = []
   for key in (*SHARED_SETTINGS, *sorted(models)):
-    values = {name: json.dumps(config.get(key), sort_keys=True) for name, config in configs.items()}
-    if len(set(values.values())) > 1:
-      described = ", ".join(f"{value} in {name}" for name, value in values.items())
+    names: dict[str, list[str]] = {}
+    for name, config in configs.items():
+      names.setdefault(json.dumps(config.get(key), sort_keys=True), []).append(name)
+    if len(names) > 1:
+      described = "; ".join(f"{value} in {', '.join(those)}" for value, those in names.items())
       lines.append(f"config.{key} is {described}")
   return lines
 

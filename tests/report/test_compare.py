@@ -118,6 +118,26 @@ def test_runs_of_one_method_are_told_apart(runs, make_results):
   ]
 
 
+def test_namesakes_are_told_apart_by_their_settings(runs, make_results):
+  for folder, capacity in (("tag run", 1), ("sgd run", 10)):
+    change(folder, make_results, memory={"capacity": capacity, "per": "class"}, learning_rate=0.1)
+  (runs / "third").mkdir()
+  change("third", make_results, memory={"capacity": 10, "per": "class"}, learning_rate=0.2)
+  assert list(compare.load_runs(["tag run", "sgd run", "third", "third"])) == [
+    "sgd, memory.capacity=1",
+    "sgd, memory.capacity=10",
+    "sgd, memory.capacity=10 (third)",
+    "sgd, memory.capacity=10 (third, 2)",
+  ]
+
+
+def test_differences_name_the_runs_that_share_a_value(runs, make_results):
+  (runs / "third").mkdir()
+  write_json_atomic(runs / "third" / "results.json", make_results(method="er", epochs=5))
+  found = compare.differing_settings(compare.load_runs(["tag run", "sgd run", "third"]))
+  assert found == ["config.epochs is 1 in tag, sgd; 5 in er"]
+
+
 @pytest.mark.parametrize(
   ("content", "message"),
   [
