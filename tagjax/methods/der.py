@@ -19,12 +19,10 @@ class DarkExemplars(NamedTuple):
   Attributes:
     batch: `Batch` with leading axis `[N]`.
     logits: float32 `[N, K]`, unmasked, of the forward pass in which the example was learned.
-    active: bool `[N, K]`, the outputs that competed for the example then.
   """
 
   batch: Batch
   logits: chex.Array
-  active: chex.Array
 
 
 class DerState(NamedTuple):
@@ -48,12 +46,13 @@ def der(
   In each step, in this order:
 
       R ~ memory, uniformly, without replacement, `batch_size` exemplars (all, if it holds fewer)
-      updates <- updates + strength · ∇ (1/|R|) Σ_{(x, z, A) in R} e(x, z, A)
-          where e(x, z, A) = (1/|A|) Σ_{k in A} (h_k(x) - z_k)²
-      offer the current batch, with its logits z and active outputs A, to the memory (a reservoir)
+      updates <- updates + strength · ∇ (1/|R|) Σ_{(x, z) in R} e(x, z)
+          where e(x, z) = (1/|A|) Σ_{k in A} (h_k(x) - z_k)²
+      offer the current batch, with its logits z, to the memory (a reservoir)
 
-  h(x) are the logits now, z those of the forward pass with which x was learned, A the outputs that
-  competed for x then: its task's (scenario "task"), those seen by then ("class"), all ("domain").
+  h(x) are the logits now, z those of the forward pass with which x was learned. A are the outputs
+  of x's task in the scenario "task", else all of the head: there the outputs of classes to come are
+  held low for exemplars of old ones, which is what keeps the old classes in the running.
   Labels are not used. As in the paper, replay needs no task boundary: it begins with the second
   step of the stream, as soon as anything is stored. Batch normalisation takes its statistics from R
   by itself; the running averages follow the current batch only. Over several epochs an example is
@@ -85,10 +84,9 @@ def der(
     Buzzega et al. Dark Experience for General Continual Learning: a Strong, Simple Baseline.
     NeurIPS 2020.
 
-  Differs from the reference code (Mammoth): only outputs that competed for the exemplar are
-  compared, each exemplar with weight 1/|R| (the reference averages over all outputs of the head,
-  those of tasks to come included); running averages of batch normalisation do not see the replay
-  batch; images are not augmented.
+  Differs from the reference code (Mammoth): in the scenario "task" only the outputs of the
+  exemplar's task are compared (there all of the head); running averages of batch normalisation do
+  not see the replay batch; images are not augmented.
   """
   return _dark_replay(spec, capacity, per, batch_size, variant, strength, 0.0, image_dtype)
 
@@ -149,11 +147,9 @@ def _dark_replay(spec, capacity, per, batch_size, variant, strength, label_stren
 
   def init(params):
     del params
-    outputs = (spec.num_outputs,)
     example = DarkExemplars(
       batch=items.exemplar(spec, image_dtype),
-      logits=jax.ShapeDtypeStruct(outputs, jnp.float32),
-      active=jax.ShapeDtypeStruct(outputs, bool),
+      logits=jax.ShapeDtypeStruct((spec.num_outputs,), jnp.float32),
     )
     return DerState(reservoir.empty(size, example))
 
@@ -165,15 +161,16 @@ def _dark_replay(spec, capacity, per, batch_size, variant, strength, label_stren
         params,
         replay.batch._replace(mask=mask),
         key=dark_keys[1],
-        loss_fn=lambda logits, batch: distillation(logits, replay, batch.mask),
+        loss_fn=lambda logits, batch: distillation(
+          logits, replay.logits, _compared(spec, batch.task_id), batch.mask
+        ),
       )
       updates = add_gradient(updates, grad, strength, jnp.any(mask))
     if label_strength != 0:
       replay, mask = reservoir.sample(state.memory, label_keys[0], batch_size)
       _, grad = at.grad_fn(params, replay.batch._replace(mask=mask), key=label_keys[1])
       updates = add_gradient(updates, grad, label_strength, jnp.any(mask))
-    current = DarkExemplars(at.batch, at.logits, at.active_fn(at.batch))
-    current = items.gather_in_order(at.gather, current)
+    current = items.gather_in_order(at.gather, DarkExemplars(at.batch, at.logits))
     mask = current.batch.mask
     return updates, DerState(
       reservoir.insert(state.memory, current, mask, insert_key[0], variant=variant)
@@ -182,17 +179,27 @@ def _dark_replay(spec, capacity, per, batch_size, variant, strength, label_stren
   return Method(init, update)
 
 
-def distillation(logits: chex.Array, exemplars: DarkExemplars, mask: chex.Array) -> chex.Array:
-  """Mean over the valid rows of the mean squared error over each row's active outputs.
+def _compared(spec: StreamSpec, task_id: chex.Array) -> chex.Array:
+  """Bool `[B, K]`: the outputs at which exemplars of these tasks keep to their logits."""
+  if spec.scenario == "task":
+    return jnp.asarray(spec.classes)[task_id]
+  return jnp.ones((task_id.shape[0], spec.num_outputs), bool)
+
+
+def distillation(
+  logits: chex.Array, target: chex.Array, compared: chex.Array, mask: chex.Array
+) -> chex.Array:
+  """Mean over the valid rows of the mean squared error over each row's compared outputs.
 
   Args:
     logits: float `[B, K]`, of the network now.
-    exemplars: with leading axis `[B]`.
+    target: float `[B, K]`, those stored.
+    compared: bool `[B, K]`.
     mask: bool `[B]`.
 
   Returns:
     float scalar; 0 if no row is valid.
   """
-  squares = jnp.where(exemplars.active, jnp.square(logits - exemplars.logits), 0)
-  errors = jnp.sum(squares, axis=-1) / jnp.maximum(jnp.sum(exemplars.active, axis=-1), 1)
+  squares = jnp.where(compared, jnp.square(logits - target), 0)
+  errors = jnp.sum(squares, axis=-1) / jnp.maximum(jnp.sum(compared, axis=-1), 1)
   return losses.masked_mean(errors, mask, jnp.sum(mask, dtype=jnp.float32))

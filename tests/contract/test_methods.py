@@ -165,9 +165,21 @@ def test_what_is_kept_of_task_three_differs_from_task_two(name):
   assert any((a != b).any() for a, b in zip(two, three, strict=True))
 
 
-@pytest.mark.parametrize(
-  "method", ["ewc+er+tag", "mas+derpp+tag_adam", "si+gem+rmsprop", "lwf+agem"]
-)
+GUARDED = [
+  "ewc+er+tag",
+  "mas+derpp+tag_adam",
+  "si+gem+rmsprop",
+  "lwf+agem",
+  "rwalk+er_ace+tag_adagrad",
+  "mas_local+der+adam",
+]
+
+
+def test_the_guarded_compositions_hold_every_modifier():
+  assert set(MODIFIERS) <= {name for method in GUARDED for name in method.split("+")}
+
+
+@pytest.mark.parametrize("method", GUARDED)
 def test_nothing_crosses_to_the_host_within_a_call(method):
   run = programs(method)
   state = train(run)

@@ -21,17 +21,18 @@ from softmax_regression import (
 
 from tagjax.base import Step, chain, lift
 from tagjax.learner import make_learner
-from tagjax.methods.der import DarkExemplars, der, der_plus_plus, distillation
+from tagjax.methods.der import der, der_plus_plus, distillation
 
 SGD = optax.sgd(0.1)
 
 
-def distillation_gradient(matrix, items):
-  """Closed form: `X' (2 (XW - z) on the active outputs / their number) / n`."""
-  mask, active = np.asarray(items.batch.mask), np.asarray(items.active)
+def distillation_gradient(spec, matrix, items):
+  """Closed form: `X' (2 (XW - z) on the compared outputs / their number) / n`."""
+  mask, everywhere = np.asarray(items.batch.mask), np.ones(items.logits.shape, bool)
+  compared = spec.classes[items.batch.task_id] if spec.scenario == "task" else everywhere
   x = features(items.batch)
-  error = 2 * np.where(active, x @ matrix - np.asarray(items.logits, np.float64), 0)
-  error = error[mask] / active[mask].sum(axis=1, keepdims=True)
+  error = 2 * np.where(compared, x @ matrix - np.asarray(items.logits, np.float64), 0)
+  error = error[mask] / compared[mask].sum(axis=1, keepdims=True)
   return x[mask].T @ error / mask.sum()
 
 
@@ -60,7 +61,7 @@ def test_gradient_and_stored_logits(scenario):
     expected = 3 * cross_entropy_gradient(matrix, batch, active_rows(spec, batch, task))
     if count > 0:
       assert np.asarray(memory.batch.mask).sum() == 5 * count
-      expected += 0.7 * distillation_gradient(matrix, memory)
+      expected += 0.7 * distillation_gradient(spec, matrix, memory)
       now = active_rows(spec, memory.batch, task)
       expected += 0.3 * cross_entropy_gradient(matrix, memory.batch, now)
     moved = (matrix - weights(state.variables)) / 0.1
@@ -69,21 +70,17 @@ def test_gradient_and_stored_logits(scenario):
     kept = jax.tree.map(lambda leaf: np.asarray(leaf)[[0, 1, 3, 4, 5]], batch)
     assert_same(new.batch, kept)
     np.testing.assert_allclose(new.logits, features(kept) @ matrix, atol=1e-5)
-    np.testing.assert_array_equal(new.active, active_rows(spec, kept, task))
 
 
 def test_distillation_weighs_exemplars_and_not_outputs():
-  """An exemplar with few active outputs counts as much as one with many; a masked one nothing."""
-  exemplars = DarkExemplars(
-    batch=None,
-    logits=jnp.array([[1.0, jnp.nan, jnp.nan], [0.0, 0.0, 0.0], [jnp.nan] * 3]),
-    active=jnp.array([[True, False, False], [True, True, True], [True, True, True]]),
-  )
+  """An exemplar with few outputs counts as much as one with many; a masked one nothing."""
+  target = jnp.array([[1.0, jnp.nan, jnp.nan], [0.0, 0.0, 0.0], [jnp.nan] * 3])
+  compared = jnp.array([[True, False, False], [True, True, True], [True, True, True]])
   logits = jnp.array([[3.0, 9.0, 9.0], [1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
   mask = jnp.array([True, True, False])
-  value = distillation(logits, exemplars, mask)
+  value = distillation(logits, target, compared, mask)
   np.testing.assert_allclose(value, (4 + 14 / 3) / 2, rtol=1e-6)
-  assert distillation(logits, exemplars, mask & False) == 0
+  assert distillation(logits, target, compared, mask & False) == 0
 
 
 def test_der_is_der_plus_plus_without_labels():
@@ -127,7 +124,6 @@ def test_the_two_replay_batches_are_drawn_independently():
     batch=helpers.batch(spec, 0, 30),
     logits=jnp.zeros((30, 6)),
     grad_fn=grad_fn,
-    active_fn=lambda batch: jnp.ones((batch.label.shape[0], 6), bool),
     gather=lambda tree: tree,
     key=jax.random.key(3),
   )
@@ -178,7 +174,6 @@ def test_it_differs_from_naive_and_stores_the_configured_number(make, options, h
   assert memory.items.batch.mask.shape == (held,)
   assert memory.items.batch.mask.all()
   assert memory.items.batch.image.dtype == jnp.uint8
-  assert memory.items.active.sum() == 2 * held
 
 
 def test_devices_hold_the_memory_of_one_device():
