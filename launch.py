@@ -3,12 +3,14 @@
 import hashlib
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 
 from absl import app, flags
 from ml_collections import config_flags
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # kept programs make XLA log: openxla/xla#44565
 HERE = Path(__file__).resolve().parent
 
 
@@ -22,6 +24,8 @@ def parse(argv: list[str]) -> list[str]:
     flags.DEFINE_string(
       "workdir", None, "Folder of the run; default: runs/BENCHMARK-METHOD-HASH of the config."
     )
+    text = "Folder that keeps compiled programs; default: in the user's cache; empty: none."
+    flags.DEFINE_string("compilation_cache", None, text)
     return flags.FLAGS(argv)
   except (flags.Error, AttributeError, KeyError, OSError) as error:
     from tagjax.config import flag_error
@@ -33,6 +37,7 @@ def main(argv: list[str]) -> None:
   """Runs the experiment, or says in one line why it cannot."""
   if len(argv) > 1:
     sys.exit(f"error: unexpected argument {argv[1]!r}: settings are given as --config.KEY=VALUE")
+  from tagjax.compilation import keep_compiled
   from tagjax.datasets import DatasetUnavailableError
   from tagjax.errors import InterruptedRun, TagjaxError
   from tagjax.experiment import run
@@ -41,6 +46,7 @@ def main(argv: list[str]) -> None:
   logging.getLogger("jax").setLevel(logging.WARNING)  # it reports each backend it does not find
   config = flags.FLAGS.config
   workdir = flags.FLAGS.workdir or default_workdir(config)
+  keep_compiled(flags.FLAGS.compilation_cache)
   try:
     results = run(config, workdir)
   except InterruptedRun as stop:

@@ -13,7 +13,8 @@ FLOORS = [
   {"transforms", "memory", "metrics", "losses"},
   {"methods", "models", "datasets"},
   {"learner", "benchmarks", "batches"},
-  {"parallel", "evaluate", "checkpoint", "report", "plan", "record", "workdir", "signals"},
+  {"parallel", "evaluate", "checkpoint", "report", "plan", "record", "workdir"}
+  | {"signals", "compilation"},
   {"registry", "config", "driver", "experiment", "sweep"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

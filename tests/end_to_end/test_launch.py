@@ -53,6 +53,13 @@ def test_a_run_leaves_its_files(finished):
   assert config["method"] == "tag"
 
 
+def test_compiled_programs_are_kept_for_the_next_start(finished):
+  _, ended = finished
+  assert ended.code == 0
+  compiled = pathlib.Path(os.environ["TAGJAX_CACHE_DIR"]) / "compiled"
+  assert any(path.name.endswith("-cache") for path in compiled.rglob("*"))
+
+
 def test_results_have_their_keys_and_shapes(finished):
   workdir, _ = finished
   results = json.loads((workdir / "results.json").read_text())
