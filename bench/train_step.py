@@ -54,12 +54,12 @@ def measure(model: str, method: str, steps: int, repeats: int):
   learner = make_learner(make_model(config, spec), make_method(config, spec, [steps] * TASKS), spec)
   programs = Programs(learner, learner, batch_size=config.batch_size, eval_batch_size=256)
   data = examples(spec, steps * config.batch_size)
-  state = programs.init(jax.random.key(0))
+  state = programs.init(jax.random.key(0)[None])
   phase = programs.phases[0]
 
   def train(state, epoch, stop):
     state, chunk = programs.train(state, data, TASKS - 1, epoch, 0, stop, phase=phase)
-    assert int(chunk.steps) == stop, "the loss diverged"  # int() waits for the device
+    assert int(chunk.steps[0]) == stop, "the loss diverged"  # int() waits for the device
     return state
 
   before = programs.compile_seconds

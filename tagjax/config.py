@@ -115,6 +115,7 @@ def base_config() -> ConfigDict:
   c.drop_last = False  # drop a task's last, smaller batch
   c.data_parallel = 1  # devices that share each batch
   c.seeds = 1  # runs of the whole stream, with seeds seed, seed + 1, ...
+  c.seed_axis = "auto"  # seeds side by side ("vmap"), in turn ("loop"), shared out to "devices"
   c.seed = 1  # initialisation, order of the examples, dropout
 
   # Evaluation.
@@ -163,6 +164,12 @@ def validate(config: ConfigDict) -> None:
     value = _get(config, key)
     if value is not None and value < least:
       raise ConfigError(f"config.{key}={value!r}: must be at least {least}")
+  check_name("seed_axis", config.seed_axis, ("auto", "vmap", "loop", "devices"))
+  if config.seed_axis == "devices" and config.data_parallel > 1:
+    raise ConfigError(
+      f"config.seed_axis='devices' leaves no devices to config.data_parallel="
+      f"{config.data_parallel}: choose one of the two"
+    )
   _ranges(config)
   check_combination(config)
 

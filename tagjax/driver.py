@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from tagjax import batches, benchmarks, registry
@@ -15,7 +16,7 @@ from tagjax.base import LearnerState
 from tagjax.checkpoint import Checkpoints
 from tagjax.errors import ConfigError, DivergedError
 from tagjax.learner import make_learner
-from tagjax.parallel import DEVICE_AXIS, Programs
+from tagjax.parallel import DEVICE_AXIS, Layout, Programs
 from tagjax.plan import Action, make_plan
 from tagjax.record import RunRecord
 from tagjax.report.progress import Progress
@@ -33,6 +34,7 @@ class Driver:
     record: what has been measured.
     state: the learner's state, on the device (or devices).
     total_steps: training steps of the whole plan.
+    seeds_together: seeds that each action trains side by side.
   """
 
   def __init__(self, config: ConfigDict):
@@ -46,8 +48,10 @@ class Driver:
     sizes = training_sizes(config, self.stream)
     steps = steps_per_epoch(config, sizes)
     self.programs = build_programs(config, self.stream, steps)
+    self.seeds_together = self.programs.layout.num_seeds
     self.plan = make_plan(
       num_seeds=config.seeds,
+      seeds_together=self.seeds_together,
       steps_per_epoch=steps,
       epochs=config.epochs,
       phases=self.programs.phases,
@@ -73,9 +77,9 @@ class Driver:
     """Takes state and record from the newest good checkpoint; returns the plan's next position."""
     if store.is_empty():
       return 0
-    template = jax.eval_shape(self.programs.init_one, self._key(0))
+    template = self.programs.template(self._key(0))
     position, state, record = store.restore_latest(template)
-    self.state = self.programs.replicate(state)
+    self.state = self.programs.spread(state)
     self.record = RunRecord.from_json(record)
     self._steps_done = self.steps_before(position)
     return position
@@ -83,7 +87,7 @@ class Driver:
   def save(self, store: Checkpoints, log: Log, position: int) -> None:
     """Writes a checkpoint from which the plan goes on at `position`."""
     self.record.metrics_bytes = log.sync()
-    store.save(position, self.programs.unreplicate(self.state), self.record.to_json())
+    store.save(position, self.programs.collapse(self.state), self.record.to_json())
 
   def perform(self, action: Action, log: Log, line: Progress) -> None:
     """Does what the action says; changes `state` and `record`."""
@@ -91,11 +95,12 @@ class Driver:
 
   def _begin(self, action: Action, log: Log, line: Progress) -> None:
     del line
-    key = self._key(action.seed)
+    keys = [self._key(seed) for seed in self._seeds(action)]
     if action.task:  # another network than the task before began with
-      key = jax.random.fold_in(key, action.task)
-    self.state = self.programs.init(key)
-    log.write(seed=self._seed(action), task=action.task, begun=True)
+      keys = [jax.random.fold_in(key, action.task) for key in keys]
+    self.state = self.programs.init(jnp.stack(keys))
+    for seed in self._seeds(action):
+      log.write(seed=self._name(seed), task=action.task, begun=True)
 
   def _train(self, action: Action, log: Log, line: Progress) -> None:
     examples = self._train_examples(action.task)
@@ -110,32 +115,40 @@ class Driver:
         phase=action.phase,
       )
       chunk = jax.device_get(chunk)  # the one wait of the chunk
-    steps = int(chunk.steps)
-    self._check_finite(float(chunk.last_loss), action, action.start + steps)
+    steps = int(chunk.steps[0])
+    for seed, loss in zip(self._seeds(action), chunk.last_loss, strict=True):
+      self._check_finite(float(loss), seed, action.task, action.start + steps)
     self._steps_done += steps
-    figures = {"loss": float(chunk.loss) / steps, "accuracy": float(chunk.accuracy) / steps}
-    log.write(**self._place(action), step=action.stop, **figures)
-    self.record.add_diagnostics(action, steps, chunk.diagnostics)
-    if action.ends_task_epochs:
-      means = self.record.end_epoch_diagnostics(action.seed, action.task)
-      if means:
-        log.write(**self._place(action), **means)
+    for seed, loss, accuracy in zip(
+      self._seeds(action), chunk.loss / steps, chunk.accuracy / steps, strict=True
+    ):
+      figures = {"loss": float(loss), "accuracy": float(accuracy)}
+      log.write(**self._place(action, seed), step=action.stop, **figures)
+    self._keep_diagnostics(action, steps, chunk.diagnostics, log)
     line.update(
       seed=action.seed,
       task=action.task,
       step=action.stop,
       steps=self._steps[action.task],
-      loss=figures["loss"],
-      accuracy_so_far=self.record.accuracy_so_far(action.seed, action.task - 1),
+      loss=float(chunk.loss.mean()) / steps,
+      accuracy_so_far=self._accuracy_so_far(action, action.task - 1),
       done=self._steps_done,
     )
 
+  def _keep_diagnostics(self, action: Action, steps: int, sums: dict, log: Log) -> None:
+    self.record.add_diagnostics(action, steps, sums)
+    if action.ends_task_epochs:
+      means = self.record.end_epoch_diagnostics(action.seed, action.task)
+      for seed, figures in zip(self._seeds(action), means, strict=False):  # there may be none
+        log.write(**self._place(action, seed), **figures)
+
   def _probe(self, action: Action, log: Log, line: Progress) -> None:
     del line
-    accuracy = self._evaluate_task(action.task, action.task, action)
-    curve = self.record.curves[action.seed][action.task]
-    curve.append(accuracy)
-    log.write(**self._place(action), minibatch=action.start, task_accuracy=accuracy)
+    accuracies = self._evaluate_task(action.task, action.task, action)
+    for seed, accuracy in zip(self._seeds(action), accuracies, strict=True):
+      self.record.curves[seed][action.task].append(accuracy)
+      place = self._place(action, seed)
+      log.write(**place, minibatch=action.start, task_accuracy=accuracy)
 
   def _consolidate(self, action: Action, log: Log, line: Progress) -> None:
     del log, line
@@ -145,40 +158,50 @@ class Driver:
       jax.block_until_ready(self.state)
 
   def _evaluate(self, action: Action, log: Log, line: Progress) -> None:
-    row = self.record.accuracy[action.seed][action.task]
+    rows = [self.record.accuracy[seed][action.task] for seed in self._seeds(action)]
     first, last = 0, len(self.stream) if self.config.evaluate_future_tasks else action.task + 1
     if self.config.protocol == "independent" and action.task:
       first = action.task  # the networks of the tasks before have not changed
-      row[:first] = self.record.accuracy[action.seed][action.task - 1][:first]
+      for seed, row in zip(self._seeds(action), rows, strict=True):
+        row[:first] = self.record.accuracy[seed][action.task - 1][:first]
     for task in range(first, last):
-      row[task] = self._evaluate_task(task, action.task, action)
-    log.write(**self._place(action), accuracy_after_task=row)
+      for row, accuracy in zip(rows, self._evaluate_task(task, action.task, action), strict=True):
+        row[task] = accuracy
+    for seed, row in zip(self._seeds(action), rows, strict=True):
+      log.write(**self._place(action, seed), accuracy_after_task=row)
     line.task_done(
       seed=action.seed,
       task=action.task,
-      accuracy_so_far=self.record.accuracy_so_far(action.seed, action.task),
+      accuracy_so_far=self._accuracy_so_far(action, action.task),
     )
 
   def _baseline(self, action: Action, log: Log, line: Progress) -> None:
     del line
-    row = self.record.baseline[action.seed]
-    for task in range(len(self.stream)):
-      row[task] = self._evaluate_task(task, task, action)
-    log.write(seed=self._seed(action), accuracy_untrained=row)
+    columns = [self._evaluate_task(task, task, action) for task in range(len(self.stream))]
+    for seed, row in zip(self._seeds(action), zip(*columns, strict=True), strict=True):
+      self.record.baseline[seed] = list(row)
+      log.write(seed=self._name(seed), accuracy_untrained=list(row))
 
-  def _evaluate_task(self, task: int, current_task: int, action: Action) -> float:
+  def _evaluate_task(self, task: int, current_task: int, action: Action) -> list[float]:
+    """Accuracy of each of the seeds side by side."""
     examples = self._evaluation_examples(task)
     with self._timed("evaluate"):
       result = self.programs.evaluate(self.state, examples, task, current_task)
       result = jax.device_get(result)
     if action.kind == "evaluate":
-      self._check_finite(float(result.loss), action, self._steps[action.task])
-    return int(result.correct) / int(examples.size)
+      for seed, loss in zip(self._seeds(action), result.loss, strict=True):
+        self._check_finite(float(loss), seed, action.task, self._steps[action.task])
+    return [int(correct) / int(examples.size) for correct in result.correct]
 
-  def _check_finite(self, loss: float, action: Action, step: int) -> None:
+  def _accuracy_so_far(self, action: Action, task: int) -> float | None:
+    """Mean over the seeds side by side."""
+    means = [self.record.accuracy_so_far(seed, task) for seed in self._seeds(action)]
+    return None if None in means else sum(means) / len(means)
+
+  def _check_finite(self, loss: float, seed: int, task: int, step: int) -> None:
     if not math.isfinite(loss):
       raise DivergedError(
-        f"the loss is {loss} in seed {self._seed(action)}, task {action.task}, step {step}: "
+        f"the loss is {loss} in seed {self._name(seed)}, task {task}, step {step}: "
         f"lower config.learning_rate (it is {self.config.learning_rate:g}). "
         "The last good checkpoint is kept"
       )
@@ -205,14 +228,19 @@ class Driver:
     self.record.seconds["compile"] += compiling
     self.record.seconds[name] += time.perf_counter() - start - compiling
 
-  def _seed(self, action: Action) -> int:
-    return self.config.seed + action.seed
+  def _seeds(self, action: Action) -> range:
+    """Indices of the seeds that the action trains side by side."""
+    return range(action.seed, action.seed + self.seeds_together)
+
+  def _name(self, index: int) -> int:
+    """The seed itself, as the user counts."""
+    return self.config.seed + index
 
   def _key(self, index: int) -> Any:
-    return jax.random.key(self.config.seed + index)
+    return jax.random.key(self._name(index))
 
-  def _place(self, action: Action) -> dict[str, Any]:
-    place = {"seed": self._seed(action), "task": action.task}
+  def _place(self, action: Action, seed: int) -> dict[str, Any]:
+    place = {"seed": self._name(seed), "task": action.task}
     if action.kind == "evaluate":
       return place
     return {**place, "phase": action.phase, "epoch": action.epoch}
@@ -263,18 +291,46 @@ def steps_per_epoch(config: ConfigDict, sizes: list[int]) -> list[int]:
   return [size // config.batch_size for size in sizes]
 
 
+def choose_layout(config: ConfigDict) -> Layout:
+  """How the seeds lie on the devices, see `config.seed_axis`.
+
+  Raises:
+    ConfigError: if there are too few devices, or they cannot share the seeds out evenly.
+  """
+  devices = jax.local_device_count()
+  if config.data_parallel > devices:
+    raise ConfigError(
+      f"config.data_parallel={config.data_parallel}, but there are {devices} devices "
+      "(on a CPU, XLA_FLAGS=--xla_force_host_platform_device_count=N makes N)"
+    )
+  axis = config.seed_axis
+  if axis == "auto":
+    axis = _best_seed_axis(config, devices)
+  if axis == "devices":
+    if config.seeds % devices:
+      raise ConfigError(
+        f"config.seeds={config.seeds} cannot be shared out to {devices} devices: choose a "
+        "multiple, or config.seed_axis='vmap'"
+      )
+    return Layout(config.seeds, devices, share_seeds=devices > 1)
+  return Layout(config.seeds if axis == "vmap" else 1, config.data_parallel)
+
+
+def _best_seed_axis(config: ConfigDict, devices: int) -> str:
+  if jax.default_backend() == "cpu":
+    # Measured, docs/performance.md: convolutions of several networks at once are slower there.
+    return "loop" if config.model in registry.CONVOLUTIONAL else "vmap"
+  share = devices > 1 and config.data_parallel == 1 and config.seeds % devices == 0
+  return "devices" if share else "vmap"
+
+
 def build_programs(config: ConfigDict, stream: benchmarks.Stream, steps: list[int]) -> Programs:
   """Model, method and learner, as compiled programs.
 
   Raises:
-    ConfigError: if there are fewer devices than `config.data_parallel`.
+    ConfigError: if the devices do not suffice, see `choose_layout`, or the method refuses.
   """
-  available = jax.local_device_count()
-  if config.data_parallel > available:
-    raise ConfigError(
-      f"config.data_parallel={config.data_parallel}, but there are {available} devices "
-      "(on a CPU, XLA_FLAGS=--xla_force_host_platform_device_count=N makes N)"
-    )
+  layout = choose_layout(config)
   method = registry.make_method(config, stream.spec, steps)
 
   def learner(axis_name: str | None):
@@ -289,9 +345,9 @@ def build_programs(config: ConfigDict, stream: benchmarks.Stream, steps: list[in
 
   single = learner(None)
   return Programs(
-    learner(DEVICE_AXIS) if config.data_parallel > 1 else single,
+    learner(DEVICE_AXIS) if layout.batch_devices > 1 else single,
     single,
     batch_size=config.batch_size,
     eval_batch_size=config.eval_batch_size,
-    num_devices=config.data_parallel,
+    layout=layout,
   )

@@ -75,6 +75,7 @@ def _perform_plan(
       enabled=progress,
       done=driver.steps_before(first),
       num_seeds=driver.config.seeds,
+      seeds_together=driver.seeds_together,
       num_tasks=len(driver.stream),
     ) as line,
   ):

@@ -22,10 +22,11 @@ from tagjax.evaluate import Evaluation, evaluate
 from tagjax.learner import run_keys
 
 DEVICE_AXIS = "devices"
+SEED_AXIS = "seeds"
 
 
 class Chunk(NamedTuple):
-  """Sums over the steps of one call of `train`.
+  """Sums over the steps of one call of `train`; `Programs.train` gives an axis of seeds in front.
 
   Attributes:
     steps: int32 scalar, steps taken; fewer than asked for if the loss stopped being finite.
@@ -53,6 +54,7 @@ def train_chunk(
   *,
   batch_size: int,
   num_devices: int,
+  seed_axis: str | None = None,
   phase: str,
 ) -> tuple[LearnerState, Chunk]:
   """Trains on batches `start` to `stop` (exclusive) of one epoch.
@@ -68,11 +70,12 @@ def train_chunk(
     stop: int32 scalar, first batch not trained on.
     batch_size: examples a step, over all devices.
     num_devices: devices that share a batch.
+    seed_axis: name of the axis of seeds that this is mapped over; None: there is none.
     phase: static name of the training phase.
 
   Returns:
     The new state, and sums over the steps. The loop ends early after a step whose loss is not
-    finite.
+    finite, for all seeds of the axis.
   """
   order_key = jax.random.fold_in(run_keys(state.key).order, epoch_id)
   order = shuffled_rows(order_key, examples, batch_size)
@@ -85,7 +88,11 @@ def train_chunk(
 
   def go_on(carry):
     index, _, total = carry
-    return (index < stop) & jnp.isfinite(total.last_loss)
+    finite = jnp.isfinite(total.last_loss)
+    if seed_axis is not None:
+      # One answer for all seeds: with one for each, the loop would copy every state at every step.
+      finite = jax.lax.pmin(finite.astype(jnp.int32), seed_axis) > 0
+    return (index < stop) & finite
 
   zero = _zero_chunk(learner.diagnose(state))
   _, state, total = jax.lax.while_loop(go_on, body, (start, state, zero))
@@ -140,6 +147,34 @@ def consolidate_task(
   return learner.consolidate(state, chunk, task_id, phase=phase)
 
 
+class Layout(NamedTuple):
+  """How a run lies on the devices.
+
+  The state has a leading axis of devices if there are several, then one of seeds if there are
+  several on a device. Every device holds the same, or, if the seeds are shared out, seeds of its
+  own.
+
+  Attributes:
+    num_seeds: seeds trained side by side.
+    num_devices: devices used.
+    share_seeds: whether the devices share the seeds out instead of each batch.
+  """
+
+  num_seeds: int = 1
+  num_devices: int = 1
+  share_seeds: bool = False
+
+  @property
+  def batch_devices(self) -> int:
+    """Devices that share each batch."""
+    return 1 if self.share_seeds else self.num_devices
+
+  @property
+  def seeds_a_device(self) -> int:
+    """Seeds that one device trains."""
+    return self.num_seeds // self.num_devices if self.share_seeds else self.num_seeds
+
+
 class Programs:
   """The compiled programs of a run, and how long compiling them took.
 
@@ -147,7 +182,7 @@ class Programs:
     compile_seconds: seconds spent tracing and compiling so far.
     phases: the training phases of a task.
     single: the learner of one device.
-    init_one: `key -> LearnerState` of one device, not compiled.
+    layout: see `Layout`.
     traces: how often each program was traced; `train` must stay at one for the whole stream.
   """
 
@@ -158,93 +193,131 @@ class Programs:
     *,
     batch_size: int,
     eval_batch_size: int,
-    num_devices: int = 1,
+    layout: Layout = Layout(),  # noqa: B008  (it is immutable)
   ):
     """Prepares the programs; each is compiled when it is first called.
 
     Args:
-      learner: trains; built with `axis_name=DEVICE_AXIS` if `num_devices > 1`.
-      single: evaluates, on one device; the same learner if `num_devices == 1`.
-      batch_size: examples a training step, over all devices; a multiple of `num_devices`.
+      learner: trains; built with `axis_name=DEVICE_AXIS` if several devices share a batch.
+      single: evaluates, on one device; the same learner unless several devices share a batch.
+      batch_size: examples a training step, over all devices; a multiple of their number.
       eval_batch_size: examples an evaluation pass.
-      num_devices: devices that share each batch.
+      layout: seeds and devices.
     """
     self.compile_seconds = 0.0
     self.traces = Counter()
     self.phases = learner.phases
     self.single = single
-    self._num_devices = num_devices
-    self._devices = jax.local_devices()[:num_devices]
+    self.layout = layout
+    self._devices = jax.local_devices()[: layout.num_devices]
     self._compiled: dict[Any, Callable] = {}
-    self.init_one = single.init
     self._train = functools.partial(
-      train_chunk, learner, batch_size=batch_size, num_devices=num_devices
+      train_chunk,
+      learner,
+      batch_size=batch_size,
+      num_devices=layout.batch_devices,
+      seed_axis=SEED_AXIS if layout.seeds_a_device > 1 else None,
     )
     self._consolidate = functools.partial(consolidate_task, learner, batch_size=batch_size)
     self._evaluate = functools.partial(evaluate, single, batch_size=eval_batch_size)
 
-  def init(self, key: chex.PRNGKey) -> LearnerState:
-    """The state at the start of a stream; with a leading device axis if there are several."""
-    return self.replicate(self._call("init", self.init_one, key, mapped=False))
+  def init(self, keys: chex.PRNGKey) -> LearnerState:
+    """The state at the start of a stream, of all seeds.
+
+    Args:
+      keys: `[num_seeds]`.
+    """
+    if self.layout.share_seeds:
+      return self._call("init", self.single.init, self.spread(self._without_one(keys)))
+    state = self._call("init", self.single.init, self._without_one(keys), mapped=False)
+    return self.spread(state)
+
+  def template(self, key: chex.PRNGKey) -> LearnerState:
+    """Shapes and dtypes of what `collapse` gives."""
+    init = self.single.init
+    keys = jnp.broadcast_to(key, (self.layout.num_seeds,))
+    return jax.eval_shape(
+      init if self.layout.num_seeds == 1 else jax.vmap(init), self._without_one(keys)
+    )
 
   def train(self, state, examples, task_id, epoch_id, start, stop, *, phase):
-    """See `train_chunk`; donates `state`."""
+    """See `train_chunk`; donates `state`. The sums have an axis of seeds in front."""
     function = functools.partial(self._train, phase=phase)
     scalars = [jnp.asarray(value, jnp.int32) for value in (task_id, epoch_id, start, stop)]
-    state, chunk = self._call(("train", phase), function, state, examples, *scalars)
-    return state, self.unreplicate(chunk)
+    state, chunk = self._call(("train", phase), function, state, examples, *scalars, donate=True)
+    return state, self._with_one(self.collapse(chunk))
 
   def consolidate(self, state, examples, task_id, *, phase):
     """See `consolidate_task`; donates `state`."""
     function = functools.partial(self._consolidate, phase=phase)
     task_id = jnp.asarray(task_id, jnp.int32)
-    return self._call(("consolidate", phase), function, state, examples, task_id)
+    return self._call(("consolidate", phase), function, state, examples, task_id, donate=True)
 
   def evaluate(self, state, examples, task_id, current_task) -> Evaluation:
-    """See `tagjax.evaluate.evaluate`; runs on the first device."""
-    state = self.unreplicate(state)
-    task_id, current_task = (jnp.asarray(value, jnp.int32) for value in (task_id, current_task))
-    return self._call(
-      "evaluate", self._evaluate, state, examples, task_id, current_task, mapped=False
-    )
+    """See `tagjax.evaluate.evaluate`; the figures have an axis of seeds in front.
 
-  def unreplicate(self, tree: chex.ArrayTree) -> chex.ArrayTree:
-    """The first device's copy of a tree that all devices hold."""
-    return tree if self._num_devices == 1 else jax.tree.map(lambda leaf: leaf[0], tree)
+    Runs on the first device, or on those that share the seeds out.
+    """
+    task_ids = [jnp.asarray(value, jnp.int32) for value in (task_id, current_task)]
+    if self.layout.share_seeds:
+      result = self.collapse(self._call("evaluate", self._evaluate, state, examples, *task_ids))
+    else:
+      state = self.collapse(state)
+      result = self._call("evaluate", self._evaluate, state, examples, *task_ids, mapped=False)
+    return self._with_one(result)
 
-  def replicate(self, tree: chex.ArrayTree) -> chex.ArrayTree:
-    """A copy of `tree` on every device."""
-    if self._num_devices == 1:
+  def collapse(self, tree: chex.ArrayTree) -> chex.ArrayTree:
+    """`tree` without the axis of devices: the seeds of all of them, or the first one's copy."""
+    if self.layout.num_devices == 1:
       return tree
-    copy = jax.pmap(lambda leaf, _: leaf, in_axes=(None, 0), devices=self._devices)
-    return copy(tree, jnp.arange(self._num_devices))
+    if self.layout.share_seeds:
+      each = self.layout.seeds_a_device > 1
+      return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]) if each else leaf, tree)
+    return jax.tree.map(lambda leaf: leaf[0], tree)
 
-  def _call(self, name, function, *args, mapped: bool = True):
+  def spread(self, tree: chex.ArrayTree) -> chex.ArrayTree:
+    """The inverse of `collapse`: a copy, or a share of the seeds, on every device."""
+    devices = self.layout.num_devices
+    if devices == 1:
+      return tree
+    if not self.layout.share_seeds:
+      copy = jax.pmap(lambda leaf, _: leaf, in_axes=(None, 0), devices=self._devices)
+      return copy(tree, jnp.arange(devices))
+    if self.layout.seeds_a_device > 1:
+      tree = jax.tree.map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), tree)
+    return jax.pmap(lambda leaf: leaf, devices=self._devices)(tree)
+
+  def _with_one(self, tree: chex.ArrayTree) -> chex.ArrayTree:
+    """One seed has no axis of seeds; here it gets one."""
+    return jax.tree.map(lambda leaf: leaf[None], tree) if self.layout.num_seeds == 1 else tree
+
+  def _without_one(self, tree: chex.ArrayTree) -> chex.ArrayTree:
+    return jax.tree.map(lambda leaf: leaf[0], tree) if self.layout.num_seeds == 1 else tree
+
+  def _call(self, name, function, *args, mapped: bool = True, donate: bool = False):
     """Compiles `function` at its first call and runs it.
 
-    If `mapped`, the first argument is the state, carries the device axis and is donated; else one
-    device runs the function.
+    The first argument carries the axis of seeds, if there is one, and if `mapped` that of devices;
+    if not, one device runs the function.
     """
     if name not in self._compiled:
       start = time.perf_counter()
-      compiler = self._compiler(name, function, len(args), mapped)
+      compiler = self._compiler(name, function, len(args), mapped, donate)
       self._compiled[name] = compiler.lower(*args).compile()
       self.compile_seconds += time.perf_counter() - start
     return self._compiled[name](*args)
 
-  def _compiler(self, name, function, num_args, mapped):
+  def _compiler(self, name, function, num_args, mapped, donate):
     def traced(*args):
       self.traces[name] += 1
       return function(*args)
 
-    if not mapped:
-      return jax.jit(traced)
-    if self._num_devices == 1:
-      return jax.jit(traced, donate_argnums=0)
+    in_axes = (0, *[None] * (num_args - 1))
+    donated = (0,) if donate else ()
+    if self.layout.seeds_a_device > 1:
+      traced = jax.vmap(traced, in_axes=in_axes, axis_name=SEED_AXIS)
+    if not mapped or self.layout.num_devices == 1:
+      return jax.jit(traced, donate_argnums=donated)
     return jax.pmap(
-      traced,
-      axis_name=DEVICE_AXIS,
-      in_axes=(0, *[None] * (num_args - 1)),
-      donate_argnums=0,
-      devices=self._devices,
+      traced, axis_name=DEVICE_AXIS, in_axes=in_axes, donate_argnums=donated, devices=self._devices
     )

@@ -60,7 +60,7 @@ class Action(NamedTuple):
       all tasks. `"train"`: steps `start` to `stop` of an epoch. `"probe"`: evaluate the current
       task in mid-training, a point of its learning curve. `"consolidate"`: the task (a phase of
       it) has ended. `"evaluate"`: a row of the accuracy matrix.
-    seed: index of the seed, from 0.
+    seed: index of the (first) seed, from 0.
     task: task id; of the next task for `"begin"`, 0 for `"baseline"`.
     phase: name of the training phase.
     epoch: epoch of the task and phase, from 0.
@@ -86,6 +86,7 @@ class Action(NamedTuple):
 def make_plan(
   *,
   num_seeds: int,
+  seeds_together: int = 1,
   steps_per_epoch: Sequence[int],
   epochs: int,
   phases: tuple[str, ...] = ("train",),
@@ -99,7 +100,8 @@ def make_plan(
   """Lays out a run.
 
   Args:
-    num_seeds: runs of the stream, one after another.
+    num_seeds: runs of the stream.
+    seeds_together: how many of them go side by side, as one action; the others come afterwards.
     steps_per_epoch: training steps of one epoch, for each task.
     epochs: epochs of each phase of each task.
     phases: names of the training phases of a task.
@@ -119,7 +121,7 @@ def make_plan(
   """
   actions = []
   order = visits(protocol, len(steps_per_epoch), cycles)
-  for seed in range(num_seeds):
+  for seed in range(0, num_seeds, seeds_together):
     since_save, epoch_id = 0, 0
     for number, visit in enumerate(order):
       task, steps = visit.task, steps_per_epoch[visit.task]

@@ -18,7 +18,8 @@ class RunRecord:
     curves: `[S][T][b]` accuracies on task t before its minibatch b.
     diagnostics: `{name: [S][T]}` of the tensor mean of `Method.diagnose`, averaged over the last
       epoch of each task.
-    epoch_sums: `{name: nested list}`, sums of the diagnostics over the steps of this epoch.
+    epoch_sums: `{name: nested list}`, sums of the diagnostics over the steps of this epoch, for
+      each of the seeds that go side by side.
     epoch_steps: the number of those steps.
     seconds: `{"compile", "train", "evaluate", "total"}` so far.
     metrics_bytes: length of metrics.jsonl at this point.
@@ -54,7 +55,7 @@ class RunRecord:
     return cls(**data)
 
   def add_diagnostics(self, action: Action, steps: int, sums: dict[str, np.ndarray]) -> None:
-    """Adds the sums over the steps of a `"train"` action to those of its epoch."""
+    """Adds the sums over the steps of a `"train"` action, `[G, P, ...]`, to those of its epoch."""
     if action.start == 0:
       self.epoch_sums, self.epoch_steps = {}, 0
     self.epoch_steps += steps
@@ -64,15 +65,21 @@ class RunRecord:
         total = total + from_lists(self.epoch_sums[name])
       self.epoch_sums[name] = to_lists(total)
 
-  def end_epoch_diagnostics(self, seed: int, task: int) -> dict[str, list]:
-    """Keeps the tensor means of this epoch's diagnostics; returns the means for each tensor."""
-    means = {}
+  def end_epoch_diagnostics(self, seed: int, task: int) -> list[dict[str, list]]:
+    """Keeps the tensor means of this epoch's diagnostics, of `seed` and those beside it.
+
+    Returns:
+      For each of these seeds the means for each tensor.
+    """
+    means: list[dict[str, list]] = []
     for name, total in self.epoch_sums.items():
       mean = from_lists(total) / self.epoch_steps
       shape = (len(self.accuracy), len(self.accuracy[0]))
       rows = self.diagnostics.setdefault(name, [[None] * shape[1] for _ in range(shape[0])])
-      rows[seed][task] = to_lists(mean.mean(axis=0))
-      means[name] = to_lists(mean)
+      means = means or [{} for _ in mean]
+      for offset, tensors in enumerate(mean):
+        rows[seed + offset][task] = to_lists(tensors.mean(axis=0))
+        means[offset][name] = to_lists(tensors)
     return means
 
   def accuracy_so_far(self, seed: int, task: int) -> float | None:

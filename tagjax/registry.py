@@ -169,6 +169,10 @@ MODELS: dict[str, Callable[[ConfigDict, StreamSpec, str | None], nn.Module]] = {
 }
 
 
+CONVOLUTIONAL = frozenset({"reduced_resnet"})
+"""Models that are slower side by side than in turn on a CPU."""
+
+
 def make_model(config: ConfigDict, spec: StreamSpec, axis_name: str | None = None) -> nn.Module:
   """The model that `config.model` names."""
   return MODELS[config.model](config, spec, axis_name)

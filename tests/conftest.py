@@ -25,12 +25,12 @@ chex.set_n_cpu_devices(4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Their tests compile many programs that run for milliseconds.
-_MOSTLY_COMPILING = {"contract", "methods", "models"}
+_MOSTLY_COMPILING = {"contract", "methods", "models", "test_parallel"}
 
 
 @pytest.fixture(autouse=True)
 def _compile_quickly(request):
-  if not _MOSTLY_COMPILING & set(request.path.parts):
+  if not _MOSTLY_COMPILING & {*request.path.parts, request.path.stem}:
     yield
     return
   jax.config.update("jax_disable_most_optimizations", True)

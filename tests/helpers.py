@@ -9,7 +9,7 @@ import numpy as np
 from tagjax import batches
 from tagjax.base import Batch, StreamSpec
 from tagjax.learner import make_learner
-from tagjax.parallel import DEVICE_AXIS, Programs
+from tagjax.parallel import DEVICE_AXIS, Layout, Programs
 
 IMAGE = (4, 4, 1)
 
@@ -71,22 +71,23 @@ def batch(stream: StreamSpec, task: int, size: int = 6) -> Batch:
 
 
 def programs(
-  stream: StreamSpec, method, *, model=None, batch_size=4, num_devices=1, **options
+  stream: StreamSpec, method, *, model=None, batch_size=4, num_devices=1, layout=None, **options
 ) -> Programs:
   """The compiled programs of a tiny learner; `options` go to the model."""
+  layout = layout or Layout(num_devices=num_devices)
 
   def learner(axis_name):
     network = model or TinyModel(stream.num_outputs, axis_name=axis_name, **options)
     return make_learner(network, method, stream, axis_name=axis_name)
 
   single = learner(None)
-  many = learner(DEVICE_AXIS) if num_devices > 1 else single
-  return Programs(many, single, batch_size=batch_size, eval_batch_size=16, num_devices=num_devices)
+  many = learner(DEVICE_AXIS) if layout.batch_devices > 1 else single
+  return Programs(many, single, batch_size=batch_size, eval_batch_size=16, layout=layout)
 
 
 def train_stream(run: Programs, stream: StreamSpec, key, *, size=23, batch_size=4, tasks=None):
-  """Trains one epoch of each task; returns the state."""
-  state = run.init(key)
+  """Trains one epoch of each task; returns the state. `key`: one, or one for each seed."""
+  state = run.init(jnp.atleast_1d(key))
   steps = -(-size // batch_size)
   epoch = 0
   for task in range(stream.num_tasks) if tasks is None else tasks:

@@ -21,6 +21,7 @@ class Progress:
     enabled: False shows nothing.
     done: steps that a run which is resumed has already taken.
     num_seeds: shown beside the seed, if given.
+    seeds_together: seeds that go side by side; the figures are then means over them.
     num_tasks: shown beside the task, if given.
     stream: where to; stderr by default.
   """
@@ -32,6 +33,7 @@ class Progress:
     *,
     done: int = 0,
     num_seeds: int | None = None,
+    seeds_together: int = 1,
     num_tasks: int | None = None,
     stream: TextIO | None = None,
   ):
@@ -40,6 +42,7 @@ class Progress:
     self._enabled = enabled
     self._first = done
     self._of = {"seed": num_seeds, "task": num_tasks}
+    self._seeds_together = seeds_together
     self._last = (None, None, 0)
     self._loss = math.nan
     self._stream = stream or sys.stderr
@@ -75,7 +78,7 @@ class Progress:
     """Shows where training is.
 
     Args:
-      seed: index of the seed, from 0.
+      seed: index of the (first) seed, from 0.
       task: index of the task, from 0.
       step: steps taken in this epoch of the task.
       steps: steps of such an epoch.
@@ -105,11 +108,11 @@ class Progress:
       print(f"{self._place(seed, task)}  {figures}  {left}", file=self._stream, flush=True)
 
   def _place(self, seed: int, task: int) -> str:
-    parts = []
-    for name, index in (("seed", seed), ("task", task)):
-      total = self._of[name]
-      parts.append(f"{name} {index + 1}" + (f"/{total}" if total else ""))
-    return "  ".join(parts)
+    seeds = f"seed {seed + 1}"
+    if self._seeds_together > 1:
+      seeds = f"seeds {seed + 1}-{seed + self._seeds_together}"
+    parts = ((seeds, self._of["seed"]), (f"task {task + 1}", self._of["task"]))
+    return "  ".join(text + (f"/{total}" if total else "") for text, total in parts)
 
   def _figures(self, accuracy_so_far: float | None) -> str:
     loss = f"loss {self._loss:.4f}"

@@ -19,6 +19,7 @@ SETTINGS = (
   "--config.test_examples_per_task=40",
   "--config.mlp.hidden=(16,)",
   "--config.seeds=2",
+  "--config.seed_axis=loop",
   "--config.learning_rate=0.01",  # so that there is something to learn, and to get wrong
   "--config.checkpoint_every=5",
   "--config.chunk_steps=3",
@@ -80,6 +81,16 @@ def test_killed_at_random_moments(launch, reference, tmp_path):
   ended = launch(*SETTINGS, f"--workdir={tmp_path}")
   assert ended.code == 0, ended.stderr
   assert outcome(tmp_path) == reference
+
+
+def test_killed_with_seeds_side_by_side(launch, tmp_path):
+  settings = (*SETTINGS, "--config.seed_axis=vmap")
+  whole, killed = tmp_path / "whole", tmp_path / "killed"
+  assert launch(*settings, f"--workdir={whole}").code == 0
+  ended = stop_at(launch.start(*settings, f"--workdir={killed}"), killed, 10, signal.SIGKILL)
+  assert ended.code == -signal.SIGKILL
+  assert launch(*settings, f"--workdir={killed}").code == 0
+  assert outcome(killed) == outcome(whole)
 
 
 @pytest.fixture(scope="module")
