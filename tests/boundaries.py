@@ -87,7 +87,7 @@ def assert_close(actual, expected, **tolerance):
 def trajectory(method, stream, *, size=24, batch_size=8, **options):
   """Trains one epoch of each task; parameters and method state after each, as NumPy arrays."""
   run = programs(stream, method, batch_size=batch_size, **options)
-  state, after = run.init(jax.random.key(0)), []
+  state, after = run.init(jax.random.key(0)[None]), []
   for task in range(stream.num_tasks):
     data = batches.to_device(examples(stream, task, size), size)
     state, _ = run.train(state, data, task, task, 0, size // batch_size, phase="train")

@@ -41,7 +41,7 @@ def leaves(tree):
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_trace_finite_and_moving(kind):
   run = programs(kind)
-  start = leaves(params_of(run.init(jax.random.key(0))))
+  start = leaves(params_of(run.init(jax.random.key(0)[None])))
   state = helpers.train_stream(run, STREAM, jax.random.key(0))
   assert all(count == 1 for count in run.traces.values())
   after = leaves(params_of(state))
@@ -101,7 +101,7 @@ def test_memory_holds_the_last_examples_and_is_equal_on_all_devices():
 
 def test_columns_of_other_tasks_stay_bit_for_bit():
   run = programs("columns")
-  start = params_of(run.init(jax.random.key(0)))
+  start = params_of(run.init(jax.random.key(0)[None]))
   start = jax.tree.map(np.asarray, start)
   after = params_of(helpers.train_stream(run, STREAM, jax.random.key(0), tasks=[1]))
   after = jax.tree.map(np.asarray, after)
