@@ -12,9 +12,11 @@ Writes OUT/digits.json after each method (those of methods not asked for stay), 
 
 import argparse
 import concurrent.futures
+import functools
 import json
 import math
 import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -81,16 +83,28 @@ def validation_accuracies(config) -> list[float | None]:
 
 def search(method: str, seeds: int) -> dict[str, list[float | None]]:
   """All trials of a method: learning rate -> accuracies, in the order of the learning rates."""
+
+  def attempt(position: int) -> list[float | None]:
+    accuracies = trial(method, rate(position), seeds)
+    print(f"{method:12} {rate(position):8g}  {describe(accuracies)}", flush=True)
+    return accuracies
+
   first, last = STARTS[method]
+  tried = climb(attempt, [3 * power for power in range(first, last + 1)])
+  return {f"{rate(position):g}": accuracies for position, accuracies in tried.items()}
+
+
+def climb(
+  attempt: Callable[[int], list[float | None]], positions: Iterable[int]
+) -> dict[int, list[float | None]]:
+  """Tries `positions`, then the neighbours of the best until both have been tried; in order."""
   tried: dict[int, list[float | None]] = {}
-  positions = [3 * power for power in range(first, last + 1)]
   while positions:
     for position in positions:
-      tried[position] = trial(method, rate(position), seeds)
-      print(f"{method:12} {rate(position):8g}  {describe(tried[position])}", flush=True)
+      tried[position] = attempt(position)
     best = max(sorted(tried), key=lambda position: mean(tried[position]))
     positions = [position for position in (best - 1, best + 1) if position not in tried]
-  return {f"{rate(position):g}": tried[position] for position in sorted(tried)}
+  return dict(sorted(tried.items()))
 
 
 def mean(accuracies: list[float | None]) -> float:
@@ -139,31 +153,46 @@ def document(found: dict) -> str:
   return "\n".join(lines) + "\n"
 
 
-def main():
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--seeds", type=int, default=3)
+def make_parser(description: str, known: Iterable[str]) -> argparse.ArgumentParser:
+  """The arguments that all searches share."""
+  parser = argparse.ArgumentParser(description=description)
   parser.add_argument("--jobs", type=int, default=1, help="methods tried at the same time")
-  parser.add_argument("--methods", default=",".join(STARTS), help="comma-separated")
+  parser.add_argument("--methods", default=",".join(known), help="comma-separated")
   parser.add_argument("--out", type=Path, default=Path("docs/tuning"))
-  options = parser.parse_args()
+  return parser
+
+
+def search_all(
+  search: Callable[[str], dict], parser: argparse.ArgumentParser, options, known: Iterable[str]
+) -> Iterator[tuple[str, dict]]:
+  """Yields each method that `options` asks for with its trials, as soon as they are done."""
   methods = options.methods.split(",")
-  if unknown := set(methods) - set(STARTS):
-    parser.error(f"unknown methods {sorted(unknown)}: there are {', '.join(STARTS)}")
+  if unknown := set(methods) - set(known):
+    parser.error(f"unknown methods {sorted(unknown)}: there are {', '.join(known)}")
+  options.out.mkdir(parents=True, exist_ok=True)
+  context = multiprocessing.get_context("spawn")
+  with concurrent.futures.ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
+    jobs = {pool.submit(search, method): method for method in methods}
+    for job in concurrent.futures.as_completed(jobs):
+      yield jobs[job], job.result()
+
+
+def main():
+  parser = make_parser(__doc__.splitlines()[0], STARTS)
+  parser.add_argument("--seeds", type=int, default=3)
+  options = parser.parse_args()
   target = options.out / "digits.json"
   found = json.loads(target.read_text()) if target.exists() else {"trials": {}}
   found["seeds"] = options.seeds
   command = f"python -m bench.tune_digits --seeds={options.seeds} --methods={options.methods}"
   commands = found.setdefault("commands", {})
-  target.parent.mkdir(parents=True, exist_ok=True)
-  context = multiprocessing.get_context("spawn")
-  with concurrent.futures.ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
-    jobs = {pool.submit(search, method, options.seeds): method for method in methods}
-    for job in concurrent.futures.as_completed(jobs):
-      done = found["trials"] | {jobs[job]: job.result()}
-      found["trials"] = {method: done[method] for method in STARTS if method in done}
-      commands[jobs[job]] = command
-      target.write_text(json.dumps(found, indent=2) + "\n")
-      options.out.with_suffix(".md").write_text(document(found))
+  one = functools.partial(search, seeds=options.seeds)
+  for name, trials in search_all(one, parser, options, STARTS):
+    done = found["trials"] | {name: trials}
+    found["trials"] = {method: done[method] for method in STARTS if method in done}
+    commands[name] = command
+    target.write_text(json.dumps(found, indent=2) + "\n")
+    options.out.with_suffix(".md").write_text(document(found))
 
 
 if __name__ == "__main__":

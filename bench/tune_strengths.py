@@ -8,13 +8,9 @@ of configs/cifar10.py. Powers of ten, until both neighbours of the best have bee
 Writes OUT/cifar10.json after each method; those of methods not asked for stay.
 """
 
-import argparse
-import concurrent.futures
 import json
-import multiprocessing
-from pathlib import Path
 
-from bench.tune_digits import choice, mean, validation_accuracies
+from bench.tune_digits import choice, climb, make_parser, search_all, validation_accuracies
 
 METHODS = ("mas+sgd", "mas+tag", "si+sgd", "si+tag")
 STARTS = (-1, 0)  # powers of ten to begin with
@@ -36,36 +32,23 @@ def trial(method: str, strength: float) -> list[float | None]:
 
 def search(method: str) -> dict[str, list[float | None]]:
   """All trials of a method: strength -> accuracies, in the order of the strengths."""
-  tried: dict[int, list[float | None]] = {}
-  powers = list(STARTS)
-  while powers:
-    for power in powers:
-      tried[power] = trial(method, 10.0**power)
-      print(f"{method:8} {10.0**power:8g}  {tried[power]}", flush=True)
-    best = max(sorted(tried), key=lambda power: mean(tried[power]))
-    powers = [power for power in (best - 1, best + 1) if power not in tried]
-  return {f"{10.0**power:g}": tried[power] for power in sorted(tried)}
+
+  def attempt(power: int) -> list[float | None]:
+    accuracies = trial(method, 10.0**power)
+    print(f"{method:8} {10.0**power:8g}  {accuracies}", flush=True)
+    return accuracies
+
+  return {f"{10.0**power:g}": tried for power, tried in climb(attempt, STARTS).items()}
 
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--jobs", type=int, default=1, help="methods tried at the same time")
-  parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated")
-  parser.add_argument("--out", type=Path, default=Path("docs/tuning"))
+  parser = make_parser(__doc__.splitlines()[0], METHODS)
   options = parser.parse_args()
-  methods = options.methods.split(",")
-  if unknown := set(methods) - set(METHODS):
-    parser.error(f"unknown methods {sorted(unknown)}: there are {', '.join(METHODS)}")
   target = options.out / "cifar10.json"
   found = json.loads(target.read_text()) if target.exists() else {}
-  target.parent.mkdir(parents=True, exist_ok=True)
-  context = multiprocessing.get_context("spawn")
-  with concurrent.futures.ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
-    jobs = {pool.submit(search, method): method for method in methods}
-    for job in concurrent.futures.as_completed(jobs):
-      trials = job.result()
-      found[jobs[job]] = {"chosen": choice(trials), "validation_accuracy": trials}
-      target.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
+  for method, trials in search_all(search, parser, options, METHODS):
+    found[method] = {"chosen": choice(trials), "validation_accuracy": trials}
+    target.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
