@@ -41,20 +41,21 @@ def main(argv: list[str]) -> None:
   from tagjax.datasets import DatasetUnavailableError
   from tagjax.errors import InterruptedRun, TagjaxError
   from tagjax.experiment import run
-  from tagjax.report.tables import print_run
+  from tagjax.report.tables import print_run, print_sweep
+  from tagjax.sweep import run as run_sweep
 
   logging.getLogger("jax").setLevel(logging.WARNING)  # it reports each backend it does not find
   config = flags.FLAGS.config
   workdir = flags.FLAGS.workdir or default_workdir(config)
   keep_compiled(flags.FLAGS.compilation_cache)
   try:
-    results = run(config, workdir)
+    results = (run_sweep if config.sweep else run)(config, workdir)
   except InterruptedRun as stop:
     print(stop, file=sys.stderr)
     sys.exit(130)
   except (TagjaxError, DatasetUnavailableError) as error:
     sys.exit(f"error: {error}")
-  print_run(results)
+  (print_sweep if config.sweep else print_run)(results)
   print(f"Everything is in {workdir}")
 
 

@@ -23,6 +23,9 @@ Scenario = str
 
 SCENARIOS = ("task", "class", "domain")
 
+Hyper = Mapping[str, chex.Array]
+"""Hyperparameters by their keys in the config, float32 scalars: inputs of the compiled programs."""
+
 
 class Batch(NamedTuple):
   """A batch of examples, as stored: images are normalised inside the model's forward pass.
@@ -362,12 +365,15 @@ class LearnerState(NamedTuple):
     method: the method's state.
     key: typed random key of the run; never changed, folded with `step`.
     step: int32 scalar, training steps taken since the start of the stream.
+    hyper: hyperparameters that differ between runs of the same programs, such as the points of a
+      grid; never changed. Those that do not differ are constants of the programs.
   """
 
   variables: Variables
   method: State
   key: chex.PRNGKey
   step: chex.Array
+  hyper: Hyper
 
 
 class StepInfo(NamedTuple):
@@ -388,7 +394,7 @@ class Learner(NamedTuple):
   """Model, method and loss as pure functions; built by `tagjax.learner.make_learner`.
 
   Attributes:
-    init: `key -> LearnerState`.
+    init: `(key, hyper) -> LearnerState`; None or `{}`: all hyperparameters are constants.
     step: `(state, batch, task_id, *, phase) -> (state, StepInfo)`.
     consolidate: `(state, chunk, task_id, *, phase) -> state`.
     adapt: `(state, task_id) -> variables` for the evaluation of that task.
@@ -398,7 +404,7 @@ class Learner(NamedTuple):
     phases: static, see `Method`.
   """
 
-  init: Callable[[chex.PRNGKey], LearnerState]
+  init: Callable[..., LearnerState]
   step: Callable[..., tuple[LearnerState, StepInfo]]
   consolidate: Callable[..., LearnerState]
   adapt: Callable[..., Variables]

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict, config_dict
 from tagjax import benchmarks
 from tagjax.base import SCENARIOS
 from tagjax.errors import ConfigError, TagjaxError, nearest
+from tagjax.grid import Point, check_sweep, flat_items, grid_points
 from tagjax.learner import NORMALIZATIONS
 from tagjax.memory.capacity import PER as MEMORY_PER
 from tagjax.memory.reservoir import VARIANTS as RESERVOIR_VARIANTS
@@ -38,6 +39,8 @@ def base_config() -> ConfigDict:
   c.evaluate_on = "test"  # "test" or "validation" (choose hyperparameters on the latter)
   c.train_examples_per_task = config_dict.placeholder(int)  # None: all
   c.test_examples_per_task = config_dict.placeholder(int)  # None: all
+  c.first_task = 0  # leave the tasks before it out, such as those that chose the hyperparameters
+  c.end_task = config_dict.placeholder(int)  # and those from it on; None: none
   c.normalization = "unit"  # range of the pixels: "unit" [0, 1] or "signed" [-1, 1]
 
   # The model.
@@ -116,7 +119,12 @@ def base_config() -> ConfigDict:
   c.data_parallel = 1  # devices that share each batch
   c.seeds = 1  # runs of the whole stream, with seeds seed, seed + 1, ...
   c.seed_axis = "auto"  # seeds side by side ("vmap"), in turn ("loop"), shared out to "devices"
+  c.seeds_together = config_dict.placeholder(int)  # at most so many side by side; None: all
   c.seed = 1  # initialisation, order of the examples, dropout
+
+  # Grids: every point is trained with every seed, the best is chosen on validation examples.
+  c.sweep = config_dict.placeholder(object)  # such as {"learning_rate": [0.1, 0.01], "tag.b": [3]}
+  c.sweep_tasks = config_dict.placeholder(int)  # train on the first so many tasks only; None: all
 
   # Evaluation.
   c.eval_batch_size = 256
@@ -172,10 +180,19 @@ def validate(config: ConfigDict) -> None:
     )
   _ranges(config)
   check_combination(config)
+  if config.sweep:
+    check_sweep(config)
+    for point in grid_points(config.sweep):
+      validate(at_point(config, point))
+  elif config.sweep_tasks:
+    raise ConfigError(f"config.sweep_tasks={config.sweep_tasks}: there is no config.sweep")
 
 
 _LEAST = {
   "num_tasks": 1,
+  "first_task": 0,
+  "end_task": 1,
+  "sweep_tasks": 1,
   "data_seed": 0,
   "train_examples_per_task": 1,
   "test_examples_per_task": 1,
@@ -184,6 +201,7 @@ _LEAST = {
   "batch_size": 1,
   "data_parallel": 1,
   "seeds": 1,
+  "seeds_together": 1,
   "seed": 0,
   "eval_batch_size": 1,
   "learning_curve_batches": 0,
@@ -243,6 +261,22 @@ def _ranges(config: ConfigDict) -> None:
       f"config.batch_size={config.batch_size} cannot be shared by "
       f"config.data_parallel={config.data_parallel} devices: choose a multiple of it"
     )
+
+
+def at_point(config: ConfigDict, point: Point) -> ConfigDict:
+  """A copy of `config`, without its grid, that holds the values of `point`.
+
+  Raises:
+    ConfigError: if a value is of the wrong type.
+  """
+  result = base_config()  # ConfigDict's own copies refuse the grid, whose keys have dots
+  values = {key: value for key, value in flat_items(config).items() if not key.startswith("sweep")}
+  for key, value in (values | point).items():
+    try:
+      result.update_from_flattened_dict({key: tuple(value) if isinstance(value, list) else value})
+    except (TypeError, ValueError) as error:
+      raise ConfigError(f"config.sweep: {key}={value!r} is of the wrong type: {error}") from error
+  return result
 
 
 def _known_keys(config: ConfigDict, base: ConfigDict, prefix: str = "") -> None:

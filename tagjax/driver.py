@@ -4,15 +4,18 @@ import contextlib
 import functools
 import math
 import time
-from collections.abc import Iterator
-from typing import Any
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from tagjax import batches, benchmarks, registry
-from tagjax.base import LearnerState
+from tagjax.base import Hyper, LearnerState
 from tagjax.checkpoint import Checkpoints
 from tagjax.errors import ConfigError, DivergedError
 from tagjax.learner import make_learner
@@ -23,11 +26,26 @@ from tagjax.report.progress import Progress
 from tagjax.workdir import Log
 
 
+class Lane(NamedTuple):
+  """One training of the whole stream, among those that a driver makes.
+
+  Attributes:
+    seed: the seed itself, as the user counts.
+    hyper: values that take the place of the config's, by keys of `registry.TRACEABLE`; all lanes
+      of a driver have the same keys.
+  """
+
+  seed: int
+  hyper: Mapping[str, float] = types.MappingProxyType({})
+
+
 class Driver:
   """A run in progress.
 
   Attributes:
     config: the run's config.
+    lanes: the trainings of the whole stream.
+    tolerant: whether they go on without one that has diverged.
     stream: the tasks.
     programs: the compiled programs.
     plan: what there is to do.
@@ -37,20 +55,29 @@ class Driver:
     seeds_together: seeds that each action trains side by side.
   """
 
-  def __init__(self, config: ConfigDict):
+  def __init__(self, config: ConfigDict, lanes: Sequence[Lane] | None = None):
     """Loads the stream and lays out the run; compiles nothing yet.
+
+    Args:
+      config: the run's config.
+      lanes: what to train; None: a lane for each of the config's seeds. If the loss of a lane is
+        not finite any more, those that were given here go on without it; else it is an error.
 
     Raises:
       ConfigError: if the config does not fit the stream or the machine.
     """
     self.config = config
+    self.tolerant = lanes is not None
+    self.lanes = lanes or [Lane(config.seed + index) for index in range(config.seeds)]
     self.stream = load_stream(config)
     sizes = training_sizes(config, self.stream)
     steps = steps_per_epoch(config, sizes)
-    self.programs = build_programs(config, self.stream, steps)
+    self.programs = build_programs(
+      config, self.stream, steps, choose_layout(config, len(self.lanes)), tolerant=self.tolerant
+    )
     self.seeds_together = self.programs.layout.num_seeds
     self.plan = make_plan(
-      num_seeds=config.seeds,
+      num_seeds=len(self.lanes),
       seeds_together=self.seeds_together,
       steps_per_epoch=steps,
       epochs=config.epochs,
@@ -63,7 +90,7 @@ class Driver:
       cycles=config.cycles,
     )
     self.total_steps = self.steps_before(len(self.plan))
-    self.record = RunRecord.empty(config.seeds, len(self.stream))
+    self.record = RunRecord.empty(len(self.lanes), len(self.stream))
     self.state: LearnerState | None = None
     self._train_capacity = max(sizes)
     self._steps = steps
@@ -77,7 +104,7 @@ class Driver:
     """Takes state and record from the newest good checkpoint; returns the plan's next position."""
     if store.is_empty():
       return 0
-    template = self.programs.template(self._key(0))
+    template = self.programs.template(*self._start(range(self.seeds_together)))
     position, state, record = store.restore_latest(template)
     self.state = self.programs.spread(state)
     self.record = RunRecord.from_json(record)
@@ -91,16 +118,18 @@ class Driver:
 
   def perform(self, action: Action, log: Log, line: Progress) -> None:
     """Does what the action says; changes `state` and `record`."""
+    if all(self.record.diverged[seed] for seed in self._seeds(action)):
+      return  # a point of a grid that has diverged in all its lanes
     getattr(self, f"_{action.kind}")(action, log, line)
 
   def _begin(self, action: Action, log: Log, line: Progress) -> None:
     del line
-    keys = [self._key(seed) for seed in self._seeds(action)]
+    keys, hyper = self._start(self._seeds(action))
     if action.task:  # another network than the task before began with
-      keys = [jax.random.fold_in(key, action.task) for key in keys]
-    self.state = self.programs.init(jnp.stack(keys))
+      keys = jax.vmap(jax.random.fold_in, (0, None))(keys, action.task)
+    self.state = self.programs.init(keys, hyper)
     for seed in self._seeds(action):
-      log.write(seed=self._name(seed), task=action.task, begun=True)
+      log.write(**self._name(seed), task=action.task, begun=True)
 
   def _train(self, action: Action, log: Log, line: Progress) -> None:
     examples = self._train_examples(action.task)
@@ -115,22 +144,21 @@ class Driver:
         phase=action.phase,
       )
       chunk = jax.device_get(chunk)  # the one wait of the chunk
-    steps = int(chunk.steps[0])
-    for seed, loss in zip(self._seeds(action), chunk.last_loss, strict=True):
-      self._check_finite(float(loss), seed, action.task, action.start + steps)
-    self._steps_done += steps
-    for seed, loss, accuracy in zip(
-      self._seeds(action), chunk.loss / steps, chunk.accuracy / steps, strict=True
+    for seed, steps, loss, accuracy in zip(
+      self._seeds(action), chunk.steps, chunk.loss, chunk.accuracy, strict=True
     ):
-      figures = {"loss": float(loss), "accuracy": float(accuracy)}
-      log.write(**self._place(action, seed), step=action.stop, **figures)
+      if self._is_finite(float(loss), seed, action.task, action.start + int(steps)):
+        figures = {"loss": float(loss / steps), "accuracy": float(accuracy / steps)}
+        log.write(**self._place(action, seed), step=action.stop, **figures)
+    steps = int(chunk.steps.max())
+    self._steps_done += steps
     self._keep_diagnostics(action, steps, chunk.diagnostics, log)
     line.update(
       seed=action.seed,
       task=action.task,
       step=action.stop,
       steps=self._steps[action.task],
-      loss=float(chunk.loss.mean()) / steps,
+      loss=_finite_mean(chunk.loss / chunk.steps),
       accuracy_so_far=self._accuracy_so_far(action, action.task - 1),
       done=self._steps_done,
     )
@@ -140,7 +168,8 @@ class Driver:
     if action.ends_task_epochs:
       means = self.record.end_epoch_diagnostics(action.seed, action.task)
       for seed, figures in zip(self._seeds(action), means, strict=False):  # there may be none
-        log.write(**self._place(action, seed), **figures)
+        if not self.record.diverged[seed]:
+          log.write(**self._place(action, seed), **figures)
 
   def _probe(self, action: Action, log: Log, line: Progress) -> None:
     del line
@@ -168,6 +197,9 @@ class Driver:
       for row, accuracy in zip(rows, self._evaluate_task(task, action.task, action), strict=True):
         row[task] = accuracy
     for seed, row in zip(self._seeds(action), rows, strict=True):
+      if self.record.diverged[seed]:
+        row[:] = [None] * len(row)
+    for seed, row in zip(self._seeds(action), rows, strict=True):
       log.write(**self._place(action, seed), accuracy_after_task=row)
     line.task_done(
       seed=action.seed,
@@ -180,7 +212,7 @@ class Driver:
     columns = [self._evaluate_task(task, task, action) for task in range(len(self.stream))]
     for seed, row in zip(self._seeds(action), zip(*columns, strict=True), strict=True):
       self.record.baseline[seed] = list(row)
-      log.write(seed=self._name(seed), accuracy_untrained=list(row))
+      log.write(**self._name(seed), accuracy_untrained=list(row))
 
   def _evaluate_task(self, task: int, current_task: int, action: Action) -> list[float]:
     """Accuracy of each of the seeds side by side."""
@@ -190,21 +222,26 @@ class Driver:
       result = jax.device_get(result)
     if action.kind == "evaluate":
       for seed, loss in zip(self._seeds(action), result.loss, strict=True):
-        self._check_finite(float(loss), seed, action.task, self._steps[action.task])
+        self._is_finite(float(loss), seed, action.task, self._steps[action.task])
     return [int(correct) / int(examples.size) for correct in result.correct]
 
   def _accuracy_so_far(self, action: Action, task: int) -> float | None:
     """Mean over the seeds side by side."""
     means = [self.record.accuracy_so_far(seed, task) for seed in self._seeds(action)]
-    return None if None in means else sum(means) / len(means)
+    known = [mean for mean in means if mean is not None]
+    return sum(known) / len(known) if known else None
 
-  def _check_finite(self, loss: float, seed: int, task: int, step: int) -> None:
+  def _is_finite(self, loss: float, seed: int, task: int, step: int) -> bool:
+    """Whether this lane may go on; records that it may not, or raises if that is an error."""
     if not math.isfinite(loss):
+      self.record.diverged[seed] = True
+    if self.record.diverged[seed] and not self.tolerant:
       raise DivergedError(
-        f"the loss is {loss} in seed {self._name(seed)}, task {task}, step {step}: "
+        f"the loss is {loss} in seed {self.lanes[seed].seed}, task {task}, step {step}: "
         f"lower config.learning_rate (it is {self.config.learning_rate:g}). "
         "The last good checkpoint is kept"
       )
+    return not self.record.diverged[seed]
 
   @functools.lru_cache(maxsize=1)  # noqa: B019  (a driver lives as long as its process needs it)
   def _train_examples(self, task: int) -> batches.DeviceExamples:
@@ -232,18 +269,27 @@ class Driver:
     """Indices of the seeds that the action trains side by side."""
     return range(action.seed, action.seed + self.seeds_together)
 
-  def _name(self, index: int) -> int:
-    """The seed itself, as the user counts."""
-    return self.config.seed + index
+  def _name(self, index: int) -> dict[str, Any]:
+    """What tells a lane from the others in the log."""
+    return {"seed": self.lanes[index].seed, **self.lanes[index].hyper}
 
-  def _key(self, index: int) -> Any:
-    return jax.random.key(self._name(index))
+  def _start(self, indices: Sequence[int]) -> tuple[chex.PRNGKey, Hyper]:
+    """The keys and hyperparameters that the states of these lanes begin with."""
+    lanes = [self.lanes[index] for index in indices]
+    keys = jnp.stack([jax.random.key(lane.seed) for lane in lanes])
+    values = {key: [lane.hyper[key] for lane in lanes] for key in lanes[0].hyper}
+    return keys, {key: jnp.asarray(column, jnp.float32) for key, column in values.items()}
 
   def _place(self, action: Action, seed: int) -> dict[str, Any]:
-    place = {"seed": self._name(seed), "task": action.task}
+    place = {**self._name(seed), "task": action.task}
     if action.kind == "evaluate":
       return place
     return {**place, "phase": action.phase, "epoch": action.epoch}
+
+
+def _finite_mean(values: np.ndarray) -> float:
+  finite = values[np.isfinite(values)]
+  return float(finite.mean()) if len(finite) else math.nan
 
 
 def load_stream(config: ConfigDict) -> benchmarks.Stream:
@@ -253,7 +299,7 @@ def load_stream(config: ConfigDict) -> benchmarks.Stream:
     ConfigError: if the benchmark refuses a setting.
   """
   try:
-    return benchmarks.load_benchmark(
+    stream = benchmarks.load_benchmark(
       config.benchmark,
       num_tasks=config.num_tasks,
       scenario=config.scenario,
@@ -264,6 +310,7 @@ def load_stream(config: ConfigDict) -> benchmarks.Stream:
       test_examples_per_task=config.test_examples_per_task,
       data_dir=config.data_dir,
     )
+    return stream.part(config.first_task, config.end_task)
   except ValueError as error:
     raise ConfigError(f"config.{error}") from error
 
@@ -291,8 +338,8 @@ def steps_per_epoch(config: ConfigDict, sizes: list[int]) -> list[int]:
   return [size // config.batch_size for size in sizes]
 
 
-def choose_layout(config: ConfigDict) -> Layout:
-  """How the seeds lie on the devices, see `config.seed_axis`.
+def choose_layout(config: ConfigDict, num_lanes: int) -> Layout:
+  """How the lanes lie on the devices, see `config.seed_axis` and `config.seeds_together`.
 
   Raises:
     ConfigError: if there are too few devices, or they cannot share the seeds out evenly.
@@ -305,38 +352,52 @@ def choose_layout(config: ConfigDict) -> Layout:
     )
   axis = config.seed_axis
   if axis == "auto":
-    axis = _best_seed_axis(config, devices)
+    axis = _best_seed_axis(config, devices, num_lanes)
+  most = config.seeds_together or num_lanes
   if axis == "devices":
-    if config.seeds % devices:
+    if num_lanes % devices:
       raise ConfigError(
         f"config.seeds={config.seeds} cannot be shared out to {devices} devices: choose a "
         "multiple, or config.seed_axis='vmap'"
       )
-    return Layout(config.seeds, devices, share_seeds=devices > 1)
-  return Layout(config.seeds if axis == "vmap" else 1, config.data_parallel)
+    a_device = _largest_divisor(num_lanes // devices, max(1, most // devices))
+    return Layout(a_device * devices, devices, share_seeds=devices > 1)
+  together = _largest_divisor(num_lanes, most) if axis == "vmap" else 1
+  return Layout(together, config.data_parallel)
 
 
-def _best_seed_axis(config: ConfigDict, devices: int) -> str:
+def _largest_divisor(number: int, most: int) -> int:
+  """Groups must be equally large: one program serves them all."""
+  return max(divisor for divisor in range(1, most + 1) if number % divisor == 0)
+
+
+def _best_seed_axis(config: ConfigDict, devices: int, num_lanes: int) -> str:
   if jax.default_backend() == "cpu":
     # Measured, docs/performance.md: convolutions of several networks at once are slower there.
     return "loop" if config.model in registry.CONVOLUTIONAL else "vmap"
-  share = devices > 1 and config.data_parallel == 1 and config.seeds % devices == 0
+  share = devices > 1 and config.data_parallel == 1 and num_lanes % devices == 0
   return "devices" if share else "vmap"
 
 
-def build_programs(config: ConfigDict, stream: benchmarks.Stream, steps: list[int]) -> Programs:
+def build_programs(
+  config: ConfigDict,
+  stream: benchmarks.Stream,
+  steps: list[int],
+  layout: Layout,
+  *,
+  tolerant: bool = False,
+) -> Programs:
   """Model, method and learner, as compiled programs.
 
   Raises:
-    ConfigError: if the devices do not suffice, see `choose_layout`, or the method refuses.
+    ConfigError: if the method refuses its settings.
   """
-  layout = choose_layout(config)
-  method = registry.make_method(config, stream.spec, steps)
+  method_of = functools.partial(registry.make_method, config, stream.spec, steps)
 
   def learner(axis_name: str | None):
     return make_learner(
       registry.make_model(config, stream.spec, axis_name),
-      method,
+      method_of,
       stream.spec,
       max_value=stream.max_value,
       normalization=config.normalization,
@@ -350,4 +411,5 @@ def build_programs(config: ConfigDict, stream: benchmarks.Stream, steps: list[in
     batch_size=config.batch_size,
     eval_batch_size=config.eval_batch_size,
     layout=layout,
+    tolerant=tolerant,
   )

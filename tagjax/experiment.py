@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -12,7 +13,8 @@ from ml_collections import ConfigDict
 from tagjax.checkpoint import Checkpoints
 from tagjax.config import to_dict, validate
 from tagjax.driver import Driver
-from tagjax.errors import InterruptedRun
+from tagjax.errors import ConfigError, InterruptedRun
+from tagjax.plan import Action
 from tagjax.report.plots import save_all
 from tagjax.report.progress import Progress
 from tagjax.report.results import provenance, read_json, summarise, write_json_atomic
@@ -45,6 +47,8 @@ def run(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = True
   """
   begun, origin = time.perf_counter(), provenance()  # now: the checkout may change while it runs
   validate(config)
+  if config.sweep:
+    raise ConfigError("config.sweep asks for a grid of runs: that is tagjax.sweep.run")
   folder = Workdir(workdir)
   with folder.lock():
     folder.check(to_dict(config))
@@ -52,8 +56,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = True
       return read_json(folder.results)
     driver = Driver(config)
     folder.claim(to_dict(config))
-    with contextlib.closing(Checkpoints(folder.checkpoints, config.keep_checkpoints)) as store:
-      _perform_plan(driver, folder, store, begun, progress)
+    perform_plan(driver, folder, begun, progress)
     results = _results(driver) | {"provenance": origin}
     if config.plots:
       save_all(results, folder.path)
@@ -61,11 +64,32 @@ def run(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = True
     return results
 
 
-def _perform_plan(
-  driver: Driver, folder: Workdir, store: Checkpoints, begun: float, progress: bool
+def perform_plan(
+  driver: Driver,
+  folder: Workdir,
+  begun: float,
+  progress: bool,
+  after: Callable[[Action], None] = lambda action: None,
 ) -> None:
-  """Performs the plan's actions from the newest checkpoint on, saving where the plan says so."""
-  first = driver.resume(store)
+  """Performs the plan's actions from the newest checkpoint on, saving where the plan says so.
+
+  Args:
+    driver: performs them.
+    folder: takes the log and the checkpoints.
+    begun: `time.perf_counter()` from which on seconds count as this run's.
+    progress: show a line of progress.
+    after: called after each action, before the state is saved.
+
+  Raises:
+    CheckpointError, DivergedError, InterruptedRun: see `run`.
+  """
+  store = Checkpoints(folder.checkpoints, driver.config.keep_checkpoints)
+  with contextlib.closing(store):
+    first = driver.resume(store)
+    _perform(driver, folder, store, first, begun, progress, after)
+
+
+def _perform(driver, folder, store, first, begun, progress, after) -> None:
   elapsed_before = driver.record.seconds["total"]
   with (
     stop_on_signals() as stop,
@@ -74,7 +98,7 @@ def _perform_plan(
       driver.total_steps,
       enabled=progress,
       done=driver.steps_before(first),
-      num_seeds=driver.config.seeds,
+      num_seeds=len(driver.lanes),
       seeds_together=driver.seeds_together,
       num_tasks=len(driver.stream),
     ) as line,
@@ -83,6 +107,7 @@ def _perform_plan(
       action = driver.plan[position]
       driver.perform(action, log, line)
       driver.record.seconds["total"] = elapsed_before + time.perf_counter() - begun
+      after(action)
       if action.save or stop.requested:
         driver.save(store, log, position + 1)
       if stop.requested:

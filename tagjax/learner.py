@@ -14,6 +14,7 @@ from tagjax import losses
 from tagjax.base import (
   Batch,
   Boundary,
+  Hyper,
   Learner,
   LearnerState,
   Method,
@@ -48,7 +49,7 @@ def normalize(image: chex.Array, max_value: float, low: float, high: float) -> c
 
 def make_learner(
   model: nn.Module,
-  method: Method,
+  method: Method | Callable[[Hyper], Method],
   spec: StreamSpec,
   *,
   max_value: float = 255.0,
@@ -59,7 +60,8 @@ def make_learner(
 
   Args:
     model: Flax module called as `model(image, task_id=, mask=, train=)`; returns `[B, K]`.
-    method: see `tagjax.base.Method`.
+    method: see `tagjax.base.Method`; or a function that makes it of a state's hyperparameters,
+      which are traced then. It is also called with `{}`, for the method's static phases.
     spec: the stream's head and shapes.
     max_value: largest stored pixel value.
     normalization: a key of `NORMALIZATIONS`.
@@ -78,6 +80,8 @@ def make_learner(
       f"normalization={normalization!r} is unknown: choose one of {sorted(NORMALIZATIONS)}"
     )
   low, high = NORMALIZATIONS[normalization]
+  method_of = (lambda hyper: method) if isinstance(method, Method) else method
+  phases = method_of({}).phases
   average, gather = _collectives(axis_name)
 
   def apply(variables: Variables, batch: Batch, *, key=None, train=False):
@@ -137,7 +141,8 @@ def make_learner(
       phase=phase,
     )
 
-  def init(key: chex.PRNGKey) -> LearnerState:
+  def init(key: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
+    hyper = {} if hyper is None else hyper
     one = _blank_batch(spec)
     variables = model.init(
       run_keys(key).init,
@@ -148,12 +153,14 @@ def make_learner(
     )
     return LearnerState(
       variables=variables,
-      method=method.init(variables["params"]),
+      method=method_of(hyper).init(variables["params"]),
       key=key,
       step=jnp.zeros((), jnp.int32),
+      hyper=hyper,
     )
 
   def step(state: LearnerState, batch: Batch, task_id: chex.Array, *, phase: str):
+    method = method_of(state.hyper)
     step_key = jax.random.fold_in(run_keys(state.key).steps, state.step)
     forward_key, method_key = jax.random.split(step_key)
     loss_fn = functools.partial(task_loss, task_id)
@@ -184,18 +191,19 @@ def make_learner(
       accuracy=average(losses.masked_mean(hits.astype(jnp.float32), batch.mask, count)),
       diagnostics=method.diagnose(method_state),
     )
-    return LearnerState(variables, method_state, state.key, state.step + 1), info
+    return state._replace(variables=variables, method=method_state, step=state.step + 1), info
 
   def consolidate(state: LearnerState, chunk: Batch, task_id: chex.Array, *, phase: str):
     key = jax.random.fold_in(run_keys(state.key).boundaries, state.step)
     at = boundary(state.variables, chunk, task_id, key, phase)
+    method = method_of(state.hyper)
     method_state, variables = method.consolidate(state.method, state.variables, at=at)
     return state._replace(variables=variables, method=method_state)
 
   def adapt(state: LearnerState, task_id: chex.Array) -> Variables:
     key = jax.random.fold_in(run_keys(state.key).boundaries, task_id)
-    at = boundary(state.variables, None, task_id, key, method.phases[-1])
-    return method.adapt(state.method, state.variables, at=at)
+    at = boundary(state.variables, None, task_id, key, phases[-1])
+    return method_of(state.hyper).adapt(state.method, state.variables, at=at)
 
   def predict(variables: Variables, batch: Batch, current_task: chex.Array):
     logits, _ = apply(variables, batch, train=False)
@@ -206,9 +214,9 @@ def make_learner(
     )
 
   def diagnose(state: LearnerState) -> dict[str, chex.Array]:
-    return method.diagnose(state.method)
+    return method_of(state.hyper).diagnose(state.method)
 
-  return Learner(init, step, consolidate, adapt, predict, diagnose, method.phases)
+  return Learner(init, step, consolidate, adapt, predict, diagnose, phases)
 
 
 def _collectives(axis_name: str | None) -> tuple[Callable, Callable]:

@@ -16,7 +16,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from tagjax.base import Learner, LearnerState
+from tagjax.base import Hyper, Learner, LearnerState
 from tagjax.batches import DeviceExamples, shuffled_rows, take
 from tagjax.evaluate import Evaluation, evaluate
 from tagjax.learner import run_keys
@@ -55,6 +55,7 @@ def train_chunk(
   batch_size: int,
   num_devices: int,
   seed_axis: str | None = None,
+  tolerant: bool = False,
   phase: str,
 ) -> tuple[LearnerState, Chunk]:
   """Trains on batches `start` to `stop` (exclusive) of one epoch.
@@ -71,11 +72,12 @@ def train_chunk(
     batch_size: examples a step, over all devices.
     num_devices: devices that share a batch.
     seed_axis: name of the axis of seeds that this is mapped over; None: there is none.
+    tolerant: whether the seeds of the axis go on beside one whose loss is not finite.
     phase: static name of the training phase.
 
   Returns:
     The new state, and sums over the steps. The loop ends early after a step whose loss is not
-    finite, for all seeds of the axis.
+    finite; for all seeds of the axis, or if `tolerant`, when none is left.
   """
   order_key = jax.random.fold_in(run_keys(state.key).order, epoch_id)
   order = shuffled_rows(order_key, examples, batch_size)
@@ -91,7 +93,8 @@ def train_chunk(
     finite = jnp.isfinite(total.last_loss)
     if seed_axis is not None:
       # One answer for all seeds: with one for each, the loop would copy every state at every step.
-      finite = jax.lax.pmin(finite.astype(jnp.int32), seed_axis) > 0
+      agree = jax.lax.pmax if tolerant else jax.lax.pmin
+      finite = agree(finite.astype(jnp.int32), seed_axis) > 0
     return (index < stop) & finite
 
   zero = _zero_chunk(learner.diagnose(state))
@@ -194,6 +197,7 @@ class Programs:
     batch_size: int,
     eval_batch_size: int,
     layout: Layout = Layout(),  # noqa: B008  (it is immutable)
+    tolerant: bool = False,
   ):
     """Prepares the programs; each is compiled when it is first called.
 
@@ -203,6 +207,7 @@ class Programs:
       batch_size: examples a training step, over all devices; a multiple of their number.
       eval_batch_size: examples an evaluation pass.
       layout: seeds and devices.
+      tolerant: see `train_chunk`.
     """
     self.compile_seconds = 0.0
     self.traces = Counter()
@@ -217,28 +222,30 @@ class Programs:
       batch_size=batch_size,
       num_devices=layout.batch_devices,
       seed_axis=SEED_AXIS if layout.seeds_a_device > 1 else None,
+      tolerant=tolerant,
     )
     self._consolidate = functools.partial(consolidate_task, learner, batch_size=batch_size)
     self._evaluate = functools.partial(evaluate, single, batch_size=eval_batch_size)
 
-  def init(self, keys: chex.PRNGKey) -> LearnerState:
+  def init(self, keys: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
     """The state at the start of a stream, of all seeds.
 
     Args:
       keys: `[num_seeds]`.
+      hyper: see `LearnerState`, each `[num_seeds]`; None: none.
     """
+    start = self._without_one((keys, hyper))
     if self.layout.share_seeds:
-      return self._call("init", self.single.init, self.spread(self._without_one(keys)))
-    state = self._call("init", self.single.init, self._without_one(keys), mapped=False)
-    return self.spread(state)
+      return self._call("init", self._init, self.spread(start))
+    return self.spread(self._call("init", self._init, start, mapped=False))
 
-  def template(self, key: chex.PRNGKey) -> LearnerState:
-    """Shapes and dtypes of what `collapse` gives."""
-    init = self.single.init
-    keys = jnp.broadcast_to(key, (self.layout.num_seeds,))
-    return jax.eval_shape(
-      init if self.layout.num_seeds == 1 else jax.vmap(init), self._without_one(keys)
-    )
+  def template(self, keys: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
+    """Shapes and dtypes of what `collapse` gives of the state that `init` makes."""
+    init = self._init if self.layout.num_seeds == 1 else jax.vmap(self._init)
+    return jax.eval_shape(init, self._without_one((keys, hyper)))
+
+  def _init(self, start) -> LearnerState:
+    return self.single.init(*start)
 
   def train(self, state, examples, task_id, epoch_id, start, stop, *, phase):
     """See `train_chunk`; donates `state`. The sums have an axis of seeds in front."""

@@ -16,6 +16,7 @@ class RunRecord:
     accuracy: `[S][T][T]` fractions; row: after task t, column: on task u; None: not evaluated.
     baseline: `[S][T]` accuracies of the untrained network, or None.
     curves: `[S][T][b]` accuracies on task t before its minibatch b.
+    diverged: `[S]`, whether the loss has stopped being finite.
     diagnostics: `{name: [S][T]}` of the tensor mean of `Method.diagnose`, averaged over the last
       epoch of each task.
     epoch_sums: `{name: nested list}`, sums of the diagnostics over the steps of this epoch, for
@@ -28,6 +29,7 @@ class RunRecord:
   accuracy: list
   baseline: list
   curves: list
+  diverged: list
   diagnostics: dict[str, list] = dataclasses.field(default_factory=dict)
   epoch_sums: dict[str, Any] = dataclasses.field(default_factory=dict)
   epoch_steps: int = 0
@@ -43,6 +45,7 @@ class RunRecord:
       accuracy=[[[None] * num_tasks for _ in range(num_tasks)] for _ in range(num_seeds)],
       baseline=[[None] * num_tasks for _ in range(num_seeds)],
       curves=[[[] for _ in range(num_tasks)] for _ in range(num_seeds)],
+      diverged=[False] * num_seeds,
     )
 
   def to_json(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 from ml_collections import ConfigDict
 
-from tagjax.base import Method, StreamSpec, chain, lift
+from tagjax.base import Hyper, Method, StreamSpec, chain, lift
 from tagjax.errors import ConfigError, nearest
 from tagjax.methods import (
   agem,
@@ -178,12 +178,52 @@ def make_model(config: ConfigDict, spec: StreamSpec, axis_name: str | None = Non
   return MODELS[config.model](config, spec, axis_name)
 
 
-def make_method(config: ConfigDict, spec: StreamSpec, steps_per_epoch: Iterable[int]) -> Method:
+TRACEABLE = frozenset(
+  {
+    "learning_rate",
+    "tag.b",
+    "stable_sgd.decay",
+    "stable_sgd.floor",
+    "ewc.strength",
+    "mas.strength",
+    "mas_local.strength",
+    "si.strength",
+    "si.damping",
+    "rwalk.strength",
+    "rwalk.decay",
+    "rwalk.damping",
+    "lwf.strength",
+    "lwf.temperature",
+    "er.strength",
+    "der.strength",
+    "der.label_strength",
+    "gem.margin",
+    "gem.eps",
+  }
+)
+"""Keys of the config that may be inputs of the compiled programs: numbers that change no shape."""
+
+
+def make_method(
+  config: ConfigDict,
+  spec: StreamSpec,
+  steps_per_epoch: Iterable[int],
+  hyper: Hyper | None = None,
+) -> Method:
   """The chain that `config.method` spells, left to right.
+
+  Args:
+    config: the run's config.
+    spec: the stream's head.
+    steps_per_epoch: training steps of one epoch, for each task.
+    hyper: takes the place of the config's values; keys of `TRACEABLE`, values may be traced.
 
   Raises:
     ConfigError: if a method refuses its settings, or this stream.
   """
+  config = config.copy_and_resolve_references()
+  with config.ignore_type():
+    config.update_from_flattened_dict(hyper or {})
   context = MethodContext(config, spec, tuple(steps_per_epoch))
   members = [_make_member(name, context) for name in method_names(config.method)]
   if config.fresh_optimizer:

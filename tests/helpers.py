@@ -85,9 +85,11 @@ def programs(
   return Programs(many, single, batch_size=batch_size, eval_batch_size=16, layout=layout)
 
 
-def train_stream(run: Programs, stream: StreamSpec, key, *, size=23, batch_size=4, tasks=None):
+def train_stream(
+  run: Programs, stream: StreamSpec, key, *, size=23, batch_size=4, tasks=None, hyper=None
+):
   """Trains one epoch of each task; returns the state. `key`: one, or one for each seed."""
-  state = run.init(jnp.atleast_1d(key))
+  state = run.init(jnp.atleast_1d(key), hyper)
   steps = -(-size // batch_size)
   epoch = 0
   for task in range(stream.num_tasks) if tasks is None else tasks:

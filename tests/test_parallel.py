@@ -186,7 +186,7 @@ def test_the_stored_state_does_not_know_of_devices(layout):
   stream = helpers.spec()
   run = helpers.programs(stream, SGD, layout=layout)
   state = run.init(KEYS[: layout.num_seeds])
-  stored, template = run.collapse(state), run.template(KEYS[0])
+  stored, template = run.collapse(state), run.template(KEYS[: layout.num_seeds])
   assert jax.tree.structure(stored) == jax.tree.structure(template)
   for leaf, like in zip(jax.tree.leaves(stored), jax.tree.leaves(template), strict=True):
     assert (leaf.shape, leaf.dtype) == (like.shape, like.dtype)

@@ -142,6 +142,23 @@ class Stream:
 
     return arrays.stream_from_arrays(name, tasks, **options)
 
+  def part(self, first_task: int, end_task: int | None = None) -> "Stream":
+    """The stream of tasks `first_task` to `end_task` (exclusive; None: to the last) alone.
+
+    The head keeps its outputs; the tasks count from 0 again.
+
+    Raises:
+      ValueError: if no task is left, or there are not so many.
+    """
+    end = len(self) if end_task is None else end_task
+    if not 0 <= first_task < end <= len(self):
+      raise ValueError(
+        f"first_task={first_task}, end_task={end_task}: choose 0 <= first_task < end_task <= "
+        f"{len(self)}, the number of tasks"
+      )
+    spec = self.spec._replace(num_tasks=end - first_task, classes=self.spec.classes[first_task:end])
+    return Stream(self.name, spec, self._plans[first_task:end], self.max_value)
+
   def __len__(self) -> int:
     return len(self._plans)
 

@@ -11,6 +11,7 @@ from tagjax.base import Batch, Method, StreamSpec, nothing
 from tagjax.memory import capacity as sizes
 from tagjax.memory import items, reservoir
 from tagjax.methods.er import add_gradient, check_replay
+from tagjax.transforms._checks import is_off
 
 
 class DarkExemplars(NamedTuple):
@@ -142,7 +143,7 @@ def _dark_replay(spec, capacity, per, batch_size, variant, strength, label_stren
   check_replay(batch_size, strength=strength, label_strength=label_strength)
   reservoir.check_variant(variant)
   size = sizes.total_capacity(spec, capacity, per)
-  if size == 0 or (strength == 0 and label_strength == 0):
+  if size == 0 or (is_off(strength) and is_off(label_strength)):
     return nothing()
 
   def init(params):
@@ -155,7 +156,7 @@ def _dark_replay(spec, capacity, per, batch_size, variant, strength, label_stren
 
   def update(updates, state, params, *, at):
     dark_keys, label_keys, insert_key = jax.random.split(at.key, 6).reshape(3, 2)
-    if strength != 0:
+    if not is_off(strength):
       replay, mask = reservoir.sample(state.memory, dark_keys[0], batch_size)
       _, grad = at.grad_fn(
         params,
@@ -166,7 +167,7 @@ def _dark_replay(spec, capacity, per, batch_size, variant, strength, label_stren
         ),
       )
       updates = add_gradient(updates, grad, strength, jnp.any(mask))
-    if label_strength != 0:
+    if not is_off(label_strength):
       replay, mask = reservoir.sample(state.memory, label_keys[0], batch_size)
       _, grad = at.grad_fn(params, replay.batch._replace(mask=mask), key=label_keys[1])
       updates = add_gradient(updates, grad, label_strength, jnp.any(mask))

@@ -1,5 +1,6 @@
 """ER, experience replay: each step also learns from exemplars of a reservoir."""
 
+import math
 from typing import NamedTuple
 
 import chex
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 from tagjax.base import Method, StreamSpec, nothing
 from tagjax.memory import capacity as sizes
 from tagjax.memory import items, reservoir
+from tagjax.transforms._checks import check_range, is_off
 
 
 class ErState(NamedTuple):
@@ -78,7 +80,7 @@ def er(
   check_replay(batch_size, strength=strength)
   reservoir.check_variant(variant)
   size = sizes.total_capacity(spec, capacity, per)
-  if size == 0 or strength == 0:
+  if size == 0 or is_off(strength):
     return nothing()
 
   def init(params):
@@ -119,5 +121,4 @@ def check_replay(batch_size: int, **strengths: float) -> None:
       "memory.capacity=0"
     )
   for name, strength in strengths.items():
-    if not 0 <= strength < float("inf"):
-      raise ValueError(f"{name}={strength} must be a finite number, 0 (off) or more")
+    check_range(name, strength, 0.0, math.inf, "[0, inf)")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from tagjax import losses
 from tagjax.base import Batch, Boundary, Method, StreamSpec, Variables, nothing
 from tagjax.methods import per_example, quadratic
-from tagjax.transforms._checks import check_choice, check_range
+from tagjax.transforms._checks import check_choice, check_range, is_off
 
 VARIANTS = ("fixed", "tag-ref", "standard")
 
@@ -92,7 +92,7 @@ def ewc(
   if clip == "auto":
     clip = None if variant == "standard" else 100.0
   _check(strength, variant, examples, decay, clip, spec)
-  if quadratic.is_off(strength):
+  if is_off(strength):
     return nothing()
 
   def init(params):

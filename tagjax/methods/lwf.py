@@ -11,7 +11,7 @@ import numpy as np
 from tagjax import losses
 from tagjax.base import Batch, Boundary, Method, Step, StreamSpec, nothing
 from tagjax.methods import quadratic
-from tagjax.transforms._checks import check_range
+from tagjax.transforms._checks import check_range, is_off
 
 
 class LwfState(NamedTuple):
@@ -81,7 +81,7 @@ def lwf(strength: float, spec: StreamSpec, *, temperature: float = 2.0) -> Metho
   """
   quadratic.check(strength)
   check_range("temperature", temperature, 0.0, math.inf, "(0, inf)")
-  if quadratic.is_off(strength):
+  if is_off(strength):
     return nothing()
 
   def init(params: chex.ArrayTree) -> LwfState:

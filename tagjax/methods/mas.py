@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from tagjax.base import Batch, Boundary, Method, StreamSpec, Variables, nothing
 from tagjax.methods import per_example, quadratic
-from tagjax.transforms._checks import check_choice, check_count
+from tagjax.transforms._checks import check_choice, check_count, is_off
 
 NORMS = ("L2", "L1", "vector")
 SEQUENCES = ("accumulate", "last", "recompute")
@@ -101,7 +101,7 @@ def mas(
   [0.0, 0.0]
   """
   _check(strength, norm, sequence, examples, normalise, clip, capacity, spec)
-  if quadratic.is_off(strength):
+  if is_off(strength):
     return nothing()
 
   def init(params):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from tagjax.base import Boundary, Method, Variables, nothing
 from tagjax.methods import per_example, quadratic
+from tagjax.transforms._checks import is_off
 
 
 class MasLocalState(NamedTuple):
@@ -72,7 +73,7 @@ def mas_local(
   """
   quadratic.check(strength, clip)
   per_example.check_examples(examples)
-  if quadratic.is_off(strength):
+  if is_off(strength):
     return nothing()
 
   def init(params):

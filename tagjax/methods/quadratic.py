@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tagjax.transforms._checks import check_range
+from tagjax.transforms._checks import check_range, is_off
 
 Strength = float | chex.Numeric
 
@@ -112,11 +112,6 @@ def check(strength: Strength, clip: float | None = None) -> None:
   check_range("strength", strength, 0, math.inf, "[0, inf)")
   if clip is not None:
     check_range("clip", clip, 0, math.inf, "(0, inf), or None not to clip")
-
-
-def is_off(strength: Strength) -> bool:
-  """Whether `strength` is known to be 0, a number and not a traced value."""
-  return isinstance(strength, int | float) and strength == 0
 
 
 def _wide(p: chex.Array):

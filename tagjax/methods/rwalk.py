@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from tagjax.base import Boundary, Method, Step, nothing
 from tagjax.methods import quadratic
 from tagjax.methods.si import LastStep, follow, no_step, take_step
-from tagjax.transforms._checks import check_count, check_range
+from tagjax.transforms._checks import check_count, check_range, is_off
 
 
 class RwalkState(NamedTuple):
@@ -129,7 +129,7 @@ def rwalk(
   check_range("decay", decay, 0.0, 1.0, "(0, 1]")
   check_range("damping", damping, 0.0, math.inf, "(0, inf)")
   check_count("update_every", update_every)
-  if quadratic.is_off(strength):
+  if is_off(strength):
     return nothing()
   options = _Options(decay, damping, update_every, legacy)
 

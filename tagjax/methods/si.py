@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from tagjax.base import Boundary, Method, Step, nothing
 from tagjax.methods import quadratic
-from tagjax.transforms._checks import check_range
+from tagjax.transforms._checks import check_range, is_off
 
 
 class LastStep(NamedTuple):
@@ -121,7 +121,7 @@ def si(strength: float = 0.1, *, damping: float = 1e-3, clip: float | None = Non
   """
   quadratic.check(strength, clip)
   check_range("damping", damping, 0.0, math.inf, "(0, inf)")
-  if quadratic.is_off(strength):
+  if is_off(strength):
     return nothing()
 
   def init(params: chex.ArrayTree) -> SiState:

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from tagjax import metrics
@@ -212,6 +213,47 @@ def plot_comparison(results: Mapping[str, Results], *, definition: str | None = 
   plural = "" if seeds == [1] else "s"
   figure.suptitle(f"{config.get('benchmark', 'comparison')}: {count} seed{plural}{spread}")
   return figure
+
+
+def plot_sweep(results: Results) -> Figure:
+  """Average accuracy over the grid's first two keys; over further ones, that of the best value.
+
+  Args:
+    results: what results.json of a grid holds, see `tagjax.sweep.run`.
+  """
+  sweep = {key: values for key, values in results["config"]["sweep"].items() if len(values) > 1}
+  rows, columns = [None, None, *sweep][-2:] if len(sweep) < 2 else list(sweep)[:2]
+  grid, chosen = _sweep_grid(results, sweep, rows, columns)
+  figure = Figure(
+    figsize=(2.4 + 0.8 * grid.shape[1], 2.0 + 0.5 * grid.shape[0]), layout="constrained", dpi=DPI
+  )
+  axes = figure.add_subplot()
+  heat_map(figure, axes, 100 * grid, "average accuracy (%)", decimals=1)
+  for axis, key in ((axes.xaxis, columns), (axes.yaxis, rows)):
+    labels = [str(value) for value in sweep[key]] if key else []
+    axis.set_ticks(range(len(labels)), labels)
+    axis.set_label_text(key or "")
+  if chosen:
+    axes.add_patch(Rectangle((chosen[1] - 0.5, chosen[0] - 0.5), 1, 1, fill=False, linewidth=2.5))
+  others = [key for key in sweep if key not in (columns, rows)]
+  best = f"\nat the best {', '.join(others)}" if others else ""
+  axes.set_title(f"{_name(results)}\naverage accuracy (%) on validation examples{best}")
+  return figure
+
+
+def _sweep_grid(results: Results, sweep: Mapping, rows: str | None, columns: str | None):
+  """The best mean for each pair of values, NaN where all diverged; and the place of the choice."""
+  heights, widths = (sweep[key] if key else [None] for key in (rows, columns))
+  grid = np.full((len(heights), len(widths)), np.nan)
+
+  def place(values: Mapping) -> tuple[int, int]:
+    return heights.index(values.get(rows)), widths.index(values.get(columns))
+
+  for point in results["points"]:
+    if point["average_accuracy"] is not None:
+      where = place(point["values"])
+      grid[where] = np.fmax(grid[where], point["average_accuracy"]["mean"])
+  return grid, place(results["chosen"]) if results["chosen"] else None
 
 
 def save_all(results: Results, directory: str | os.PathLike) -> list[Path]:

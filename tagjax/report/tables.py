@@ -84,6 +84,41 @@ def print_run(results: Mapping[str, Any], console: Console | None = None) -> Non
   console.print(task_table(results))
 
 
+def sweep_rows(results: Mapping[str, Any]) -> list[Row]:
+  """One row a point of a grid, the best first: its values and figures, mean ± std over seeds."""
+  points = results["points"]
+  order = sorted(points, key=lambda point: -_mean(point))
+  rows = []
+  for point in order:
+    values = {key: str(value) for key, value in point["values"].items()}
+    figures = {
+      f"{title} (%)": mean_and_std(point[name]["mean"], point[name]["std"]) if point[name] else "–"  # noqa: RUF001
+      for name, title in _FIGURES[:3]
+    }
+    note = f"diverged with seed {', '.join(map(str, point['diverged_seeds']))}"
+    rows.append({**values, **figures, "": note if point["diverged_seeds"] else ""})
+  return rows
+
+
+def _mean(point: Mapping[str, Any]) -> float:
+  return point["average_accuracy"]["mean"] if point["average_accuracy"] else -math.inf
+
+
+def print_sweep(results: Mapping[str, Any], console: Console | None = None) -> None:
+  """Prints the points of a grid, what was chosen and how to run it; on stdout by default."""
+  console = console or Console()
+  seeds = results["selected_on"]["seeds"]
+  title = f"{_name(results)}, validation, {seeds} seed{'s' if seeds > 1 else ''} a point"
+  console.print(rich_table(sweep_rows(results), title))
+  if results["chosen"] is None:
+    console.print("Every point diverged: try smaller learning rates or strengths.")
+    return
+  flags = " ".join(f"--config.{key}={value}" for key, value in results["chosen"].items())
+  console.print(f"Chosen: {flags}", markup=False, soft_wrap=True)
+  for key in results["at_edge"]:
+    console.print(f"{key} is at the edge of what was tried: try values beyond it.", markup=False)
+
+
 def rich_table(rows: Sequence[Row], title: str | None = None) -> Table:
   """The rows as a rich table; the first column to the left, the others to the right."""
   table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")

@@ -41,6 +41,11 @@ def check_range(name: str, value: Any, low: float, high: float, interval: str) -
     raise ValueError(f"{name} must be a number in {interval}, got {value!r}{hint}")
 
 
+def is_off(strength: Any) -> bool:
+  """Whether `strength` is known to be 0: a number, and not a traced value."""
+  return isinstance(strength, int | float) and strength == 0
+
+
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
   """Raises a ValueError that lists `choices` unless `value` is one of them."""
   if not (isinstance(value, str) and value in choices):

@@ -135,7 +135,7 @@ def test_stopped_at_every_position(tiny, tmp_path, monkeypatch):
   config = tiny(seeds=2, train_examples_per_task=35, checkpoint_every=2, chunk_steps=3)
   config.method, config.learning_rate = "tag", 0.01
   programs = Driver(config).programs  # compiled once for all
-  monkeypatch.setattr(drivers, "build_programs", lambda *_: programs)
+  monkeypatch.setattr(drivers, "build_programs", lambda *_, **__: programs)
   run(config, tmp_path / "whole", progress=False)
   expected = outcome(tmp_path / "whole")
 

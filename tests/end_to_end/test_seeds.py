@@ -66,15 +66,15 @@ def test_in_turn_is_each_seed_alone_bit_for_bit(execute, in_turn):
 
 
 def test_auto_trains_convolutions_in_turn_on_a_cpu(tiny):
-  assert choose_layout(tiny(seeds=5)) == Layout(5)
-  assert choose_layout(tiny(seeds=5, model="reduced_resnet")) == Layout(1)
-  assert choose_layout(tiny(seeds=5, data_parallel=2)) == Layout(5, 2)
+  assert choose_layout(tiny(), 5) == Layout(5)
+  assert choose_layout(tiny(model="reduced_resnet"), 5) == Layout(1)
+  assert choose_layout(tiny(data_parallel=2), 5) == Layout(5, 2)
 
 
 def test_devices_must_share_the_seeds_evenly(tiny):
-  assert choose_layout(tiny(seeds=8, seed_axis="devices")) == Layout(8, 4, share_seeds=True)
+  assert choose_layout(tiny(seed_axis="devices"), 8) == Layout(8, 4, share_seeds=True)
   with pytest.raises(ConfigError, match=r"config\.seeds=6 cannot be shared out to 4 devices"):
-    choose_layout(tiny(seeds=6, seed_axis="devices"))
+    choose_layout(tiny(seeds=6, seed_axis="devices"), 6)
 
 
 def test_impossible_axes_are_refused(tiny):

@@ -1,0 +1,80 @@
+"""Hyperparameters as inputs of the compiled programs: the same as constants, and all in use."""
+
+import functools
+
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tagjax.config import base_config
+from tagjax.parallel import Layout
+from tagjax.registry import TRACEABLE, make_method
+
+STREAM = helpers.spec()
+# Value in the config -> another one that must make a difference.
+CHAINS = {
+  "ewc+er+tag": {
+    "learning_rate": (0.01, 0.02),
+    "tag.b": (5.0, 2.0),
+    "ewc.strength": (50.0, 500.0),
+    "er.strength": (1.0, 0.2),
+  },
+  "mas+derpp+stable_sgd": {
+    "mas.strength": (0.1, 1.0),
+    "der.strength": (0.5, 0.1),
+    "der.label_strength": (0.5, 0.1),
+    "stable_sgd.decay": (0.9, 0.5),
+    "stable_sgd.floor": (0.001, 0.05),
+  },
+  "si+rwalk+lwf+gem": {
+    "si.strength": (1.0, 10.0),
+    "si.damping": (0.01, 0.1),
+    "rwalk.strength": (1.0, 10.0),
+    "rwalk.decay": (0.9, 0.5),
+    "rwalk.damping": (1e-7, 0.01),
+    "lwf.strength": (1.0, 3.0),
+    "lwf.temperature": (2.0, 4.0),
+    "gem.margin": (0.5, 5.0),
+    "gem.eps": (0.001, 0.5),
+  },
+  "mas_local": {"mas_local.strength": (0.1, 1.0)},
+}
+
+
+def config_of(chain):
+  config = base_config()
+  config.method, config.learning_rate, config.rwalk.update_every = chain, 0.05, 2
+  config.memory.capacity = 2
+  config.update_from_flattened_dict({key: value for key, (value, _) in CHAINS[chain].items()})
+  return config
+
+
+def test_each_key_is_tried():
+  assert {key for keys in CHAINS.values() for key in keys} == TRACEABLE
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_inputs_are_constants_up_to_rounding(chain):
+  """Lane 0 has the config's values; each other lane one other value."""
+  config = config_of(chain)
+  keys = list(CHAINS[chain])
+  columns = {
+    key: jnp.asarray([CHAINS[chain][key][lane == place + 1] for lane in range(len(keys) + 1)])
+    for place, key in enumerate(keys)
+  }
+  method_of = functools.partial(make_method, config, STREAM, [6] * STREAM.num_tasks)
+  lanes = helpers.programs(STREAM, method_of, layout=Layout(len(keys) + 1))
+  alone = helpers.programs(STREAM, method_of({}))
+  key = jax.random.key(0)
+  together = helpers.train_stream(
+    lanes, STREAM, jnp.stack([key] * (len(keys) + 1)), hyper=columns
+  ).variables["params"]
+  expected = helpers.train_stream(alone, STREAM, key).variables["params"]
+  for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(expected), strict=True):
+    np.testing.assert_allclose(a[0], b, rtol=2e-3, atol=1e-4)
+  for place, name in enumerate(keys):
+    moved = [np.abs(leaf[place + 1] - leaf[0]).max() for leaf in jax.tree.leaves(together)]
+    assert max(moved) > 1e-3, f"{name} makes no difference"
+  assert all(count == 1 for count in lanes.traces.values())
