@@ -1,8 +1,8 @@
 """Split CIFAR-10: 5 tasks of 2 classes, reduced ResNet, one epoch, batches of 10, pixels -1 to 1.
 
 The values are those that the TAG paper's authors chose on split CIFAR-100 (configs/cifar.py). The
-methods that they did not try have the learning rate of their optimizer, and strengths of
-`tagjax.config.base_config` unless set below. Measured: docs/results.md.
+methods that they did not try have the learning rate of their optimizer; the strengths of MAS and SI
+were chosen on validation examples (docs/tuning_cifar10.md). Measured: docs/results.md.
 
   python launch.py --config=configs/cifar10.py:tag --config.seeds=3
   python launch.py --config=configs/cifar10.py:derpp+tag --config.memory.capacity=10
@@ -18,10 +18,10 @@ from tagjax.config import base_config
 
 SGD, TAG = AUTHORS["sgd"], AUTHORS["tag"]
 TUNED = AUTHORS | {
-  "mas": SGD,
-  "mas+tag": TAG,
-  "si": SGD,
-  "si+tag": TAG,
+  "mas": SGD | {"mas.strength": 0.1},
+  "mas+tag": TAG | {"mas.strength": 1.0},
+  "si": SGD | {"si.strength": 0.01},
+  "si+tag": TAG | {"si.strength": 1.0},
   "derpp": SGD,
   "derpp+tag": TAG,
   "gem": SGD,

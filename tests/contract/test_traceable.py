@@ -76,5 +76,5 @@ def test_inputs_are_constants_up_to_rounding(chain):
     np.testing.assert_allclose(a[0], b, rtol=2e-3, atol=1e-4)
   for place, name in enumerate(keys):
     moved = [np.abs(leaf[place + 1] - leaf[0]).max() for leaf in jax.tree.leaves(together)]
-    assert max(moved) > 1e-3, f"{name} makes no difference"
+    assert max(moved) > 1e-5, f"{name} makes no difference"
   assert all(count == 1 for count in lanes.traces.values())
