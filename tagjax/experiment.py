@@ -99,6 +99,7 @@ def _perform(driver, folder, store, first, begun, progress, after) -> None:
       enabled=progress,
       done=driver.steps_before(first),
       num_seeds=len(driver.lanes),
+      noun="run" if driver.tolerant else "seed",
       seeds_together=driver.seeds_together,
       num_tasks=len(driver.stream),
     ) as line,

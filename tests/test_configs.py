@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import cifar, cifar10, digits
+from configs import cifar, cifar10, cifar_grid, digits, digits_grid
 from configs.common import choose
 from tagjax.config import base_config, validate
 from tagjax.errors import ConfigError
@@ -41,3 +41,22 @@ def test_unknown_names_and_options():
     choose(base_config(), tuned, "tga")
   with pytest.raises(ConfigError, match="unknown option 'runlocl'"):
     choose(base_config(), tuned, "tag,runlocl")
+
+
+@pytest.mark.parametrize(
+  ("method", "keys"),
+  [
+    ("sgd", ["learning_rate"]),
+    ("ewc+tag", ["learning_rate", "ewc.strength", "tag.b"]),
+    ("stable_sgd", ["learning_rate", "dropout", "stable_sgd.decay"]),
+    ("multitask", ["learning_rate"]),
+  ],
+)
+def test_grids_hold_the_authors_values_and_what_they_chose(method, keys):
+  config = cifar_grid.get_config(method)
+  validate(config)
+  assert list(config.sweep) == keys
+  for key, value in cifar.TUNED[method].items():
+    if key in keys:
+      assert value in config.sweep[key]
+  assert digits.TUNED["tag"]["learning_rate"] in digits_grid.get_config().sweep["learning_rate"]

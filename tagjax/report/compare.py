@@ -231,6 +231,8 @@ def _picture(path: str) -> str:
 def _read_results(folder: Path) -> Results:
   path = folder / "results.json"
   results = read_json(path)
+  if isinstance(results, dict) and "points" in results:
+    raise ResultsError(f"{path} is that of a grid (config.sweep): run what it chose, then compare")
   for key in ("accuracy_matrix", "definitions", "config", "seconds"):
     if not isinstance(results, dict) or key not in results:
       raise ResultsError(f"{path} holds no {key!r}: it is no results file of tagjax; run it again")

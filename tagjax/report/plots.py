@@ -36,6 +36,7 @@ from tagjax.report.drawing import (
   style,
   style_task_axis,
 )
+from tagjax.report.tables import value_text
 
 Results = Mapping[str, Any]
 
@@ -230,7 +231,7 @@ def plot_sweep(results: Results) -> Figure:
   axes = figure.add_subplot()
   heat_map(figure, axes, 100 * grid, "average accuracy (%)", decimals=1)
   for axis, key in ((axes.xaxis, columns), (axes.yaxis, rows)):
-    labels = [str(value) for value in sweep[key]] if key else []
+    labels = [value_text(value) for value in sweep[key]] if key else []
     axis.set_ticks(range(len(labels)), labels)
     axis.set_label_text(key or "")
   if chosen:

@@ -23,6 +23,7 @@ class Progress:
     num_seeds: shown beside the seed, if given.
     seeds_together: seeds that go side by side; the figures are then means over them.
     num_tasks: shown beside the task, if given.
+    noun: what a seed is called; "run" in a grid, where a seed is trained with many settings.
     stream: where to; stderr by default.
   """
 
@@ -35,6 +36,7 @@ class Progress:
     num_seeds: int | None = None,
     seeds_together: int = 1,
     num_tasks: int | None = None,
+    noun: str = "seed",
     stream: TextIO | None = None,
   ):
     self.total_steps = total_steps
@@ -43,6 +45,7 @@ class Progress:
     self._first = done
     self._of = {"seed": num_seeds, "task": num_tasks}
     self._seeds_together = seeds_together
+    self._noun = noun
     self._last = (None, None, 0)
     self._loss = math.nan
     self._stream = stream or sys.stderr
@@ -108,9 +111,9 @@ class Progress:
       print(f"{self._place(seed, task)}  {figures}  {left}", file=self._stream, flush=True)
 
   def _place(self, seed: int, task: int) -> str:
-    seeds = f"seed {seed + 1}"
+    seeds = f"{self._noun} {seed + 1}"
     if self._seeds_together > 1:
-      seeds = f"seeds {seed + 1}-{seed + self._seeds_together}"
+      seeds = f"{self._noun}s {seed + 1}-{seed + self._seeds_together}"
     parts = ((seeds, self._of["seed"]), (f"task {task + 1}", self._of["task"]))
     return "  ".join(text + (f"/{total}" if total else "") for text, total in parts)
 

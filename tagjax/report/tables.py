@@ -90,7 +90,7 @@ def sweep_rows(results: Mapping[str, Any]) -> list[Row]:
   order = sorted(points, key=lambda point: -_mean(point))
   rows = []
   for point in order:
-    values = {key: str(value) for key, value in point["values"].items()}
+    values = {key: value_text(value) for key, value in point["values"].items()}
     figures = {
       f"{title} (%)": mean_and_std(point[name]["mean"], point[name]["std"]) if point[name] else "–"  # noqa: RUF001
       for name, title in _FIGURES[:3]
@@ -98,6 +98,15 @@ def sweep_rows(results: Mapping[str, Any]) -> list[Row]:
     note = f"diverged with seed {', '.join(map(str, point['diverged_seeds']))}"
     rows.append({**values, **figures, "": note if point["diverged_seeds"] else ""})
   return rows
+
+
+def value_text(value: Any) -> str:
+  """A setting as a user would write it.
+
+  >>> value_text(1e10), value_text(0.00025), value_text(3), value_text((100, 100))
+  ('1e+10', '0.00025', '3', '(100, 100)')
+  """
+  return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _mean(point: Mapping[str, Any]) -> float:

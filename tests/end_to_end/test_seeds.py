@@ -82,3 +82,22 @@ def test_impossible_axes_are_refused(tiny):
     validate(tiny(seed_axis="vamp"))
   with pytest.raises(ConfigError, match="leaves no devices to"):
     validate(tiny(seed_axis="devices", data_parallel=2))
+
+
+def test_groups_are_as_large_as_allowed_and_all_alike(tiny):
+  assert choose_layout(tiny(seeds_together=4), 12) == Layout(4)
+  assert choose_layout(tiny(seeds_together=5), 12) == Layout(4)
+  assert choose_layout(tiny(seeds_together=5), 7) == Layout(1)
+  assert choose_layout(tiny(seeds_together=50), 12) == Layout(12)
+  assert choose_layout(tiny(seed_axis="devices", seeds_together=5), 24) == Layout(4, 4, True)
+  assert choose_layout(tiny(seed_axis="devices", seeds_together=9), 24) == Layout(8, 4, True)
+
+
+def test_groups_of_seeds_are_all_seeds_up_to_rounding(execute, in_turn):
+  results, lines = execute(seeds=4, seeds_together=2)
+  assert list(lines) == [1, 2, 3, 4]
+  np.testing.assert_allclose(
+    np.asarray(results["accuracy_matrix"], float),
+    np.asarray(in_turn[0]["accuracy_matrix"], float),
+    atol=0.03,
+  )

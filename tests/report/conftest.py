@@ -38,3 +38,30 @@ def make_results(num_tasks=4, num_seeds=3, *, random_seed=0, method="tag", alpha
 @pytest.fixture(name="make_results")
 def make_results_fixture():
   return make_results
+
+
+@pytest.fixture
+def sweep_results():
+  """A grid of 2 x 3 x 2 points; the one with (0.1, 5, 20) is best, all with 1e10 diverged."""
+  sweep = {"learning_rate": [0.1, 1e10], "tag.b": [1, 5, 9], "epochs": [1, 20]}
+  points = []
+  for rate in sweep["learning_rate"]:
+    for b in sweep["tag.b"]:
+      for epochs in sweep["epochs"]:
+        mean = 0.5 + 0.1 * (b == 5) + 0.01 * (epochs == 20)
+        figure = {"mean": mean, "std": 0.02, "ci95": 0.05, "per_seed": [mean - 0.02, mean + 0.02]}
+        lost = rate == 1e10
+        points.append(
+          {"values": {"learning_rate": rate, "tag.b": b, "epochs": epochs}}
+          | dict.fromkeys(
+            ("average_accuracy", "forgetting", "learning_accuracy"), None if lost else figure
+          )
+          | {"diverged_seeds": [2] if lost else []}
+        )
+  return {
+    "config": {"benchmark": "permuted_digits", "method": "tag", "sweep": sweep},
+    "selected_on": {"split": "validation", "tasks": None, "seeds": 2},
+    "points": points,
+    "chosen": {"learning_rate": 0.1, "tag.b": 5, "epochs": 20},
+    "at_edge": ["epochs"],
+  }

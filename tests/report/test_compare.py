@@ -1,5 +1,6 @@
 """The comparison of runs: its table, its files, and what it refuses."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tagjax.report import compare
-from tagjax.report.results import write_json_atomic
+from tagjax.report.results import ResultsError, write_json_atomic
 
 
 @pytest.fixture
@@ -171,3 +172,9 @@ def test_a_picture_of_an_unknown_kind_is_refused(runs, capsys):
   with pytest.raises(SystemExit):
     compare.main(["tag run", "--picture", "c.doc"])
   assert "must end in .png, .pdf or .svg" in capsys.readouterr().err
+
+
+def test_a_grid_is_no_run(tmp_path, sweep_results):
+  (tmp_path / "results.json").write_text(json.dumps(sweep_results))
+  with pytest.raises(ResultsError, match="that of a grid"):
+    compare.load_runs([tmp_path])

@@ -112,3 +112,28 @@ def test_no_global_state_of_matplotlib(make_results):
 
   plots.plot_accuracy_over_time(make_results())
   assert _pylab_helpers.Gcf.get_all_fig_managers() == []
+
+
+def test_a_grid_shows_the_best_over_further_keys_and_frames_the_choice(sweep_results):
+  axes = plots.plot_sweep(sweep_results).axes[0]
+  assert axes.images[0].get_array().filled(np.nan)[0] == pytest.approx([51, 61, 51])
+  assert axes.images[0].get_array().mask.tolist() == [[False] * 3, [True] * 3]
+  assert (axes.get_xlabel(), axes.get_ylabel()) == ("tag.b", "learning_rate")
+  assert [label.get_text() for label in axes.get_yticklabels()] == ["0.1", "1e+10"]
+  assert [patch.get_xy() for patch in axes.patches] == [(0.5, -0.5)]
+  assert "at the best epochs" in axes.get_title()
+
+
+@pytest.mark.parametrize("keys", [["learning_rate"], []])
+def test_grids_of_one_key_and_of_one_point(sweep_results, keys):
+  sweep = {key: sweep_results["config"]["sweep"][key] for key in keys} | {"tag.b": [1]}
+  point = sweep_results["points"][0]
+  results = sweep_results | {
+    "config": sweep_results["config"] | {"sweep": sweep},
+    "points": [point],
+    "chosen": point["values"],
+  }
+  axes = plots.plot_sweep(results).axes[0]
+  assert axes.images[0].get_array().shape == (1, 2 if keys else 1)
+  assert axes.get_xlabel() == (keys[0] if keys else "")
+  assert len(axes.patches) == 1

@@ -73,3 +73,30 @@ def test_markdown_needs_the_same_columns():
     tables.markdown_table([{"a": "1"}, {"b": "1"}])
   with pytest.raises(ValueError, match="at least one row"):
     tables.markdown_table([])
+
+
+def test_a_grid_lists_the_best_first_and_the_diverged_last(sweep_results):
+  rows = tables.sweep_rows(sweep_results)
+  assert rows[0] == {
+    "learning_rate": "0.1",
+    "tag.b": "5",
+    "epochs": "20",
+    "average accuracy (%)": "61.0 ± 2.0",
+    "forgetting (%)": "61.0 ± 2.0",
+    "learning accuracy (%)": "61.0 ± 2.0",
+    "": "",
+  }
+  assert [row[""] for row in rows] == [""] * 6 + ["diverged with seed 2"] * 6
+  assert {row["learning_rate"] for row in rows[6:]} == {"1e+10"}
+
+
+def test_a_grid_says_what_was_chosen_and_where_to_look_further(sweep_results):
+  output = io.StringIO()
+  tables.print_sweep(sweep_results, Console(file=output, width=120))
+  text = output.getvalue()
+  assert "tag on permuted_digits, validation, 2 seeds a point" in text
+  assert "Chosen: --config.learning_rate=0.1 --config.tag.b=5 --config.epochs=20\n" in text
+  assert "epochs is at the edge of what was tried" in text
+  output = io.StringIO()
+  tables.print_sweep(sweep_results | {"chosen": None}, Console(file=output, width=120))
+  assert "Every point diverged" in output.getvalue()
