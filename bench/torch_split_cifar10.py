@@ -43,14 +43,14 @@ class Block(nn.Module):
 class ReducedResNet(nn.Module):
   """Four stages of two blocks, three times narrower than a ResNet-18."""
 
-  def __init__(self):
+  def __init__(self, num_outputs: int = TASKS * CLASSES):
     super().__init__()
     self.stem, self.norm = nn.Conv2d(3, 20, 3, 1, 1, bias=False), nn.BatchNorm2d(20)
     blocks, inputs = [], 20
     for outputs, stride in ((20, 1), (40, 2), (80, 2), (160, 2)):
       blocks += [Block(inputs, outputs, stride), Block(outputs, outputs, 1)]
       inputs = outputs
-    self.blocks, self.head = nn.Sequential(*blocks), nn.Linear(160, TASKS * CLASSES)
+    self.blocks, self.head = nn.Sequential(*blocks), nn.Linear(160, num_outputs)
 
   def forward(self, x):
     x = self.blocks(functional.relu(self.norm(self.stem(x))))
