@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from tagjax import batches, benchmarks, registry
+from tagjax import batches, benchmarks, forecast, registry
 from tagjax.base import LearnerState
 from tagjax.checkpoint import Checkpoints
 from tagjax.errors import ConfigError, DivergedError
@@ -35,19 +35,28 @@ class Driver:
     state: the learner's state, on the device (or devices).
     total_steps: training steps of the whole plan.
     seeds_together: seeds that each action trains side by side.
+    forecast: what the run will hold in memory.
   """
 
   def __init__(self, config: ConfigDict):
     """Loads the stream and lays out the run; compiles nothing yet.
 
     Raises:
-      ConfigError: if the config does not fit the stream or the machine.
+      ConfigError: if the config does not fit the stream, the machine, or its memory.
     """
     self.config = config
     self.stream = load_stream(config)
     sizes = training_sizes(config, self.stream)
     steps = steps_per_epoch(config, sizes)
     self.programs = build_programs(config, self.stream, steps)
+    self.forecast = forecast.foresee(
+      config,
+      self.programs,
+      self.stream.spec,
+      train_rows=max(sizes),
+      evaluation_rows=self._evaluation_capacity(),
+    )
+    forecast.check(self.forecast, config, forecast.available_memory(jax.local_devices()[0]))
     self.seeds_together = self.programs.layout.num_seeds
     self.plan = make_plan(
       num_seeds=config.seeds,
@@ -215,9 +224,13 @@ class Driver:
 
   @functools.cache  # noqa: B019
   def _evaluation_examples(self, task: int) -> batches.DeviceExamples:
+    examples = getattr(self.stream[task], self.config.evaluate_on)
+    return batches.to_device(examples, self._evaluation_capacity())
+
+  def _evaluation_capacity(self) -> int:
+    """Most examples that a task is evaluated on."""
     split = 2 if self.config.evaluate_on == "test" else 1
-    capacity = max(size[split] for size in self.stream.sizes)
-    return batches.to_device(getattr(self.stream[task], self.config.evaluate_on), capacity)
+    return max(size[split] for size in self.stream.sizes)
 
   @contextlib.contextmanager
   def _timed(self, name: str) -> Iterator[None]:
