@@ -86,9 +86,11 @@ def test_what_past_tasks_left_is_rounded_and_no_more(base):
 
 def test_a_direction_against_itself_has_the_extreme_weight():
   """Both norms are those of the rows as they are: the cosine of scalars is 1 or -1 exactly."""
-  grads = {"b": jnp.array([0.3, 1.7, -0.7, -1.1], jnp.float32)}
+  sizes = np.random.default_rng(0).uniform(0.1, 2.0, (8, 4)) * [1, 1, -1, -1]
+  grads = {str(i): jnp.asarray(row, jnp.float32) for i, row in enumerate(sizes)}
   _, (_, alphas) = run(scale_by_tag(T, accumulator_dtype="bfloat16"), grads, [0, 0, 1, 1])
-  np.testing.assert_allclose(alphas["b"][2:, 0], np.exp(5.0), rtol=1e-5)
+  for name in grads:
+    np.testing.assert_allclose(alphas[name][2:, 0], np.exp(5.0), rtol=1e-5)
 
 
 @pytest.mark.parametrize("base", BASES)
