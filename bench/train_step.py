@@ -44,11 +44,12 @@ def examples(spec: StreamSpec, count: int):
   return to_device(task, count)
 
 
-def measure(model: str, method: str, steps: int, repeats: int):
-  """Seconds to compile, and steps per second of each repeat."""
+def measure(model: str, method: str, steps: int, repeats: int, **changes):
+  """Seconds to compile, and steps per second of each repeat; `changes` by key of the config."""
   config = base_config()
   config.model, config.method = model, method
   config.learning_rate = 1e-4  # small: random labels must not make the loss diverge
+  config.update_from_flattened_dict(changes)
   validate(config)
   spec = stream_spec(model)
   learner = make_learner(make_model(config, spec), make_method(config, spec, [steps] * TASKS), spec)

@@ -21,7 +21,8 @@ from tagjax.methods.mas import NORMS as MAS_NORMS
 from tagjax.methods.mas import SEQUENCES as MAS_SEQUENCES
 from tagjax.metrics.matrix import DEFINITIONS as FORGETTING_DEFINITIONS
 from tagjax.plan import PROTOCOLS
-from tagjax.registry import MODELS, check_combination, check_name, method_names
+from tagjax.registry import COMPUTE_DTYPES, MODELS, check_combination, check_name, method_names
+from tagjax.transforms.tag import ACCUMULATOR_DTYPES
 
 
 def base_config() -> ConfigDict:
@@ -46,6 +47,7 @@ def base_config() -> ConfigDict:
   # The model.
   c.model = "mlp"  # "mlp" or "reduced_resnet"
   c.dropout = 0.0  # probability of dropping a unit
+  c.compute_dtype = "float32"  # of products and convolutions; "bfloat16": mixed precision
   c.mlp = ConfigDict()
   c.mlp.hidden = (256, 256)  # widths of the hidden layers
   c.reduced_resnet = ConfigDict()
@@ -57,6 +59,7 @@ def base_config() -> ConfigDict:
   c.tag = ConfigDict()
   c.tag.b = 5.0  # sharpness of the weights exp(-b cos)
   c.tag.bias_correction = "task"  # tag_adam's step counter restarts each "task" or "epoch"
+  c.tag.accumulator_dtype = "float32"  # moments of past tasks; "bfloat16" halves TAG's state
   c.stable_sgd = ConfigDict()
   c.stable_sgd.decay = 1.0  # gamma: the learning rate of task t is lr * gamma^(t+1)
   c.stable_sgd.floor = 5e-5  # but at least this
@@ -119,7 +122,7 @@ def base_config() -> ConfigDict:
   c.data_parallel = 1  # devices that share each batch
   c.seeds = 1  # runs of the whole stream, with seeds seed, seed + 1, ...
   c.seed_axis = "auto"  # seeds side by side ("vmap"), in turn ("loop"), shared out to "devices"
-  c.seeds_together = config_dict.placeholder(int)  # at most so many side by side; None: all
+  c.seeds_together = config_dict.placeholder(int)  # most of them side by side; None: what has room
   c.seed = 1  # initialisation, order of the examples, dropout
 
   # Grids: every point is trained with every seed, the best is chosen on validation examples.
@@ -153,9 +156,11 @@ def validate(config: ConfigDict) -> None:
   for key, options in (
     ("normalization", NORMALIZATIONS),
     ("evaluate_on", ("test", "validation")),
+    ("compute_dtype", COMPUTE_DTYPES),
     ("class_order", ("natural", "seeded")),
     ("forgetting", FORGETTING_DEFINITIONS),
     ("tag.bias_correction", ("task", "epoch")),
+    ("tag.accumulator_dtype", ACCUMULATOR_DTYPES),
     ("stable_sgd.reset", ("task", "epoch")),
     ("protocol", PROTOCOLS),
     ("ewc.variant", EWC_VARIANTS),

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from tagjax import batches, benchmarks, registry
+from tagjax import batches, benchmarks, forecast, registry
 from tagjax.base import Hyper, LearnerState
 from tagjax.checkpoint import Checkpoints
 from tagjax.errors import ConfigError, DivergedError
@@ -53,6 +53,7 @@ class Driver:
     state: the learner's state, on the device (or devices).
     total_steps: training steps of the whole plan.
     seeds_together: seeds that each action trains side by side.
+    forecast: what the run will hold in memory.
   """
 
   def __init__(self, config: ConfigDict, lanes: Sequence[Lane] | None = None):
@@ -64,7 +65,7 @@ class Driver:
         not finite any more, those that were given here go on without it; else it is an error.
 
     Raises:
-      ConfigError: if the config does not fit the stream or the machine.
+      ConfigError: if the config does not fit the stream, the machine, or its memory.
     """
     self.config = config
     self.tolerant = lanes is not None
@@ -72,9 +73,7 @@ class Driver:
     self.stream = load_stream(config)
     sizes = training_sizes(config, self.stream)
     steps = steps_per_epoch(config, sizes)
-    self.programs = build_programs(
-      config, self.stream, steps, choose_layout(config, len(self.lanes)), tolerant=self.tolerant
-    )
+    self.programs, self.forecast = self._lay_out(steps, max(sizes))
     self.seeds_together = self.programs.layout.num_seeds
     self.plan = make_plan(
       num_seeds=len(self.lanes),
@@ -95,6 +94,28 @@ class Driver:
     self._train_capacity = max(sizes)
     self._steps = steps
     self._steps_done = 0
+
+  def _lay_out(self, steps: list[int], train_rows: int) -> tuple[Programs, forecast.Forecast]:
+    """The programs, for as many lanes side by side as are allowed and have room."""
+    config = self.config
+    available = forecast.available_memory(jax.local_devices()[0])
+    most = config.seeds_together or len(self.lanes)
+    while True:
+      layout = choose_layout(config, len(self.lanes), most)
+      programs = build_programs(config, self.stream, steps, layout, tolerant=self.tolerant)
+      foreseen = forecast.foresee(
+        programs.template(*self._start(range(layout.num_seeds))),
+        config,
+        self.stream.spec,
+        layout,
+        train_rows=train_rows,
+        evaluation_rows=self._evaluation_capacity(),
+      )
+      room = foreseen.seeds_with_room(available) * (layout.num_seeds // layout.seeds_a_device)
+      if config.seeds_together or layout.seeds_a_device == 1 or room >= layout.num_seeds:
+        forecast.check(foreseen, config, available)
+        return programs, foreseen
+      most = room
 
   def steps_before(self, position: int) -> int:
     """Training steps of the actions before `position`."""
@@ -252,9 +273,13 @@ class Driver:
 
   @functools.cache  # noqa: B019
   def _evaluation_examples(self, task: int) -> batches.DeviceExamples:
+    examples = getattr(self.stream[task], self.config.evaluate_on)
+    return batches.to_device(examples, self._evaluation_capacity())
+
+  def _evaluation_capacity(self) -> int:
+    """Most examples that a task is evaluated on."""
     split = 2 if self.config.evaluate_on == "test" else 1
-    capacity = max(size[split] for size in self.stream.sizes)
-    return batches.to_device(getattr(self.stream[task], self.config.evaluate_on), capacity)
+    return max(size[split] for size in self.stream.sizes)
 
   @contextlib.contextmanager
   def _timed(self, name: str) -> Iterator[None]:
@@ -338,8 +363,13 @@ def steps_per_epoch(config: ConfigDict, sizes: list[int]) -> list[int]:
   return [size // config.batch_size for size in sizes]
 
 
-def choose_layout(config: ConfigDict, num_lanes: int) -> Layout:
-  """How the lanes lie on the devices, see `config.seed_axis` and `config.seeds_together`.
+def choose_layout(config: ConfigDict, num_lanes: int, most: int | None = None) -> Layout:
+  """How the lanes lie on the devices, see `config.seed_axis`.
+
+  Args:
+    config: the run's config.
+    num_lanes: how many there are.
+    most: how many may be side by side; None: all.
 
   Raises:
     ConfigError: if there are too few devices, or they cannot share the seeds out evenly.
@@ -353,7 +383,7 @@ def choose_layout(config: ConfigDict, num_lanes: int) -> Layout:
   axis = config.seed_axis
   if axis == "auto":
     axis = _best_seed_axis(config, devices, num_lanes)
-  most = config.seeds_together or num_lanes
+  most = num_lanes if most is None else most
   if axis == "devices":
     if num_lanes % devices:
       raise ConfigError(

@@ -33,7 +33,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = True
     config: see `tagjax.config.base_config`.
     workdir: folder of the run, created if missing. It will hold config.json, metrics.jsonl,
       results.json, checkpoints and pictures.
-    progress: show a line of progress on stderr.
+    progress: show on stderr what the run will hold in memory, and a line of progress.
 
   Returns:
     The contents of results.json.
@@ -90,6 +90,8 @@ def perform_plan(
 
 
 def _perform(driver, folder, store, first, begun, progress, after) -> None:
+  if progress:
+    print(f"memory: {driver.forecast}, besides what a step needs", file=sys.stderr, flush=True)
   elapsed_before = driver.record.seconds["total"]
   with (
     stop_on_signals() as stop,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from tagjax.base import Hyper, Method, StreamSpec, chain, lift
@@ -59,6 +60,7 @@ def _tag(base: str) -> MethodFactory:
       b=options.b,
       base=base,
       bias_correction=options.bias_correction,
+      accumulator_dtype=options.accumulator_dtype,
       steps_per_epoch=context.steps_per_epoch if options.bias_correction == "epoch" else None,
     )
 
@@ -158,16 +160,23 @@ MODIFIERS: dict[str, MethodFactory] = {
 
 MODELS: dict[str, Callable[[ConfigDict, StreamSpec, str | None], nn.Module]] = {
   "mlp": lambda config, spec, axis_name: MLP(
-    num_outputs=spec.num_outputs, hidden=tuple(config.mlp.hidden), dropout=config.dropout
+    num_outputs=spec.num_outputs,
+    hidden=tuple(config.mlp.hidden),
+    dropout=config.dropout,
+    compute_dtype=jnp.dtype(config.compute_dtype),
   ),
   "reduced_resnet": lambda config, spec, axis_name: ReducedResNet(
     num_outputs=spec.num_outputs,
     width=config.reduced_resnet.width,
     dropout=config.dropout,
     axis_name=axis_name,
+    compute_dtype=jnp.dtype(config.compute_dtype),
   ),
 }
 
+
+COMPUTE_DTYPES = ("float32", "bfloat16")
+"""Of matrix products and convolutions. float16 is none of them: its gradients would underflow."""
 
 CONVOLUTIONAL = frozenset({"reduced_resnet"})
 """Models that are slower side by side than in turn on a CPU."""

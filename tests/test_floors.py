@@ -15,7 +15,7 @@ FLOORS = [
   {"learner", "benchmarks", "batches"},
   {"parallel", "evaluate", "checkpoint", "report", "plan", "record", "workdir"}
   | {"signals", "compilation"},
-  {"registry", "grid", "config", "driver", "experiment", "sweep"},
+  {"registry", "grid", "config", "forecast", "driver", "experiment", "sweep"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 FILES = sorted((ROOT / "tagjax").rglob("*.py"))

@@ -22,7 +22,8 @@ class BatchNorm(nn.Module):
   Otherwise the running averages take the place of mean and var. Sums and counts are added up over
   devices, not averages of averages, so that a data-parallel step is the one-device step even where
   devices hold different numbers of valid rows. Running averages stay as they are if no row is
-  valid; for n = 1 the variance, zero, is not corrected.
+  valid; for n = 1 the variance, zero, is not corrected. Computed in float32 at least: in half
+  precision a sum over a batch would lose its small terms.
 
   Params: "scale", "bias"; collection "batch_stats": "mean", "var"; all float32 `[C]`.
 
@@ -54,8 +55,10 @@ class BatchNorm(nn.Module):
       train: whether to use (and record) the batch's statistics instead of the running averages.
 
     Returns:
-      float `[B, ..., C]`; also rows that do not count are normalised.
+      `[B, ..., C]`, the dtype of `x`; also rows that do not count are normalised.
     """
+    dtype = x.dtype
+    x = x.astype(jnp.promote_types(dtype, jnp.float32))
     channels = x.shape[-1:]
     scale = self.param("scale", nn.initializers.ones, channels, jnp.float32)
     bias = self.param("bias", nn.initializers.zeros, channels, jnp.float32)
@@ -73,7 +76,8 @@ class BatchNorm(nn.Module):
       mean, var = running_mean.value, running_var.value
     factor = scale * jax.lax.rsqrt(var + self.epsilon)
     wide = (1,) * (x.ndim - 1) + channels
-    return (x - mean.reshape(wide)) * factor.reshape(wide) + bias.reshape(wide)
+    y = (x - mean.reshape(wide)) * factor.reshape(wide) + bias.reshape(wide)
+    return y.astype(dtype)
 
   def _follow(self, running: chex.Array, batch: chex.Array, count: chex.Array) -> chex.Array:
     # They are state, not a function to differentiate.

@@ -119,13 +119,13 @@ class Conv(nn.Module):
 
   @nn.compact
   def __call__(self, image: chex.Array) -> chex.Array:
-    """Maps float `[B, H, W, I]` to `[B, H', W', O]`."""
+    """Maps float `[B, H, W, I]` to `[B, H', W', O]`, in the image's dtype."""
     channels = image.shape[-1]
     shape = (self.size, self.size, channels, self.features)
     kernel = self.param("kernel", initializers.torch_kernel, shape, jnp.float32)
-    out = self.convolve(image, kernel, self.stride)
+    out = self.convolve(image, kernel.astype(image.dtype), self.stride)
     if self.use_bias:
       init = initializers.torch_bias(self.size * self.size * channels)
       bias = self.param("bias", init, (self.features,), jnp.float32)
-      out = out + bias.reshape(1, 1, 1, -1)
+      out = out + bias.astype(image.dtype).reshape(1, 1, 1, -1)
     return out

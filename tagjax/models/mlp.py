@@ -11,15 +11,16 @@ def torch_dense(x: chex.Array, features: int, name: str) -> chex.Array:
   """A linear layer with PyTorch's initial values; call inside a compact module.
 
   Args:
-    x: float `[B, I]`.
+    x: float `[B, I]`; its dtype is that of the product, the parameters are float32.
     features: O.
     name: of the submodule.
 
   Returns:
-    float `[B, O]`.
+    `[B, O]`, the dtype of `x`.
   """
   return nn.Dense(
     features,
+    dtype=x.dtype,
     kernel_init=initializers.torch_kernel,
     bias_init=initializers.torch_bias(x.shape[-1]),
     name=name,
@@ -33,6 +34,7 @@ class MLP(nn.Module):
     num_outputs: K, the outputs of the head.
     hidden: widths of the hidden layers.
     dropout: probability that a hidden unit is dropped in training.
+    compute_dtype: of the products and hidden units; see `tagjax.models`.
 
   >>> import jax, jax.numpy as jnp
   >>> image, task_id = jnp.zeros((4, 8, 8, 1)), jnp.zeros(4, jnp.int32)
@@ -46,6 +48,7 @@ class MLP(nn.Module):
   num_outputs: int
   hidden: tuple[int, ...] = (256, 256)
   dropout: float = 0.0
+  compute_dtype: jnp.dtype = jnp.float32
 
   @nn.compact
   def __call__(
@@ -60,11 +63,11 @@ class MLP(nn.Module):
       train: whether to drop units, with the random key "dropout".
 
     Returns:
-      float `[B, K]`.
+      float32 `[B, K]`.
     """
     del task_id, mask
-    x = jnp.reshape(image, (image.shape[0], -1))
+    x = jnp.reshape(image, (image.shape[0], -1)).astype(self.compute_dtype)
     for layer, width in enumerate(self.hidden):
       x = nn.relu(torch_dense(x, width, f"hidden{layer}"))
       x = nn.Dropout(self.dropout, deterministic=not train)(x)
-    return torch_dense(x, self.num_outputs, "head")
+    return torch_dense(x, self.num_outputs, "head").astype(jnp.float32)

@@ -54,6 +54,7 @@ class ReducedResNet(nn.Module):
     dropout: probability that an element is dropped in training.
     axis_name: mapped axis of devices over which BatchNorm's statistics are taken.
     convolve: how convolutions are computed, see `tagjax.models.convolution`.
+    compute_dtype: of products, convolutions and activations; see `tagjax.models`.
 
   References:
     Lopez-Paz and Ranzato, 2017, "Gradient Episodic Memory", https://arxiv.org/abs/1706.08840;
@@ -75,6 +76,7 @@ class ReducedResNet(nn.Module):
   dropout: float = 0.0
   axis_name: str | None = None
   convolve: Convolve = convolve
+  compute_dtype: jnp.dtype = jnp.float32
 
   @nn.compact
   def __call__(
@@ -89,14 +91,14 @@ class ReducedResNet(nn.Module):
       train: whether to use the batch's statistics, and to drop elements (random key "dropout").
 
     Returns:
-      float `[B, K]`.
+      float32 `[B, K]`.
 
     Raises:
       ValueError: if the image is not `[B, H, W, C]` or too small for the pooling.
     """
     del task_id
     _check_image(image)
-    x = Conv(self.width, 3, convolve=self.convolve, name="stem")(image)
+    x = Conv(self.width, 3, convolve=self.convolve, name="stem")(image.astype(self.compute_dtype))
     x = nn.relu(BatchNorm(self.axis_name, name="stem_norm")(x, mask=mask, train=train))
     for stage, stage_stride in enumerate(_STRIDES):
       for block in range(_BLOCKS):
@@ -109,7 +111,8 @@ class ReducedResNet(nn.Module):
           name=f"stage{stage}_block{block}",
         )(x, mask=mask, train=train)
     x = _average_pool(x)
-    return torch_dense(x.reshape(x.shape[0], -1), self.num_outputs, "head")
+    logits = torch_dense(x.reshape(x.shape[0], -1), self.num_outputs, "head")
+    return logits.astype(jnp.float32)
 
 
 def _check_image(image: chex.Array) -> None:

@@ -26,23 +26,41 @@ from tagjax.transforms._checks import (
 
 BASES = ("rmsprop", "adagrad", "adam")
 BIAS_CORRECTIONS = ("task", "epoch")
+ACCUMULATOR_DTYPES = ("float32", "bfloat16")
 
 _DEFAULT_BETA2 = {"rmsprop": 0.99, "adagrad": None, "adam": 0.999}
 # exp(b) times a second moment must stay a float32.
 _LARGEST_B = 80.0
 
 
+class CurrentTask(NamedTuple):
+  """The rows of the task in progress as its steps accumulate them, where T rounded rows are kept.
+
+  Attributes:
+    task_id: int32 scalar, the task of the last step; -1 before the first.
+    first_moment: pytree like params, leaves `[p.size]`, at least float32.
+    second_moment: the same for the second moment.
+  """
+
+  task_id: chex.Array
+  first_moment: optax.Updates
+  second_moment: optax.Updates
+
+
 class ScaleByTagState(NamedTuple):
   """State of `scale_by_tag`: T rows for each parameter tensor, row t written by task t only.
 
   Attributes:
-    first_moment: pytree like params, leaves `[T, p.size]`, at least float32. Flat, because XLA
-      copies the whole array when one of more dimensions is reshaped after a row was written.
+    first_moment: pytree like params, leaves `[T, p.size]`, at least float32, or uint16: the bits of
+      bfloat16, which `unrounded` makes numbers again. Flat, because XLA copies the whole array when
+      one of more dimensions is reshaped after a row was written; bits, because a CPU would convert
+      all rows to float32 and back to write one.
     second_moment: the same for the second moment.
     norm: pytree like params, leaves `[T]`: the L2 norm of each row of `first_moment`.
     relatedness: pytree like params, leaves `[T]`: the weights of the last step, NaN where the task
       is not a past one; see `task_relatedness`.
     count: int32 `[T]`, steps taken in each task.
+    current: see `CurrentTask`; None unless the rows are bfloat16.
   """
 
   first_moment: optax.Updates
@@ -50,6 +68,7 @@ class ScaleByTagState(NamedTuple):
   norm: optax.Updates
   relatedness: optax.Updates
   count: chex.Array
+  current: CurrentTask | None = None
 
 
 class _Rule(NamedTuple):
@@ -63,13 +82,18 @@ class _Rule(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-  """What one step makes of one parameter tensor; fields as in `ScaleByTagState`."""
+  """What one step makes of one parameter tensor; fields as in `ScaleByTagState`.
+
+  The last two are those of `CurrentTask`, None where the rows themselves are accumulated.
+  """
 
   update: chex.Array | None
   first_moment: chex.Array
   second_moment: chex.Array
   norm: chex.Array
   relatedness: chex.Array
+  current_first: chex.Array | None
+  current_second: chex.Array | None
 
 
 def scale_by_tag(
@@ -82,6 +106,7 @@ def scale_by_tag(
   eps: float = 1e-8,
   bias_correction: str = "task",
   steps_per_epoch: int | Sequence[int] | None = None,
+  accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
   r"""Divides gradients by the task-weighted root of the accumulated second moments.
 
@@ -97,7 +122,13 @@ def scale_by_tag(
   outside the root, accumulators that start at 0). From the second task on the learning rate is in
   effect about `exp(b / 2)` times larger where past tasks left no second moment.
 
-  The state holds `2 T` times the parameters, and every step reads it once: donate it.
+  The state holds `2 T` times the parameters, and every step reads it once: donate it. With
+  `accumulator_dtype=jnp.bfloat16` it holds half of that and two float32 rows. What is rounded are
+  the moments that past tasks have left; those of the task in progress are accumulated and used in
+  float32, as is all arithmetic. They must be: in bfloat16, with 8 bits of precision, what a step
+  adds to a moment is mostly less than half of its last digit. Adagrad's sum stops growing at about
+  300 squared gradients, Adam's second moment does not decay at all, and RMSProp's follows its
+  gradients only where they change by a third.
 
   Differs from the reference code:
     * There a task's direction `m_s / |m_s|` is frozen by a call at its end. Here it is computed
@@ -118,12 +149,15 @@ def scale_by_tag(
     bias_correction: for Adam: `"task"` counts steps from the task's first (a revisited task goes
       on counting), `"epoch"` from the start of each epoch, as the reference code does.
     steps_per_epoch: steps in an epoch, or one number for each task; for `"epoch"` only.
+    accumulator_dtype: of the moments of past tasks: None or `jnp.float32` (float32, or the dtype of
+      the parameters where it is wider), or `jnp.bfloat16`. To `optax.inject_hyperparams` give it by
+      name, `"bfloat16"`.
 
   Returns:
     A transformation whose `update` takes the keyword `task_id` (0-based; Python int, or integer
     scalar, may be traced) and ignores other extra arguments. Updates keep the dtype of the
-    gradients; moments are float32 at least. A tensor whose gradient is None is left alone. A traced
-    task id cannot be refused: outside `[0, T)` it turns the updates into NaN.
+    gradients; arithmetic is in float32 at least. A tensor whose gradient is None is left alone. A
+    traced task id cannot be refused: outside `[0, T)` it turns the updates into NaN.
 
   Raises:
     ValueError: for an argument out of its range; in `update`, for a known task id out of range.
@@ -161,6 +195,7 @@ def scale_by_tag(
     steps_per_epoch, "bias_correction='epoch'" if by_epoch else None, num_tasks=num_tasks
   )
   rule = _Rule(base, b, beta1, beta2, eps)
+  rounded = _check_accumulator_dtype(accumulator_dtype)
 
   def init(params: optax.Params) -> ScaleByTagState:
     if isinstance(num_tasks, jax.core.Tracer):
@@ -168,7 +203,7 @@ def scale_by_tag(
         "num_tasks sets the shapes of the state and cannot be traced: "
         "optax.inject_hyperparams(tag, static_args='num_tasks')"
       )
-    return _init(params, int(num_tasks))
+    return _init(params, int(num_tasks), rounded)
 
   def update(
     updates: optax.Updates,
@@ -184,12 +219,18 @@ def scale_by_tag(
     if by_epoch:
       step = count % steps_of_task(steps_per_epoch, task_id)
 
-    def one(grad, *tensor):
-      return _step(grad, *tensor, task_id=task_id, step=step + 1, rule=rule)
+    goes_on = None if state.current is None else state.current.task_id == task_id
 
-    tensors = jax.tree.map(one, updates, *state[:4], is_leaf=lambda leaf: leaf is None)
+    def one(grad, *tensor):
+      tensor = _Tensor(None, *tensor, *(() if rounded else (None, None)))
+      return _step(grad, tensor, task_id=task_id, goes_on=goes_on, step=step + 1, rule=rule)
+
+    fields = (*state[:4], *(state.current[1:] if rounded else ()))
+    tensors = jax.tree.map(one, updates, *fields, is_leaf=lambda leaf: leaf is None)
     new_updates, *moments = (_field(tensors, name) for name in _Tensor._fields)
-    return new_updates, ScaleByTagState(*moments, _write(state.count, count + 1, task_id))
+    count = _write(state.count, count + 1, task_id)
+    current = CurrentTask(task_id, *moments[4:]) if rounded else None
+    return new_updates, ScaleByTagState(*moments[:4], count, current)
 
   return optax.GradientTransformationExtraArgs(init, update)
 
@@ -205,6 +246,7 @@ def tag(
   eps: float = 1e-8,
   bias_correction: str = "task",
   steps_per_epoch: int | Sequence[int] | None = None,
+  accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
   """The TAG optimizer: `scale_by_tag`, then the learning rate.
 
@@ -219,6 +261,7 @@ def tag(
     eps: added to the root.
     bias_correction: `"task"` or `"epoch"`.
     steps_per_epoch: for `bias_correction="epoch"`.
+    accumulator_dtype: of the moments of past tasks; `jnp.bfloat16` halves the state.
 
   Returns:
     The transformation; its `update` takes the keyword `task_id`. It composes with
@@ -249,6 +292,7 @@ def tag(
     eps=eps,
     bias_correction=bias_correction,
     steps_per_epoch=steps_per_epoch,
+    accumulator_dtype=accumulator_dtype,
   )
   return optax.chain(scale, optax.scale_by_learning_rate(learning_rate))
 
@@ -285,65 +329,153 @@ def _field(tensors: chex.ArrayTree, name: str) -> chex.ArrayTree:
   return jax.tree.map(lambda tensor: getattr(tensor, name), tensors, is_leaf=is_tensor)
 
 
-def _init(params: optax.Params, num_tasks: int) -> ScaleByTagState:
-  def rows(value, *, flat):
+def _check_accumulator_dtype(value: Any) -> bool:
+  """Whether the rows are bfloat16; refuses what is neither that nor float32."""
+  try:
+    name = "float32" if value is None else jnp.dtype(value).name
+  except TypeError:
+    name = None
+  if name not in ACCUMULATOR_DTYPES:
+    # float16 among them: squares of gradients below 2e-4 would be 0 there.
+    raise ValueError(f"accumulator_dtype must be None, float32 or bfloat16, got {value!r}")
+  return name == "bfloat16"
+
+
+def _init(params: optax.Params, num_tasks: int, rounded: bool) -> ScaleByTagState:
+  def full(value, *shape, flat=False, dtype=None):
     def one(p):
-      dtype = jnp.result_type(p)
-      if not jnp.issubdtype(dtype, jnp.floating):
+      exact = jnp.result_type(p)
+      if not jnp.issubdtype(exact, jnp.floating):
         raise TypeError(
-          f"TAG needs real floating point parameters, got {dtype}: leave it out with optax.masked"
+          f"TAG needs real floating point parameters, got {exact}: leave it out with optax.masked"
         )
-      shape = (num_tasks, math.prod(jnp.shape(p))) if flat else (num_tasks,)
-      return jnp.full(shape, value, jnp.promote_types(dtype, jnp.float32))
+      size = (math.prod(jnp.shape(p)),) if flat else ()
+      return jnp.full(shape + size, value, dtype or jnp.promote_types(exact, jnp.float32))
 
     return jax.tree.map(one, params)
 
+  dtype = jnp.uint16 if rounded else None
+  current = CurrentTask(jnp.full((), -1, jnp.int32), full(0.0, flat=True), full(0.0, flat=True))
   return ScaleByTagState(
-    first_moment=rows(0.0, flat=True),
-    second_moment=rows(0.0, flat=True),
-    norm=rows(0.0, flat=False),
-    relatedness=rows(jnp.nan, flat=False),
+    first_moment=full(0.0, num_tasks, flat=True, dtype=dtype),
+    second_moment=full(0.0, num_tasks, flat=True, dtype=dtype),
+    norm=full(0.0, num_tasks),
+    relatedness=full(jnp.nan, num_tasks),
     count=jnp.zeros(num_tasks, jnp.int32),
+    current=current if rounded else None,
   )
 
 
-def _step(grad, first, second, norm, relatedness, *, task_id, step, rule: _Rule) -> _Tensor:
+def _step(grad, tensor: _Tensor, *, task_id, goes_on, step, rule: _Rule) -> _Tensor:
   """One step of one tensor; `step` counts from 1 in this task (or epoch)."""
+  _, first, second, norm, relatedness, current_first, current_second = tensor
   if grad is None:
     nowhere = None if relatedness is None else jnp.full_like(relatedness, jnp.nan)
-    return _Tensor(None, first, second, norm, nowhere)
-  dtype = first.dtype
+    return tensor._replace(relatedness=nowhere)
+  dtype = norm.dtype
   g = grad.astype(dtype).reshape(-1)
-  first, m = _accumulate(first, g, task_id, rule.beta1)
-  second, _ = _accumulate(second, g * g, task_id, rule.beta2)
-  dots = jnp.matmul(first, m, precision="highest")
-  norm = _write(norm, jnp.sqrt(_row(dots, task_id)), task_id)
-  past, weight = _weights(dots, norm, task_id, jnp.asarray(rule.b, dtype))
-  total = jnp.matmul(weight, second, precision="highest")
+  first, m = _accumulate(first, current_first, g, task_id, goes_on, rule.beta1)
+  second, v = _accumulate(second, current_second, g * g, task_id, goes_on, rule.beta2)
+  dots = _products(first, m)
+  norm, length = _lengths(norm, dots, first, m, task_id)
+  past, weight = _weights(dots, norm * length, task_id, jnp.asarray(rule.b, dtype))
+  total = _weighted_sum(weight, second, v, task_id)
   if rule.base == "adam":
     g = m / _one_minus_power(rule.beta1, step, dtype)
     total = total / _one_minus_power(rule.beta2, step, dtype)
   update = g / (jnp.sqrt(total) + jnp.asarray(rule.eps, dtype))
-  relatedness = jnp.where(past, weight, jnp.nan)
-  return _Tensor(update.reshape(grad.shape).astype(grad.dtype), first, second, norm, relatedness)
+  update = update.reshape(grad.shape).astype(grad.dtype)
+  current = (None, None) if current_first is None else (m, v)
+  return _Tensor(update, first, second, norm, jnp.where(past, weight, jnp.nan), *current)
 
 
-def _accumulate(rows, x, task_id, beta):
+def _accumulate(rows, current, x, task_id, goes_on, beta):
   """Row `task_id` moves towards `x`, or sums it up where `beta` is None: all rows, and this one."""
   row = _row(rows, task_id)
+  if current is not None:
+    row = jnp.where(goes_on, current, unrounded(row, x.dtype))
   if beta is None:
     row = row + x
   else:
     row = jnp.asarray(beta, x.dtype) * row + jnp.asarray(1 - beta, x.dtype) * x
+  # XLA would otherwise compute the row twice, once from the old rows, and copy them all: hence the
+  # barrier here, and the reading back there.
+  if current is not None:
+    row = jax.lax.optimization_barrier(row)
+    return _write(rows, _rounded(row), task_id), row
   rows = _write(rows, row, task_id)
-  # Read back: XLA would otherwise compute the row twice, once from the old rows, and copy them all.
   return rows, _row(rows, task_id)
 
 
-def _weights(dots, norm, task_id, b):
-  """Which of the T tasks are past, and the weight of each: 0 for those to come."""
+def _rounded(row):
+  """`row` in bfloat16, as the uint16 of its bits."""
+  return jax.lax.bitcast_convert_type(row.astype(jnp.bfloat16), jnp.uint16)
+
+
+def unrounded(rows: chex.Array, dtype: Any = jnp.float32) -> chex.Array:
+  """The numbers in rows of `ScaleByTagState`, uint16 (the bits of bfloat16), in `dtype`.
+
+  >>> unrounded(jnp.array([0x3F80, 0xC000], jnp.uint16)).tolist()
+  [1.0, -2.0]
+  """
+  return jax.lax.bitcast_convert_type(rows, jnp.bfloat16).astype(dtype)
+
+
+def _products(rows, m):
+  """`<row, m>` of all rows, in the dtype of `m`: `[T]`."""
+  if rows.dtype == m.dtype:
+    return jnp.matmul(rows, m, precision="highest")
+  if _row_by_row():
+    one = lambda s, dots: dots.at[s].set(jnp.sum(unrounded(_row(rows, s), m.dtype) * m))  # noqa: E731
+    return jax.lax.fori_loop(0, rows.shape[0], one, jnp.zeros(rows.shape[0], m.dtype))
+  return jnp.sum(unrounded(rows, m.dtype) * m[None], axis=1)
+
+
+def _lengths(norm, dots, first, m, task_id):
+  """The norms of all rows with that of row `task_id` renewed, and the norm of `m`.
+
+  They differ where the row is a rounded `m`: a cosine is of two directions as they are used.
+  """
+  if first.dtype == m.dtype:
+    norm = _write(norm, jnp.sqrt(_row(dots, task_id)), task_id)
+    return norm, _row(norm, task_id)
+  rounded = unrounded(_row(first, task_id), m.dtype)
+  norm = _write(norm, jnp.sqrt(jnp.sum(rounded * rounded)), task_id)
+  return norm, jnp.sqrt(jnp.sum(m * m))
+
+
+def _weighted_sum(weight, rows, v, task_id):
+  """Sum of the rows by weight, `[p.size]`; row `task_id` is `v`, which may be more exact."""
+  if rows.dtype == v.dtype:
+    return jnp.matmul(weight, rows, precision="highest")
+  own = _row(weight, task_id) * v
+  others = _write(weight, jnp.zeros_like(weight[0]), task_id)
+  if _row_by_row():
+    one = lambda s, total: total + others[s] * unrounded(_row(rows, s), v.dtype)  # noqa: E731
+    return jax.lax.fori_loop(0, rows.shape[0], one, own)
+  return jnp.sum(others[:, None] * unrounded(rows, v.dtype), axis=0) + own
+
+
+def _row_by_row() -> bool:
+  """How sums over rounded rows are computed; of the same numbers, so only rounding differs.
+
+  On a CPU, XLA takes the sum over an array that is to be converted first apart, into float32 copies
+  of all rows; a loop over them needs none and is as fast as the product of float32 rows. Elsewhere
+  the sum converts what it reads, and a loop would wait for T small programs, one after another.
+  """
+  return jax.default_backend() == "cpu"
+
+
+def _weights(dots, length, task_id, b):
+  """Which of the T tasks are past, and the weight of each: 0 for those to come.
+
+  Args:
+    dots: `[T]`, products of each task's direction and the current one.
+    length: `[T]`, products of their norms.
+    task_id: int32 scalar.
+    b: scalar.
+  """
   tasks = jnp.arange(dots.size)
-  length = norm * _row(norm, task_id)
   # A tensor that has seen no gradient yet, here or in the past task, has no direction: cosine 0.
   cosine = jnp.where(length > 0, dots / jnp.where(length > 0, length, 1), 0)
   past = tasks < task_id

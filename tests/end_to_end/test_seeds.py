@@ -85,12 +85,12 @@ def test_impossible_axes_are_refused(tiny):
 
 
 def test_groups_are_as_large_as_allowed_and_all_alike(tiny):
-  assert choose_layout(tiny(seeds_together=4), 12) == Layout(4)
-  assert choose_layout(tiny(seeds_together=5), 12) == Layout(4)
-  assert choose_layout(tiny(seeds_together=5), 7) == Layout(1)
-  assert choose_layout(tiny(seeds_together=50), 12) == Layout(12)
-  assert choose_layout(tiny(seed_axis="devices", seeds_together=5), 24) == Layout(4, 4, True)
-  assert choose_layout(tiny(seed_axis="devices", seeds_together=9), 24) == Layout(8, 4, True)
+  assert choose_layout(tiny(), 12, 4) == Layout(4)
+  assert choose_layout(tiny(), 12, 5) == Layout(4)
+  assert choose_layout(tiny(), 7, 5) == Layout(1)
+  assert choose_layout(tiny(), 12, 50) == Layout(12)
+  assert choose_layout(tiny(seed_axis="devices"), 24, 5) == Layout(4, 4, True)
+  assert choose_layout(tiny(seed_axis="devices"), 24, 9) == Layout(8, 4, True)
 
 
 def test_groups_of_seeds_are_all_seeds_up_to_rounding(execute, in_turn):

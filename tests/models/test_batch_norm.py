@@ -137,3 +137,13 @@ def test_four_devices_with_unequal_masks_are_one_device():
   )
   for many, one in pairs:
     np.testing.assert_allclose(many, np.tile(one, (4, 1)), rtol=1e-4, atol=1e-4)
+
+
+def test_half_precision_goes_in_and_out_and_statistics_are_float32():
+  x = jnp.asarray(example(shift=20.0), jnp.bfloat16)
+  state = variables(example())
+  half, half_stats = apply(x, state=state)
+  full, full_stats = apply(x.astype(jnp.float32), state=state)
+  assert half.dtype == jnp.bfloat16
+  jax.tree.map(np.testing.assert_array_equal, half_stats, full_stats)
+  np.testing.assert_array_equal(half, full.astype(jnp.bfloat16))

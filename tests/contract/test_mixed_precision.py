@@ -1,0 +1,34 @@
+"""Methods of each kind with a network that computes in bfloat16."""
+
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tagjax.config import base_config
+from tagjax.models import MLP
+from tagjax.registry import make_method
+
+STREAM = helpers.spec()
+KINDS = ["rmsprop", "tag", "ewc+tag", "mas_local", "lwf", "er+tag", "derpp+adam", "agem", "gem"]
+
+
+def train(method, dtype):
+  """The programs and the state after the stream."""
+  config = base_config()
+  config.method, config.learning_rate, config.memory.capacity = method, 0.01, 2
+  model = MLP(STREAM.num_outputs, hidden=(8,), compute_dtype=dtype)
+  run = helpers.programs(STREAM, make_method(config, STREAM, [3] * 3), model=model)
+  return run, helpers.train_stream(run, STREAM, jax.random.key(0), size=12)
+
+
+@pytest.mark.parametrize("method", KINDS)
+def test_methods_see_float32_and_learn_nearly_the_same(method):
+  (_, full), (run, mixed) = train(method, jnp.float32), train(method, jnp.bfloat16)
+  assert all(count == 1 for count in run.traces.values())
+  assert jax.tree.map(lambda leaf: leaf.dtype, mixed) == jax.tree.map(lambda x: x.dtype, full)
+  pairs = list(zip(*map(jax.tree.leaves, (full.variables, mixed.variables)), strict=True))
+  assert any((a != b).any() for a, b in pairs)
+  for a, b in pairs:
+    np.testing.assert_allclose(a, b, atol=0.05)
