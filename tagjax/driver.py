@@ -211,7 +211,7 @@ class Driver:
     examples = self.stream[task].train
     if self.config.protocol == "joint":
       examples = benchmarks.TaskExamples.together([task.train for task in self.stream])
-    return batches.to_device(examples, self._train_capacity)
+    return self.programs.share(batches.to_device(examples, self._train_capacity))
 
   @functools.cache  # noqa: B019
   def _evaluation_examples(self, task: int) -> batches.DeviceExamples:
@@ -297,7 +297,9 @@ def choose_layout(config: ConfigDict) -> Layout:
   Raises:
     ConfigError: if there are too few devices, or they cannot share the seeds out evenly.
   """
-  devices = jax.local_device_count()
+  devices, processes = jax.device_count(), jax.process_count()
+  if processes > 1:
+    _check_processes(config, processes)
   if config.data_parallel > devices:
     raise ConfigError(
       f"config.data_parallel={config.data_parallel}, but there are {devices} devices "
@@ -314,6 +316,20 @@ def choose_layout(config: ConfigDict) -> Layout:
       )
     return Layout(config.seeds, devices, share_seeds=devices > 1)
   return Layout(config.seeds if axis == "vmap" else 1, config.data_parallel)
+
+
+def _check_processes(config: ConfigDict, processes: int) -> None:
+  """Several processes can share each batch, and nothing else yet."""
+  if config.seed_axis == "devices":
+    raise ConfigError(
+      f"config.seed_axis='devices' works in one process, and there are {processes}: start each "
+      "process as a run of its own with its own config.seed, or use config.data_parallel"
+    )
+  if config.data_parallel % processes:
+    raise ConfigError(
+      f"config.data_parallel={config.data_parallel} cannot be shared by {processes} processes: it "
+      f"counts the devices of all of them, so choose a multiple; there are {jax.device_count()}"
+    )
 
 
 def _best_seed_axis(config: ConfigDict, devices: int) -> str:

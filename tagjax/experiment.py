@@ -9,6 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from tagjax import hosts
 from tagjax.checkpoint import Checkpoints
 from tagjax.config import to_dict, validate
 from tagjax.driver import Driver
@@ -16,11 +17,19 @@ from tagjax.errors import InterruptedRun
 from tagjax.report.plots import save_all
 from tagjax.report.progress import Progress
 from tagjax.report.results import provenance, read_json, summarise, write_json_atomic
+from tagjax.sharing import open_checkpoints, open_workdir
 from tagjax.signals import stop_on_signals
+from tagjax.trace import Trace
 from tagjax.workdir import Workdir
 
 
-def run(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = True) -> dict[str, Any]:
+def run(
+  config: ConfigDict,
+  workdir: str | os.PathLike,
+  *,
+  progress: bool = True,
+  profile: bool = False,
+) -> dict[str, Any]:
   """Trains the stream for every seed and writes the results.
 
   A run that was interrupted, in any way, goes on from its last checkpoint when it is started again
@@ -32,6 +41,10 @@ def run(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = True
     workdir: folder of the run, created if missing. It will hold config.json, metrics.jsonl,
       results.json, checkpoints and pictures.
     progress: show a line of progress on stderr.
+    profile: record a trace of some chunks of steps in the folder `profile` of `workdir`.
+
+  Several processes that `tagjax.hosts.join` has joined all call this, with the same arguments; the
+  first one writes.
 
   Returns:
     The contents of results.json.
@@ -45,16 +58,21 @@ def run(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = True
   """
   begun, origin = time.perf_counter(), provenance()  # now: the checkout may change while it runs
   validate(config)
-  folder = Workdir(workdir)
+  hosts.check_same({"config": to_dict(config)} | origin)
+  folder = open_workdir(workdir)
   with folder.lock():
     folder.check(to_dict(config))
     if folder.results.exists():
       return read_json(folder.results)
-    driver = Driver(config)
+    with hosts.first_alone():
+      driver = Driver(config)
     folder.claim(to_dict(config))
-    with contextlib.closing(Checkpoints(folder.checkpoints, config.keep_checkpoints)) as store:
-      _perform_plan(driver, folder, store, begun, progress)
+    trace = Trace(folder.profile if profile and hosts.is_writer() else None)
+    with contextlib.closing(open_checkpoints(folder, config.keep_checkpoints)) as store:
+      _perform_plan(driver, folder, store, begun, progress and hosts.is_writer(), trace)
     results = _results(driver) | {"provenance": origin}
+    if not hosts.is_writer():
+      return results
     if config.plots:
       save_all(results, folder.path)
     write_json_atomic(folder.results, results)  # last: its presence says that the run has ended
@@ -62,7 +80,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = True
 
 
 def _perform_plan(
-  driver: Driver, folder: Workdir, store: Checkpoints, begun: float, progress: bool
+  driver: Driver, folder: Workdir, store: Checkpoints, begun: float, progress: bool, trace: Trace
 ) -> None:
   """Performs the plan's actions from the newest checkpoint on, saving where the plan says so."""
   first = driver.resume(store)
@@ -70,6 +88,7 @@ def _perform_plan(
   with (
     stop_on_signals() as stop,
     contextlib.closing(folder.open_log(driver.record.metrics_bytes)) as log,
+    contextlib.closing(trace),
     Progress(
       driver.total_steps,
       enabled=progress,
@@ -81,11 +100,13 @@ def _perform_plan(
   ):
     for position in range(first, len(driver.plan)):
       action = driver.plan[position]
-      driver.perform(action, log, line)
+      with trace.around(action.kind):
+        driver.perform(action, log, line)
       driver.record.seconds["total"] = elapsed_before + time.perf_counter() - begun
-      if action.save or stop.requested:
+      stopping = hosts.any_process(stop.requested)
+      if action.save or stopping:
         driver.save(store, log, position + 1)
-      if stop.requested:
+      if stopping:
         raise InterruptedRun(f"stopped and saved: the same command goes on in {folder.path}")
 
 

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tagjax.base import Learner, LearnerState
 from tagjax.batches import DeviceExamples, shuffled_rows, take
@@ -156,7 +158,7 @@ class Layout(NamedTuple):
 
   Attributes:
     num_seeds: seeds trained side by side.
-    num_devices: devices used.
+    num_devices: devices used, in all processes together.
     share_seeds: whether the devices share the seeds out instead of each batch.
   """
 
@@ -209,7 +211,7 @@ class Programs:
     self.phases = learner.phases
     self.single = single
     self.layout = layout
-    self._devices = jax.local_devices()[: layout.num_devices]
+    self._mesh = Mesh(np.array(_devices(layout.num_devices)), (DEVICE_AXIS,))
     self._compiled: dict[Any, Callable] = {}
     self._train = functools.partial(
       train_chunk,
@@ -227,10 +229,7 @@ class Programs:
     Args:
       keys: `[num_seeds]`.
     """
-    if self.layout.share_seeds:
-      return self._call("init", self.single.init, self.spread(self._without_one(keys)))
-    state = self._call("init", self.single.init, self._without_one(keys), mapped=False)
-    return self.spread(state)
+    return self._call("init", self.single.init, self.spread(self._without_one(keys)))
 
   def template(self, key: chex.PRNGKey) -> LearnerState:
     """Shapes and dtypes of what `collapse` gives."""
@@ -256,7 +255,7 @@ class Programs:
   def evaluate(self, state, examples, task_id, current_task) -> Evaluation:
     """See `tagjax.evaluate.evaluate`; the figures have an axis of seeds in front.
 
-    Runs on the first device, or on those that share the seeds out.
+    Runs on the first device (of each process), or on those that share the seeds out.
     """
     task_ids = [jnp.asarray(value, jnp.int32) for value in (task_id, current_task)]
     if self.layout.share_seeds:
@@ -266,26 +265,52 @@ class Programs:
       result = self._call("evaluate", self._evaluate, state, examples, *task_ids, mapped=False)
     return self._with_one(result)
 
+  def share(self, examples: DeviceExamples) -> DeviceExamples:
+    """A copy of a task's examples on every device, so that not every call must make one."""
+    if self.layout.num_devices == 1:
+      return examples
+    return jax.tree.map(lambda leaf: self._place(leaf, PartitionSpec()), examples)
+
   def collapse(self, tree: chex.ArrayTree) -> chex.ArrayTree:
-    """`tree` without the axis of devices: the seeds of all of them, or the first one's copy."""
+    """`tree` without the axis of devices: the seeds of all of them, or the first one's copy.
+
+    With several processes that is the first device of this process.
+    """
     if self.layout.num_devices == 1:
       return tree
     if self.layout.share_seeds:
-      each = self.layout.seeds_a_device > 1
-      return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]) if each else leaf, tree)
-    return jax.tree.map(lambda leaf: leaf[0], tree)
+      return jax.tree.map(self._gather, tree)
+    return jax.tree.map(lambda leaf: leaf.addressable_shards[0].data[0], tree)
 
   def spread(self, tree: chex.ArrayTree) -> chex.ArrayTree:
     """The inverse of `collapse`: a copy, or a share of the seeds, on every device."""
-    devices = self.layout.num_devices
-    if devices == 1:
+    if self.layout.num_devices == 1:
       return tree
-    if not self.layout.share_seeds:
-      copy = jax.pmap(lambda leaf, _: leaf, in_axes=(None, 0), devices=self._devices)
-      return copy(tree, jnp.arange(devices))
-    if self.layout.seeds_a_device > 1:
-      tree = jax.tree.map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), tree)
-    return jax.pmap(lambda leaf: leaf, devices=self._devices)(tree)
+    return jax.tree.map(lambda leaf: self._place(leaf, PartitionSpec(DEVICE_AXIS)), tree)
+
+  def _gather(self, leaf: chex.Array) -> chex.Array:
+    """The seeds of all devices, in the host's memory: no program of several devices is needed."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+      data = self._gather(jax.random.key_data(leaf))
+      return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    shards = sorted(leaf.addressable_shards, key=lambda shard: shard.index[0].start)
+    value = np.concatenate([np.asarray(shard.data) for shard in shards])
+    return value.reshape(-1, *value.shape[2:]) if self.layout.seeds_a_device > 1 else value
+
+  def _place(self, leaf: chex.Array, spec: PartitionSpec) -> chex.Array:
+    """`leaf` on the devices, by way of this process's memory: nothing is sent between processes."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+      data = self._place(jax.random.key_data(leaf), spec)
+      return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    value = np.asarray(leaf)
+    if spec and self.layout.share_seeds:
+      value = value.reshape(self.layout.num_devices, -1, *value.shape[1:])
+      value = value if self.layout.seeds_a_device > 1 else value[:, 0]
+    elif spec:
+      value = np.broadcast_to(value, (self.layout.num_devices, *value.shape))
+    return jax.make_array_from_callback(
+      value.shape, NamedSharding(self._mesh, spec), lambda index: value[index]
+    )
 
   def _with_one(self, tree: chex.ArrayTree) -> chex.ArrayTree:
     """One seed has no axis of seeds; here it gets one."""
@@ -312,12 +337,38 @@ class Programs:
       self.traces[name] += 1
       return function(*args)
 
-    in_axes = (0, *[None] * (num_args - 1))
-    donated = (0,) if donate else ()
     if self.layout.seeds_a_device > 1:
+      in_axes = (0, *[None] * (num_args - 1))
       traced = jax.vmap(traced, in_axes=in_axes, axis_name=SEED_AXIS)
-    if not mapped or self.layout.num_devices == 1:
-      return jax.jit(traced, donate_argnums=donated)
-    return jax.pmap(
-      traced, axis_name=DEVICE_AXIS, in_axes=in_axes, donate_argnums=donated, devices=self._devices
+    if mapped and self.layout.num_devices > 1:
+      traced = self._on_every_device(traced, num_args)
+    return jax.jit(traced, donate_argnums=(0,) if donate else ())
+
+  def _on_every_device(self, function: Callable, num_args: int) -> Callable:
+    """`function` with an axis of devices on its first argument and its results.
+
+    `jax.pmap` would do, but what it compiles ahead of time takes no arrays of several processes.
+    """
+
+    def on_one(first, *others):
+      result = function(jax.tree.map(lambda leaf: leaf[0], first), *others)
+      return jax.tree.map(lambda leaf: leaf[None], result)
+
+    own, same = PartitionSpec(DEVICE_AXIS), PartitionSpec()
+    return jax.shard_map(
+      on_one,
+      mesh=self._mesh,
+      in_specs=(own, *[same] * (num_args - 1)),
+      out_specs=own,
+      check_vma=False,
     )
+
+
+def _devices(number: int) -> list[jax.Device]:
+  """The first devices, the same number of each process."""
+  each = number // jax.process_count() or 1
+  return [
+    device
+    for process in range(jax.process_count())
+    for device in jax.local_devices(process_index=process)[:each]
+  ][:number]
