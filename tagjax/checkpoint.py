@@ -277,7 +277,7 @@ def _read(directory: Path, position: int) -> tuple[dict, np.ndarray, str]:
   nothing, own = np.zeros(0, np.uint8), _this_process()
   try:
     # A fresh reader: the manager's own remembers what it listed when it was made.
-    with _reader(ocp.JsonCheckpointHandler(primary_host=own.primary_host)) as reader:
+    with _reader(ocp.JsonCheckpointHandler(multiprocessing_options=own)) as reader:
       record = reader.restore(directory / str(position) / "progress")
     size = sum(leaf[-1] for leaf in record["leaves"])
     with _reader(ocp.StandardCheckpointHandler(multiprocessing_options=own)) as reader:

@@ -27,7 +27,7 @@ from tagjax.datasets import DatasetUnavailableError
 from tagjax.errors import ConfigError, InterruptedRun, TagjaxError
 from tagjax.workdir import differences
 
-START_SECONDS = 300  # that processes may start apart
+START_SECONDS = 120  # that processes may start apart
 _BEAT_SECONDS = 1.0
 _PATIENCE_SECONDS = 20.0  # without a sign of life of another process
 _SUSPICIOUS_SECONDS = 5.0  # the same, once talking to it has failed

@@ -342,6 +342,7 @@ class Programs:
       traced = jax.vmap(traced, in_axes=in_axes, axis_name=SEED_AXIS)
     if mapped and self.layout.num_devices > 1:
       traced = self._on_every_device(traced, num_args)
+    traced.__name__ = name if isinstance(name, str) else "_".join(name)  # as a trace shows it
     return jax.jit(traced, donate_argnums=(0,) if donate else ())
 
   def _on_every_device(self, function: Callable, num_args: int) -> Callable:

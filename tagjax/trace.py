@@ -30,7 +30,7 @@ class Trace:
     """
     if self._folder and kind == "train":
       if self._chunks == 1:
-        jax.profiler.start_trace(self._folder)
+        jax.profiler.start_trace(self._folder, profiler_options=_options())
       self._chunks += 1
     yield
     if self._folder and self._chunks > _CHUNKS:
@@ -46,3 +46,10 @@ class Trace:
   def _finish(self) -> None:
     jax.profiler.stop_trace()
     self._folder = None
+
+
+def _options() -> jax.profiler.ProfileOptions:
+  """Without every Python call: they would be most of the trace, and slow the run down."""
+  options = jax.profiler.ProfileOptions()
+  options.python_tracer_level = 0
+  return options
