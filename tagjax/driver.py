@@ -330,6 +330,12 @@ def _check_processes(config: ConfigDict, processes: int) -> None:
       f"config.data_parallel={config.data_parallel} cannot be shared by {processes} processes: it "
       f"counts the devices of all of them, so choose a multiple; there are {jax.device_count()}"
     )
+  each, local = config.data_parallel // processes, jax.local_device_count()
+  if each > local:
+    raise ConfigError(
+      f"config.data_parallel={config.data_parallel} asks each of {processes} processes for {each} "
+      f"devices, and process {jax.process_index()} has {local}"
+    )
 
 
 def _best_seed_axis(config: ConfigDict, devices: int) -> str:

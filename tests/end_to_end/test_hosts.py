@@ -46,6 +46,33 @@ def pair(launch):
   return pair
 
 
+@pytest.fixture
+def slurm(launch):
+  """Starts the same two as SLURM does: with variables in place of flags."""
+
+  def slurm(*arguments):
+    job = next(job for job in range(os.getpid() % 4096, 4096) if is_free(61440 + job))
+    common = {"SLURM_JOB_ID": str(job), "SLURM_NTASKS": "2", "SLURM_STEP_NODELIST": "localhost"}
+    return [
+      launch.start(
+        "--distributed",
+        *arguments,
+        **common,
+        **devices(1),
+        SLURM_PROCID=str(own),
+        SLURM_LOCALID=str(own),
+      )
+      for own in (0, 1)
+    ]
+
+  return slurm
+
+
+def is_free(port: int) -> bool:
+  with socket.socket() as probe:
+    return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
 @pytest.fixture(scope="module")
 def long_run(launch, tmp_path_factory):
   """What `LONG` gives in one process with two devices."""
@@ -96,10 +123,13 @@ def signal_one(processes, victim: int, number: int, workdir) -> list:
   return [ended[0], ended[1]]
 
 
-@pytest.mark.parametrize("method", [("--config.method=sgd",), MEMORY], ids=["sgd", "er+tag"])
-def test_two_processes_are_one_with_two_devices(launch, pair, tmp_path, method):
+@pytest.mark.parametrize(
+  ("start", "method"), [("slurm", ("--config.method=sgd",)), ("pair", MEMORY)]
+)
+def test_two_processes_are_one_with_two_devices(start, method, launch, request, tmp_path):
   """To the bit: results, log and checkpoints; only process 0 says something."""
-  first, second = finish(pair(*SETTINGS, *method, f"--workdir={tmp_path / 'pair'}"))
+  start = request.getfixturevalue(start)
+  first, second = finish(start(*SETTINGS, *method, f"--workdir={tmp_path / 'pair'}"))
   assert (first.code, second.code) == (0, 0), first.stderr + second.stderr
   assert "average accuracy" in first.stdout
   assert "average accuracy" not in second.stdout
@@ -172,6 +202,9 @@ def test_what_several_processes_cannot_do_is_refused(tiny, monkeypatch):
   assert choose_layout(tiny(data_parallel=2, seeds=3)).num_devices == 2
   with pytest.raises(ConfigError, match=r"config\.data_parallel=1 cannot be shared by 2 processes"):
     choose_layout(tiny())
+  monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+  with pytest.raises(ConfigError, match=r"config\.data_parallel=4 asks each of 2 processes for 2"):
+    choose_layout(tiny(data_parallel=4))
   with pytest.raises(ConfigError, match=r"config\.seed_axis='devices' works in one process"):
     choose_layout(tiny(seed_axis="devices", seeds=4))
 
