@@ -32,7 +32,7 @@ _BEAT_SECONDS = 1.0
 _PATIENCE_SECONDS = 20.0  # without a sign of life of another process
 _SUSPICIOUS_SECONDS = 5.0  # the same, once talking to it has failed
 _FOREVER_MS = 7 * 24 * 3600 * 1000  # `together` ends the wait if nobody answers any more
-_ENDED, _FAILED = "ended", "failed: "
+_ALIVE, _ENDED, _FAILED = "tagjax/alive", "ended", "failed: "
 _AGAIN = "The same command in every process goes on from the last checkpoint"
 _exchanges = itertools.count()
 
@@ -75,7 +75,10 @@ def join(
       f"cannot join the other processes ({' '.join(str(error).split())}): give --coordinator="
       "HOST:PORT --num_processes=N --process_id=I, or --distributed under SLURM"
     ) from error
-  _last_words(f"process 0 has ended or cannot be reached. {_AGAIN}")
+  if distributed.global_state.process_id == 0:
+    _last_words(f"XLA has aborted this process, its account is above. {_AGAIN}")
+  else:
+    _last_words(f"process 0 has ended or cannot be reached. {_AGAIN}")
 
 
 def is_writer() -> bool:
@@ -171,9 +174,9 @@ class _Watch(threading.Thread):
   def __init__(self):
     super().__init__(name="tagjax hosts", daemon=True)
     self._store = distributed.global_state.client
-    self._own = f"tagjax/alive/{jax.process_index()}"
+    self._own = f"{_ALIVE}/{jax.process_index()}"
     self._patience = _PATIENCE_SECONDS
-    self._seen: dict[str, tuple[str, float]] = {}
+    self._seen: dict[int, tuple[str, float]] = {}
     self._over = threading.Event()
 
   def run(self) -> None:
@@ -182,22 +185,23 @@ class _Watch(threading.Thread):
         return
       try:
         self._tell(str(beat))
-        signs = self._store.key_value_dir_get("tagjax/alive")
+        signs = dict(self._store.key_value_dir_get(_ALIVE))
       except jax.errors.JaxRuntimeError:
         _leave(f"process 0 has ended or cannot be reached. {_AGAIN}")
-      for key, sign in signs:
-        fault = self._fault(key, sign)
+      for process in range(jax.process_count()):
+        fault = self._fault(process, signs.get(f"{_ALIVE}/{process}", ""))
         if fault and not self._over.is_set():
-          _leave(f"process {key.rsplit('/', 1)[1]} {fault}")
+          _leave(f"process {process} {fault}")
 
-  def _fault(self, key: str, sign: str) -> str:
-    """What is wrong with the process of this key; empty if nothing is."""
+  def _fault(self, process: int, sign: str) -> str:
+    """What is wrong with the process; empty if nothing is."""
     if sign.startswith(_FAILED):
       return sign
-    last, since = self._seen.get(key, ("", 0.0))
+    now = time.monotonic()
+    last, since = self._seen.get(process, (None, now))
     if sign != last:
-      self._seen[key] = (sign, time.monotonic())
-    elif sign != _ENDED and time.monotonic() - since > self._patience:
+      self._seen[process] = (sign, now)
+    elif sign != _ENDED and now - since > self._patience:
       return f"has ended or cannot be reached. {_AGAIN}"
     return ""
 
