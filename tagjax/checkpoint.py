@@ -96,7 +96,12 @@ class Checkpoints:
       self.directory.mkdir(parents=True, exist_ok=True)
       self._manager = ocp.CheckpointManager(
         self.directory,
-        options=ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True),
+        options=ocp.CheckpointManagerOptions(
+          max_to_keep=keep,
+          cleanup_tmp_directories=True,
+          create=False,
+          multiprocessing_options=_this_process(),
+        ),
       )
     except OSError as error:
       raise CheckpointError(
@@ -192,19 +197,13 @@ class Checkpoints:
     self.wait()
     damaged = {}
     for position in reversed(self.positions()):
-      record, data, reason = self._read(position)
+      record, data, reason = _read(self.directory, position)
       if reason:
         damaged[position] = reason
         continue
-      differing = differences(record["leaves"], template_state)
-      if differing:
-        raise CheckpointMismatchError(
-          f"checkpoint {self.directory / str(position)} does not fit this run's state: "
-          f"{differing}; use the settings that it was saved with, or another directory"
-        )
-      state = unpack(data, template_state)
+      restored = _restored(self.directory, record, data, template_state)
       self._set_aside(damaged, position)
-      return Restored(position, state, record["progress"])
+      return restored
     if damaged:
       reasons = "; ".join(f"{position}: {reason}" for position, reason in damaged.items())
       raise CheckpointError(
@@ -231,28 +230,6 @@ class Checkpoints:
     del exception
     self.close()
 
-  def _read(self, position: int) -> tuple[dict, np.ndarray, str]:
-    """The record and the bytes of one checkpoint, and why it is damaged (empty if it is not)."""
-    nothing = np.zeros(0, np.uint8)
-    try:
-      # A fresh reader: the manager's own remembers what it listed when it was made.
-      with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-        record = reader.restore(self.directory / str(position) / "progress")
-      size = sum(leaf[-1] for leaf in record["leaves"])
-      with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-        data = reader.restore(
-          self.directory / str(position) / "state",
-          args=ocp.args.StandardRestore({"bytes": np.empty(max(size, 1), np.uint8)}),
-        )["bytes"][:size]
-      digest = record.pop("sha256")
-      whole = digest == _digest(record, data) and record["position"] == position
-    except Exception as error:  # Whatever a damaged file makes Orbax raise: it is damaged.
-      text = " ".join(str(error).split())
-      return {}, nothing, f"{type(error).__name__}: {text[:200]}"
-    if not whole:
-      return {}, nothing, "its sha256 differs from the one that was stored with it"
-    return record, data, ""
-
   def _set_aside(self, damaged: dict[int, str], used: int) -> None:
     for position, reason in damaged.items():
       target = self.directory / _DAMAGED / str(position)
@@ -273,6 +250,69 @@ class Checkpoints:
       f"cannot save a checkpoint in {self.directory}: {type(error).__name__}: {error}; "
       "check that the disk has room and that the directory can be written"
     )
+
+
+def restore(directory: str | Path, position: int, template_state: chex.ArrayTree) -> Restored:
+  """Restores one checkpoint and writes nothing, so that other processes may do the same.
+
+  Args:
+    directory: where the checkpoints are.
+    position: which.
+    template_state: see `Checkpoints.restore_latest`.
+
+  Raises:
+    CheckpointMismatchError: if it is of another structure.
+    CheckpointError: if it is not there, or damaged.
+  """
+  _quieten_orbax()
+  directory = Path(directory).absolute()
+  record, data, reason = _read(directory, position)
+  if reason:
+    raise CheckpointError(f"cannot read checkpoint {directory / str(position)}: {reason}")
+  return _restored(directory, record, data, template_state)
+
+
+def _read(directory: Path, position: int) -> tuple[dict, np.ndarray, str]:
+  """The record and the bytes of one checkpoint, and why it is damaged (empty if it is not)."""
+  nothing, own = np.zeros(0, np.uint8), _this_process()
+  try:
+    # A fresh reader: the manager's own remembers what it listed when it was made.
+    with _reader(ocp.JsonCheckpointHandler(multiprocessing_options=own)) as reader:
+      record = reader.restore(directory / str(position) / "progress")
+    size = sum(leaf[-1] for leaf in record["leaves"])
+    with _reader(ocp.StandardCheckpointHandler(multiprocessing_options=own)) as reader:
+      data = reader.restore(
+        directory / str(position) / "state",
+        args=ocp.args.StandardRestore({"bytes": np.empty(max(size, 1), np.uint8)}),
+      )["bytes"][:size]
+    digest = record.pop("sha256")
+    whole = digest == _digest(record, data) and record["position"] == position
+  except Exception as error:  # Whatever a damaged file makes Orbax raise: it is damaged.
+    text = " ".join(str(error).split())
+    return {}, nothing, f"{type(error).__name__}: {text[:200]}"
+  if not whole:
+    return {}, nothing, "its sha256 differs from the one that was stored with it"
+  return record, data, ""
+
+
+def _restored(directory: Path, record: dict, data: np.ndarray, template: Any) -> Restored:
+  differing = differences(record["leaves"], template)
+  if differing:
+    raise CheckpointMismatchError(
+      f"checkpoint {directory / str(record['position'])} does not fit this run's state: "
+      f"{differing}; use the settings that it was saved with, or another directory"
+    )
+  return Restored(record["position"], unpack(data, template), record["progress"])
+
+
+def _reader(handler: Any) -> ocp.Checkpointer:
+  return ocp.Checkpointer(handler, multiprocessing_options=_this_process())
+
+
+def _this_process() -> ocp.options.MultiprocessingOptions:
+  """Orbax waits for all processes otherwise, and here one writes while the others train."""
+  own = jax.process_index()
+  return ocp.options.MultiprocessingOptions(primary_host=own, active_processes={own})
 
 
 def _print_warning(text: str) -> None:

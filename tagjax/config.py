@@ -119,7 +119,7 @@ def base_config() -> ConfigDict:
   c.epochs = 1  # a task
   c.batch_size = 10  # over all devices
   c.drop_last = False  # drop a task's last, smaller batch
-  c.data_parallel = 1  # devices that share each batch
+  c.data_parallel = 1  # devices, of all processes, that share each batch
   c.seeds = 1  # runs of the whole stream, with seeds seed, seed + 1, ...
   c.seed_axis = "auto"  # seeds side by side ("vmap"), in turn ("loop"), shared out to "devices"
   c.seeds_together = config_dict.placeholder(int)  # most of them side by side; None: what has room

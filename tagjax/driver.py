@@ -374,7 +374,9 @@ def choose_layout(config: ConfigDict, num_lanes: int, most: int | None = None) -
   Raises:
     ConfigError: if there are too few devices, or they cannot share the seeds out evenly.
   """
-  devices = jax.local_device_count()
+  devices, processes = jax.device_count(), jax.process_count()
+  if processes > 1:
+    _check_processes(config, processes)
   if config.data_parallel > devices:
     raise ConfigError(
       f"config.data_parallel={config.data_parallel}, but there are {devices} devices "
@@ -399,6 +401,26 @@ def choose_layout(config: ConfigDict, num_lanes: int, most: int | None = None) -
 def _largest_divisor(number: int, most: int) -> int:
   """Groups must be equally large: one program serves them all."""
   return max(divisor for divisor in range(1, most + 1) if number % divisor == 0)
+
+
+def _check_processes(config: ConfigDict, processes: int) -> None:
+  """Several processes can share each batch, and nothing else yet."""
+  if config.seed_axis == "devices":
+    raise ConfigError(
+      f"config.seed_axis='devices' works in one process, and there are {processes}: start each "
+      "process as a run of its own with its own config.seed, or use config.data_parallel"
+    )
+  if config.data_parallel % processes:
+    raise ConfigError(
+      f"config.data_parallel={config.data_parallel} cannot be shared by {processes} processes: it "
+      f"counts the devices of all of them, so choose a multiple; there are {jax.device_count()}"
+    )
+  each, local = config.data_parallel // processes, jax.local_device_count()
+  if each > local:
+    raise ConfigError(
+      f"config.data_parallel={config.data_parallel} asks each of {processes} processes for {each} "
+      f"devices, and process {jax.process_index()} has {local}"
+    )
 
 
 def _best_seed_axis(config: ConfigDict, devices: int, num_lanes: int) -> str:

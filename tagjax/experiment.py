@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from tagjax.checkpoint import Checkpoints
+from tagjax import hosts
 from tagjax.config import to_dict, validate
 from tagjax.driver import Driver
 from tagjax.errors import ConfigError, InterruptedRun
@@ -18,11 +18,19 @@ from tagjax.plan import Action
 from tagjax.report.plots import save_all
 from tagjax.report.progress import Progress
 from tagjax.report.results import provenance, read_json, summarise, write_json_atomic
+from tagjax.sharing import open_checkpoints, open_workdir
 from tagjax.signals import stop_on_signals
+from tagjax.trace import Trace
 from tagjax.workdir import Workdir
 
 
-def run(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = True) -> dict[str, Any]:
+def run(
+  config: ConfigDict,
+  workdir: str | os.PathLike,
+  *,
+  progress: bool = True,
+  profile: bool = False,
+) -> dict[str, Any]:
   """Trains the stream for every seed and writes the results.
 
   A run that was interrupted, in any way, goes on from its last checkpoint when it is started again
@@ -34,6 +42,10 @@ def run(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = True
     workdir: folder of the run, created if missing. It will hold config.json, metrics.jsonl,
       results.json, checkpoints and pictures.
     progress: show on stderr what the run will hold in memory, and a line of progress.
+    profile: record a trace of some chunks of steps in the folder `profile` of `workdir`.
+
+  Several processes that `tagjax.hosts.join` has joined all call this, with the same arguments; the
+  first one writes.
 
   Returns:
     The contents of results.json.
@@ -49,15 +61,19 @@ def run(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = True
   validate(config)
   if config.sweep:
     raise ConfigError("config.sweep asks for a grid of runs: that is tagjax.sweep.run")
-  folder = Workdir(workdir)
+  hosts.check_same({"config": to_dict(config)} | origin)
+  folder = open_workdir(workdir)
   with folder.lock():
     folder.check(to_dict(config))
     if folder.results.exists():
       return read_json(folder.results)
-    driver = Driver(config)
+    with hosts.first_alone():
+      driver = Driver(config)
     folder.claim(to_dict(config))
-    perform_plan(driver, folder, begun, progress)
+    perform_plan(driver, folder, begun, progress, profile=profile)
     results = _results(driver) | {"provenance": origin}
+    if not hosts.is_writer():
+      return results
     if config.plots:
       save_all(results, folder.path)
     write_json_atomic(folder.results, results)  # last: its presence says that the run has ended
@@ -69,6 +85,8 @@ def perform_plan(
   folder: Workdir,
   begun: float,
   progress: bool,
+  *,
+  profile: bool = False,
   after: Callable[[Action], None] = lambda action: None,
 ) -> None:
   """Performs the plan's actions from the newest checkpoint on, saving where the plan says so.
@@ -78,24 +96,27 @@ def perform_plan(
     folder: takes the log and the checkpoints.
     begun: `time.perf_counter()` from which on seconds count as this run's.
     progress: show a line of progress.
+    profile: see `run`.
     after: called after each action, before the state is saved.
 
   Raises:
     CheckpointError, DivergedError, InterruptedRun: see `run`.
   """
-  store = Checkpoints(folder.checkpoints, driver.config.keep_checkpoints)
-  with contextlib.closing(store):
+  progress = progress and hosts.is_writer()
+  trace = Trace(folder.profile if profile and hosts.is_writer() else None)
+  with contextlib.closing(open_checkpoints(folder, driver.config.keep_checkpoints)) as store:
     first = driver.resume(store)
-    _perform(driver, folder, store, first, begun, progress, after)
+    _perform(driver, folder, store, first, begun, progress, trace, after)
 
 
-def _perform(driver, folder, store, first, begun, progress, after) -> None:
+def _perform(driver, folder, store, first, begun, progress, trace, after) -> None:
   if progress:
     print(f"memory: {driver.forecast}, besides what a step needs", file=sys.stderr, flush=True)
   elapsed_before = driver.record.seconds["total"]
   with (
     stop_on_signals() as stop,
     contextlib.closing(folder.open_log(driver.record.metrics_bytes)) as log,
+    contextlib.closing(trace),
     Progress(
       driver.total_steps,
       enabled=progress,
@@ -108,12 +129,14 @@ def _perform(driver, folder, store, first, begun, progress, after) -> None:
   ):
     for position in range(first, len(driver.plan)):
       action = driver.plan[position]
-      driver.perform(action, log, line)
+      with trace.around(action.kind):
+        driver.perform(action, log, line)
       driver.record.seconds["total"] = elapsed_before + time.perf_counter() - begun
       after(action)
-      if action.save or stop.requested:
+      stopping = hosts.any_process(stop.requested)
+      if action.save or stopping:
         driver.save(store, log, position + 1)
-      if stop.requested:
+      if stopping:
         raise InterruptedRun(f"stopped and saved: the same command goes on in {folder.path}")
 
 

@@ -159,7 +159,7 @@ class Layout(NamedTuple):
 
   Attributes:
     num_seeds: seeds trained side by side.
-    num_devices: devices used.
+    num_devices: devices used, in all processes together.
     share_seeds: whether the devices share the seeds out instead of each batch.
   """
 
@@ -214,7 +214,7 @@ class Programs:
     self.phases = learner.phases
     self.single = single
     self.layout = layout
-    self._devices = jax.local_devices()[: layout.num_devices]
+    self._devices = _devices(layout.num_devices)
     self._compiled: dict[Any, Callable] = {}
     self._train = functools.partial(
       train_chunk,
@@ -263,7 +263,7 @@ class Programs:
   def evaluate(self, state, examples, task_id, current_task) -> Evaluation:
     """See `tagjax.evaluate.evaluate`; the figures have an axis of seeds in front.
 
-    Runs on the first device, or on those that share the seeds out.
+    Runs on the first device (of each process), or on those that share the seeds out.
     """
     task_ids = [jnp.asarray(value, jnp.int32) for value in (task_id, current_task)]
     if self.layout.share_seeds:
@@ -274,7 +274,10 @@ class Programs:
     return self._with_one(result)
 
   def collapse(self, tree: chex.ArrayTree) -> chex.ArrayTree:
-    """`tree` without the axis of devices: the seeds of all of them, or the first one's copy."""
+    """`tree` without the axis of devices: the seeds of all of them, or the first one's copy.
+
+    With several processes that is the first device of this process.
+    """
     if self.layout.num_devices == 1:
       return tree
     if self.layout.share_seeds:
@@ -283,13 +286,16 @@ class Programs:
     return jax.tree.map(lambda leaf: leaf[0], tree)
 
   def spread(self, tree: chex.ArrayTree) -> chex.ArrayTree:
-    """The inverse of `collapse`: a copy, or a share of the seeds, on every device."""
+    """The inverse of `collapse`: a copy, or a share of the seeds, on every device.
+
+    With several processes: on every device of this process, which all processes do at once.
+    """
     devices = self.layout.num_devices
     if devices == 1:
       return tree
     if not self.layout.share_seeds:
       copy = jax.pmap(lambda leaf, _: leaf, in_axes=(None, 0), devices=self._devices)
-      return copy(tree, jnp.arange(devices))
+      return copy(tree, jnp.arange(devices // jax.process_count()))
     if self.layout.seeds_a_device > 1:
       tree = jax.tree.map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), tree)
     return jax.pmap(lambda leaf: leaf, devices=self._devices)(tree)
@@ -307,9 +313,16 @@ class Programs:
     The first argument carries the axis of seeds, if there is one, and if `mapped` that of devices;
     if not, one device runs the function.
     """
+    start = time.perf_counter()
     if name not in self._compiled:
-      start = time.perf_counter()
       compiler = self._compiler(name, function, len(args), mapped, donate)
+      if mapped and jax.process_count() > 1:
+        # What pmap compiles ahead of time takes no arrays of several processes: the first call
+        # compiles, and counts as compiling.
+        self._compiled[name] = compiler
+        result = jax.block_until_ready(compiler(*args))
+        self.compile_seconds += time.perf_counter() - start
+        return result
       self._compiled[name] = compiler.lower(*args).compile()
       self.compile_seconds += time.perf_counter() - start
     return self._compiled[name](*args)
@@ -323,8 +336,19 @@ class Programs:
     donated = (0,) if donate else ()
     if self.layout.seeds_a_device > 1:
       traced = jax.vmap(traced, in_axes=in_axes, axis_name=SEED_AXIS)
+    traced.__name__ = name if isinstance(name, str) else "_".join(name)  # as a trace shows it
     if not mapped or self.layout.num_devices == 1:
       return jax.jit(traced, donate_argnums=donated)
     return jax.pmap(
       traced, axis_name=DEVICE_AXIS, in_axes=in_axes, donate_argnums=donated, devices=self._devices
     )
+
+
+def _devices(number: int) -> list[jax.Device]:
+  """The first devices, the same number of each process."""
+  each = number // jax.process_count() or 1
+  return [
+    device
+    for process in range(jax.process_count())
+    for device in jax.local_devices(process_index=process)[:each]
+  ][:number]

@@ -6,6 +6,7 @@ import sys
 import time
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -23,7 +24,13 @@ TABLE = "points.json"
 _FIGURES = ("average_accuracy", "forgetting", "learning_accuracy")
 
 
-def run(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = True) -> dict[str, Any]:
+def run(
+  config: ConfigDict,
+  workdir: str | os.PathLike,
+  *,
+  progress: bool = True,
+  profile: bool = False,
+) -> dict[str, Any]:
   """Trains every point of `config.sweep` with every seed and chooses the best.
 
   Points that differ only in numbers that are inputs of the compiled programs
@@ -40,6 +47,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = True
       points that have ended so far), results.json, sweep.png, and in groups/ what is needed to go
       on.
     progress: show a line of progress on stderr.
+    profile: refused; see `tagjax.experiment.run`.
 
   Returns:
     The contents of results.json: `points`, each with `values`, `average_accuracy`, `forgetting`,
@@ -55,6 +63,9 @@ def run(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = True
   validate(config)
   if not config.sweep:
     raise ConfigError("config.sweep is not set: name keys and their values")
+  if profile or jax.process_count() > 1:
+    what = "--profile" if profile else f"{jax.process_count()} processes"
+    raise ConfigError(f"config.sweep does not go with {what}: leave one of the two away")
   folder = Workdir(workdir)
   with folder.lock():
     folder.check(to_dict(config))

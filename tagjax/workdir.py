@@ -11,12 +11,13 @@ from typing import Any
 from tagjax.errors import WorkdirError
 from tagjax.report.results import read_json, write_json_atomic
 
-CONFIG, LOG, RESULTS, LOCK, CHECKPOINTS = (
+CONFIG, LOG, RESULTS, LOCK, CHECKPOINTS, PROFILE = (
   "config.json",
   "metrics.jsonl",
   "results.json",
   ".lock",
   "checkpoints",
+  "profile",
 )
 
 
@@ -64,6 +65,11 @@ class Workdir:
     return self.path / CHECKPOINTS
 
   @property
+  def profile(self) -> Path:
+    """Where a trace of the programs goes."""
+    return self.path / PROFILE
+
+  @property
   def results(self) -> Path:
     """The results file; there once the run has ended."""
     return self.path / RESULTS
@@ -77,7 +83,11 @@ class Workdir:
     path = self.path / CONFIG
     if not path.exists():
       return
-    differing = list(_differences(read_json(path), config))
+    there = {"config": read_json(path)}
+    differing = [
+      f"{key} is {old!r} there and {new!r} here"
+      for key, old, new in differences(there, {"config": config})
+    ]
     if differing:
       raise WorkdirError(
         f"workdir {self.path} holds a run with another config: {'; '.join(differing)}. "
@@ -116,9 +126,15 @@ class Log:
     self._file.close()
 
 
-def _differences(there: Any, wanted: Any, key: str = "config") -> Iterator[str]:
-  if isinstance(there, dict) and isinstance(wanted, dict):
-    for name in sorted(there.keys() | wanted.keys()):
-      yield from _differences(there.get(name), wanted.get(name), f"{key}.{name}")
-  elif there != wanted:
-    yield f"{key} is {there!r} there and {wanted!r} here"
+def differences(one: Any, other: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+  """`(key, value of one, value of the other)` wherever two trees of JSON values differ.
+
+  >>> list(differences({"ewc": {"clip": 0}, "seed": 1}, {"ewc": {"clip": 2}, "seed": 1}))
+  [('ewc.clip', 0, 2)]
+  """
+  if isinstance(one, dict) and isinstance(other, dict):
+    for name in sorted(one.keys() | other.keys()):
+      inner = f"{key}.{name}" if key else name
+      yield from differences(one.get(name), other.get(name), inner)
+  elif one != other:
+    yield key, one, other

@@ -386,3 +386,16 @@ def test_kill_minus_nine_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
     restored = checkpoints.restore_latest({"weight": jnp.zeros((300, 300))})
   assert restored.position >= last - 1
   np.testing.assert_array_equal(restored.state["weight"], np.full((300, 300), restored.position))
+
+
+def test_another_process_reads_one_checkpoint_and_writes_nothing(tmp_path):
+  written(tmp_path, positions=(1, 2))
+  before = sorted(path for path in tmp_path.rglob("*"))
+  restored = checkpoint.restore(tmp_path, 1, a_state())
+  assert_same_state(restored.state, 1)
+  assert (restored.position, restored.progress) == (1, {"task": 1})
+  with pytest.raises(CheckpointError, match=f"cannot read checkpoint {tmp_path / '3'}"):
+    checkpoint.restore(tmp_path, 3, a_state())
+  with pytest.raises(CheckpointMismatchError, match="does not fit"):
+    checkpoint.restore(tmp_path, 1, {"weight": jnp.zeros(2)})
+  assert sorted(path for path in tmp_path.rglob("*")) == before

@@ -14,8 +14,8 @@ FLOORS = [
   {"methods", "models", "datasets"},
   {"learner", "benchmarks", "batches"},
   {"parallel", "evaluate", "checkpoint", "report", "plan", "record", "workdir"}
-  | {"signals", "compilation"},
-  {"registry", "grid", "config", "forecast", "driver", "experiment", "sweep"},
+  | {"signals", "compilation", "hosts", "sharing", "trace"},
+  {"registry", "grid", "config", "forecast", "driver", "experiment", "sweep", "command_line"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 FILES = sorted((ROOT / "tagjax").rglob("*.py"))

@@ -1,0 +1,123 @@
+"""The flags of `launch.py`, and what each of them sets up."""
+
+import hashlib
+import json
+import logging
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+from tagjax import hosts
+from tagjax.compilation import keep_compiled
+from tagjax.config import flag_error
+from tagjax.datasets import DatasetUnavailableError
+from tagjax.errors import InterruptedRun, TagjaxError
+
+_FLAGS = {
+  "workdir": "Folder of the run; default: runs/BENCHMARK-METHOD-HASH of the config.",
+  "compilation_cache": "Folder that keeps compiled programs; default: in the user's cache; "
+  "empty: none.",
+  "coordinator": "HOST:PORT of process 0 of several that train together.",
+}
+
+
+def parse(argv: list[str], default_config: str) -> list[str]:
+  """Reads the command line, or says in one line what is wrong with it.
+
+  Args:
+    argv: the command line, the program's name first.
+    default_config: the config file that is taken if `--config` names none.
+
+  Returns:
+    What is left of `argv`: the program's name, and arguments that are no flags.
+  """
+  flags.FLAGS.set_default("verbosity", -1)  # TFDS tells of every file that it writes
+  try:
+    config_flags.DEFINE_config_file(  # reads sys.argv at once, so not at import
+      "config", default_config, "Config; FILE.py:METHOD picks a method."
+    )
+    for name, text in _FLAGS.items():
+      flags.DEFINE_string(name, None, text)
+    flags.DEFINE_integer("num_processes", None, "With --coordinator: how many processes.")
+    flags.DEFINE_integer("process_id", None, "With --coordinator: which this is, from 0.")
+    text = "Train with the other processes of the cluster (SLURM, Open MPI, TPU pod) that it tells."
+    flags.DEFINE_bool("distributed", False, text)
+    flags.DEFINE_bool("profile", False, "Record a trace of some steps in WORKDIR/profile.")
+    left = flags.FLAGS(argv)
+  except (flags.Error, AttributeError, KeyError, OSError) as error:
+    sys.exit(f"error: {flag_error(argv, error)}")
+  if len(left) > 1:
+    sys.exit(f"error: unexpected argument {left[1]!r}: settings are given as --config.KEY=VALUE")
+  return left
+
+
+def main(argv: list[str]) -> None:
+  """Runs the experiment that the flags describe, or says in one line why it cannot."""
+  del argv
+  from tagjax.experiment import run  # a wrong flag is told without waiting for these
+  from tagjax.report.tables import print_run, print_sweep
+  from tagjax.sweep import run as run_sweep
+
+  logging.getLogger("jax").setLevel(logging.WARNING)  # it reports each backend it does not find
+  values = flags.FLAGS
+  workdir = values.workdir or default_workdir(values.config)
+  keep_compiled(values.compilation_cache)
+  execute, show = (run_sweep, print_sweep) if values.config.sweep else (run, print_run)
+  try:
+    join_hosts(values)
+    with hosts.together():
+      results = execute(values.config, workdir, profile=values.profile)
+  except InterruptedRun as stop:
+    print(stop, file=sys.stderr)
+    sys.exit(130)
+  except (TagjaxError, DatasetUnavailableError) as error:
+    sys.exit(f"error: {error}")
+  if hosts.is_writer():
+    show(results)
+    print(f"Everything is in {workdir}")
+
+
+def join_hosts(values: flags.FlagValues) -> None:
+  """Joins the processes that the flags name, if any.
+
+  Raises:
+    HostsError: if the flags contradict each other, or the processes cannot be joined.
+  """
+  place = {name: values[name].value for name in ("coordinator", "num_processes", "process_id")}
+  given = [name for name, value in place.items() if value is not None]
+  if values.distributed and given:
+    raise hosts.HostsError(
+      f"--distributed asks the cluster for --{given[0]}: give one of the two only"
+    )
+  if values.distributed:
+    hosts.join()
+  elif given:
+    _check_place(place)
+    hosts.join(**place)
+
+
+def _check_place(place: dict) -> None:
+  missing = [f"--{name}" for name, value in place.items() if value is None]
+  if missing:
+    raise hosts.HostsError(
+      f"{' and '.join(missing)} is missing: several processes need --coordinator=HOST:PORT, "
+      "--num_processes=N and --process_id=I, from 0 to N - 1"
+    )
+  host, _, port = place["coordinator"].rpartition(":")
+  if not host or not port.isdigit():
+    raise hosts.HostsError(
+      f"--coordinator={place['coordinator']!r} must be HOST:PORT, such as node1:9876"
+    )
+  if not 0 <= place["process_id"] < place["num_processes"]:
+    raise hosts.HostsError(
+      f"--process_id={place['process_id']} must be from 0 to --num_processes - 1, which is "
+      f"{place['num_processes'] - 1}"
+    )
+
+
+def default_workdir(config) -> str:
+  """A folder of its own for each config, so that the same command goes on with the same run."""
+  text = json.dumps(config.to_dict(), sort_keys=True)
+  digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+  return f"runs/{config.benchmark}-{config.method}-{digest}"
