@@ -145,7 +145,7 @@ def test_a_stopped_and_a_killed_pair_go_on_to_the_same_results(pair, long_run, t
     assert ended.stderr.splitlines()[-1].startswith("stopped and saved")
   first, second = signal_one(pair(*settings), 1, signal.SIGKILL, tmp_path)
   assert (first.code, second.code) == (1, -signal.SIGKILL)
-  lines = [line for line in first.stderr.splitlines() if not line.startswith("seed ")]
+  lines = [line for line in first.stderr.splitlines() if not line.startswith(("seed ", "memory: "))]
   assert lines == [f"error: process 1 has ended or cannot be reached. {AGAIN}"]
   assert not (tmp_path / "results.json").exists()
   for ended in finish(pair(*settings)):
@@ -199,7 +199,7 @@ def test_wrong_flags_are_one_line(launch, tmp_path, arguments, text):
 
 def test_what_several_processes_cannot_do_is_refused(tiny, monkeypatch):
   monkeypatch.setattr(jax, "process_count", lambda: 2)
-  assert choose_layout(tiny(data_parallel=2, seeds=3)).num_devices == 2
+  assert choose_layout(tiny(data_parallel=2), 3).num_devices == 2
   with pytest.raises(ConfigError, match=r"config\.data_parallel=1 cannot be shared by 2 processes"):
     choose_layout(tiny())
   monkeypatch.setattr(jax, "local_device_count", lambda: 1)
