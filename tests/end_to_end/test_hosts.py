@@ -201,12 +201,12 @@ def test_what_several_processes_cannot_do_is_refused(tiny, monkeypatch):
   monkeypatch.setattr(jax, "process_count", lambda: 2)
   assert choose_layout(tiny(data_parallel=2), 3).num_devices == 2
   with pytest.raises(ConfigError, match=r"config\.data_parallel=1 cannot be shared by 2 processes"):
-    choose_layout(tiny())
+    choose_layout(tiny(), 1)
   monkeypatch.setattr(jax, "local_device_count", lambda: 1)
   with pytest.raises(ConfigError, match=r"config\.data_parallel=4 asks each of 2 processes for 2"):
-    choose_layout(tiny(data_parallel=4))
+    choose_layout(tiny(data_parallel=4), 1)
   with pytest.raises(ConfigError, match=r"config\.seed_axis='devices' works in one process"):
-    choose_layout(tiny(seed_axis="devices", seeds=4))
+    choose_layout(tiny(seed_axis="devices"), 4)
 
 
 def test_a_folder_that_is_not_shared_is_refused(monkeypatch, tmp_path):
