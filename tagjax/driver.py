@@ -14,15 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from tagjax import batches, benchmarks, forecast, registry
+from tagjax import batches, benchmarks, forecast
 from tagjax.base import Hyper, LearnerState
 from tagjax.checkpoint import Checkpoints
-from tagjax.errors import ConfigError, DivergedError
-from tagjax.learner import make_learner
-from tagjax.parallel import DEVICE_AXIS, Layout, Programs
+from tagjax.errors import DivergedError
+from tagjax.layout import choose_layout
+from tagjax.parallel import Programs
 from tagjax.plan import Action, make_plan
 from tagjax.record import RunRecord
 from tagjax.report.progress import Progress
+from tagjax.setup import build_programs, load_stream, steps_per_epoch, training_sizes
 from tagjax.workdir import Log
 
 
@@ -315,153 +316,3 @@ class Driver:
 def _finite_mean(values: np.ndarray) -> float:
   finite = values[np.isfinite(values)]
   return float(finite.mean()) if len(finite) else math.nan
-
-
-def load_stream(config: ConfigDict) -> benchmarks.Stream:
-  """The stream that the config describes.
-
-  Raises:
-    ConfigError: if the benchmark refuses a setting.
-  """
-  try:
-    stream = benchmarks.load_benchmark(
-      config.benchmark,
-      num_tasks=config.num_tasks,
-      scenario=config.scenario,
-      validation_fraction=config.validation_fraction,
-      class_order=config.class_order,
-      data_seed=config.data_seed,
-      train_examples_per_task=config.train_examples_per_task,
-      test_examples_per_task=config.test_examples_per_task,
-      data_dir=config.data_dir,
-    )
-    return stream.part(config.first_task, config.end_task)
-  except ValueError as error:
-    raise ConfigError(f"config.{error}") from error
-
-
-def training_sizes(config: ConfigDict, stream: benchmarks.Stream) -> list[int]:
-  """Training examples of each task; in the protocol "joint" those of all tasks together."""
-  sizes = [size[0] for size in stream.sizes]
-  return [sum(sizes)] * len(sizes) if config.protocol == "joint" else sizes
-
-
-def steps_per_epoch(config: ConfigDict, sizes: list[int]) -> list[int]:
-  """Training steps of one epoch of each task.
-
-  Raises:
-    ConfigError: if `drop_last` leaves a task without a batch.
-  """
-  if not config.drop_last:
-    return [-(-size // config.batch_size) for size in sizes]
-  for task, size in enumerate(sizes):
-    if size < config.batch_size:
-      raise ConfigError(
-        f"config.batch_size={config.batch_size} is more than the {size} training examples of "
-        f"task {task}, and config.drop_last leaves none: choose a smaller batch"
-      )
-  return [size // config.batch_size for size in sizes]
-
-
-def choose_layout(config: ConfigDict, num_lanes: int, most: int | None = None) -> Layout:
-  """How the lanes lie on the devices, see `config.seed_axis`.
-
-  Args:
-    config: the run's config.
-    num_lanes: how many there are.
-    most: how many may be side by side; None: all.
-
-  Raises:
-    ConfigError: if there are too few devices, or they cannot share the seeds out evenly.
-  """
-  devices, processes = jax.device_count(), jax.process_count()
-  if processes > 1:
-    _check_processes(config, processes)
-  if config.data_parallel > devices:
-    raise ConfigError(
-      f"config.data_parallel={config.data_parallel}, but there are {devices} devices "
-      "(on a CPU, XLA_FLAGS=--xla_force_host_platform_device_count=N makes N)"
-    )
-  axis = config.seed_axis
-  if axis == "auto":
-    axis = _best_seed_axis(config, devices, num_lanes)
-  most = num_lanes if most is None else most
-  if axis == "devices":
-    if num_lanes % devices:
-      raise ConfigError(
-        f"config.seeds={config.seeds} cannot be shared out to {devices} devices: choose a "
-        "multiple, or config.seed_axis='vmap'"
-      )
-    a_device = _largest_divisor(num_lanes // devices, max(1, most // devices))
-    return Layout(a_device * devices, devices, share_seeds=devices > 1)
-  together = _largest_divisor(num_lanes, most) if axis == "vmap" else 1
-  return Layout(together, config.data_parallel)
-
-
-def _largest_divisor(number: int, most: int) -> int:
-  """Groups must be equally large: one program serves them all."""
-  return max(divisor for divisor in range(1, most + 1) if number % divisor == 0)
-
-
-def _check_processes(config: ConfigDict, processes: int) -> None:
-  """Several processes can share each batch, and nothing else yet."""
-  if config.seed_axis == "devices":
-    raise ConfigError(
-      f"config.seed_axis='devices' works in one process, and there are {processes}: start each "
-      "process as a run of its own with its own config.seed, or use config.data_parallel"
-    )
-  if config.data_parallel % processes:
-    raise ConfigError(
-      f"config.data_parallel={config.data_parallel} cannot be shared by {processes} processes: it "
-      f"counts the devices of all of them, so choose a multiple; there are {jax.device_count()}"
-    )
-  each, local = config.data_parallel // processes, jax.local_device_count()
-  if each > local:
-    raise ConfigError(
-      f"config.data_parallel={config.data_parallel} asks each of {processes} processes for {each} "
-      f"devices, and process {jax.process_index()} has {local}"
-    )
-
-
-def _best_seed_axis(config: ConfigDict, devices: int, num_lanes: int) -> str:
-  if jax.default_backend() == "cpu":
-    # Measured, docs/performance.md: convolutions of several networks at once are slower there.
-    return "loop" if config.model in registry.CONVOLUTIONAL else "vmap"
-  share = devices > 1 and config.data_parallel == 1 and num_lanes % devices == 0
-  return "devices" if share else "vmap"
-
-
-def build_programs(
-  config: ConfigDict,
-  stream: benchmarks.Stream,
-  steps: list[int],
-  layout: Layout,
-  *,
-  tolerant: bool = False,
-) -> Programs:
-  """Model, method and learner, as compiled programs.
-
-  Raises:
-    ConfigError: if the method refuses its settings.
-  """
-  method_of = functools.partial(registry.make_method, config, stream.spec, steps)
-
-  def learner(axis_name: str | None):
-    return make_learner(
-      registry.make_model(config, stream.spec, axis_name),
-      method_of,
-      stream.spec,
-      max_value=stream.max_value,
-      normalization=config.normalization,
-      axis_name=axis_name,
-    )
-
-  single = learner(None)
-  return Programs(
-    learner(DEVICE_AXIS) if layout.batch_devices > 1 else single,
-    single,
-    batch_size=config.batch_size,
-    eval_batch_size=config.eval_batch_size,
-    layout=layout,
-    tolerant=tolerant,
-  )

@@ -15,7 +15,8 @@ FLOORS = [
   {"learner", "benchmarks", "batches"},
   {"parallel", "evaluate", "checkpoint", "report", "plan", "record", "workdir"}
   | {"signals", "compilation", "hosts", "sharing", "trace"},
-  {"registry", "grid", "config", "forecast", "driver", "experiment", "sweep", "command_line"},
+  {"registry", "grid", "config", "forecast", "layout", "setup", "driver", "experiment", "sweep"}
+  | {"command_line"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 FILES = sorted((ROOT / "tagjax").rglob("*.py"))

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from tagjax.transforms import _task_rows
 from tagjax.transforms._checks import (
   check_choice,
   check_count,
@@ -52,7 +53,7 @@ class ScaleByTagState(NamedTuple):
 
   Attributes:
     first_moment: pytree like params, leaves `[T, p.size]`, at least float32, or uint16: the bits of
-      bfloat16, which `unrounded` makes numbers again. Flat, because XLA copies the whole array when
+      bfloat16 (see `tagjax.transforms._task_rows`). Flat, because XLA copies the whole array when
       one of more dimensions is reshaped after a row was written; bits, because a CPU would convert
       all rows to float32 and back to write one.
     second_moment: the same for the second moment.
@@ -215,7 +216,7 @@ def scale_by_tag(
   ) -> tuple[optax.Updates, ScaleByTagState]:
     del params, extra
     task_id = check_task_id(task_id, state.count.shape[0])
-    step = count = _row(state.count, task_id)
+    step = count = _task_rows.read(state.count, task_id)
     if by_epoch:
       step = count % steps_of_task(steps_per_epoch, task_id)
 
@@ -228,7 +229,7 @@ def scale_by_tag(
     fields = (*state[:4], *(state.current[1:] if rounded else ()))
     tensors = jax.tree.map(one, updates, *fields, is_leaf=lambda leaf: leaf is None)
     new_updates, *moments = (_field(tensors, name) for name in _Tensor._fields)
-    count = _write(state.count, count + 1, task_id)
+    count = _task_rows.write(state.count, count + 1, task_id)
     current = CurrentTask(task_id, *moments[4:]) if rounded else None
     return new_updates, ScaleByTagState(*moments[:4], count, current)
 
@@ -374,12 +375,12 @@ def _step(grad, tensor: _Tensor, *, task_id, goes_on, step, rule: _Rule) -> _Ten
     return tensor._replace(relatedness=nowhere)
   dtype = norm.dtype
   g = grad.astype(dtype).reshape(-1)
-  first, m = _accumulate(first, current_first, g, task_id, goes_on, rule.beta1)
-  second, v = _accumulate(second, current_second, g * g, task_id, goes_on, rule.beta2)
-  dots = _products(first, m)
-  norm, length = _lengths(norm, dots, first, m, task_id)
+  first, m = _task_rows.accumulate(first, current_first, g, task_id, goes_on, rule.beta1)
+  second, v = _task_rows.accumulate(second, current_second, g * g, task_id, goes_on, rule.beta2)
+  dots = _task_rows.products(first, m)
+  norm, length = _task_rows.lengths(norm, dots, first, m, task_id)
   past, weight = _weights(dots, norm * length, task_id, jnp.asarray(rule.b, dtype))
-  total = _weighted_sum(weight, second, v, task_id)
+  total = _task_rows.weighted_sum(weight, second, v, task_id)
   if rule.base == "adam":
     g = m / _one_minus_power(rule.beta1, step, dtype)
     total = total / _one_minus_power(rule.beta2, step, dtype)
@@ -387,83 +388,6 @@ def _step(grad, tensor: _Tensor, *, task_id, goes_on, step, rule: _Rule) -> _Ten
   update = update.reshape(grad.shape).astype(grad.dtype)
   current = (None, None) if current_first is None else (m, v)
   return _Tensor(update, first, second, norm, jnp.where(past, weight, jnp.nan), *current)
-
-
-def _accumulate(rows, current, x, task_id, goes_on, beta):
-  """Row `task_id` moves towards `x`, or sums it up where `beta` is None: all rows, and this one."""
-  row = _row(rows, task_id)
-  if current is not None:
-    row = jnp.where(goes_on, current, unrounded(row, x.dtype))
-  if beta is None:
-    row = row + x
-  else:
-    row = jnp.asarray(beta, x.dtype) * row + jnp.asarray(1 - beta, x.dtype) * x
-  # XLA would otherwise compute the row twice, once from the old rows, and copy them all: hence the
-  # barrier here, and the reading back there.
-  if current is not None:
-    row = jax.lax.optimization_barrier(row)
-    return _write(rows, _rounded(row), task_id), row
-  rows = _write(rows, row, task_id)
-  return rows, _row(rows, task_id)
-
-
-def _rounded(row):
-  """`row` in bfloat16, as the uint16 of its bits."""
-  return jax.lax.bitcast_convert_type(row.astype(jnp.bfloat16), jnp.uint16)
-
-
-def unrounded(rows: chex.Array, dtype: Any = jnp.float32) -> chex.Array:
-  """The numbers in rows of `ScaleByTagState`, uint16 (the bits of bfloat16), in `dtype`.
-
-  >>> unrounded(jnp.array([0x3F80, 0xC000], jnp.uint16)).tolist()
-  [1.0, -2.0]
-  """
-  return jax.lax.bitcast_convert_type(rows, jnp.bfloat16).astype(dtype)
-
-
-def _products(rows, m):
-  """`<row, m>` of all rows, in the dtype of `m`: `[T]`."""
-  if rows.dtype == m.dtype:
-    return jnp.matmul(rows, m, precision="highest")
-  if _row_by_row():
-    one = lambda s, dots: dots.at[s].set(jnp.sum(unrounded(_row(rows, s), m.dtype) * m))  # noqa: E731
-    return jax.lax.fori_loop(0, rows.shape[0], one, jnp.zeros(rows.shape[0], m.dtype))
-  return jnp.sum(unrounded(rows, m.dtype) * m[None], axis=1)
-
-
-def _lengths(norm, dots, first, m, task_id):
-  """The norms of all rows with that of row `task_id` renewed, and the norm of `m`.
-
-  They differ where the row is a rounded `m`: a cosine is of two directions as they are used.
-  """
-  if first.dtype == m.dtype:
-    norm = _write(norm, jnp.sqrt(_row(dots, task_id)), task_id)
-    return norm, _row(norm, task_id)
-  rounded = unrounded(_row(first, task_id), m.dtype)
-  norm = _write(norm, jnp.sqrt(jnp.sum(rounded * rounded)), task_id)
-  return norm, jnp.sqrt(jnp.sum(m * m))
-
-
-def _weighted_sum(weight, rows, v, task_id):
-  """Sum of the rows by weight, `[p.size]`; row `task_id` is `v`, which may be more exact."""
-  if rows.dtype == v.dtype:
-    return jnp.matmul(weight, rows, precision="highest")
-  own = _row(weight, task_id) * v
-  others = _write(weight, jnp.zeros_like(weight[0]), task_id)
-  if _row_by_row():
-    one = lambda s, total: total + others[s] * unrounded(_row(rows, s), v.dtype)  # noqa: E731
-    return jax.lax.fori_loop(0, rows.shape[0], one, own)
-  return jnp.sum(others[:, None] * unrounded(rows, v.dtype), axis=0) + own
-
-
-def _row_by_row() -> bool:
-  """How sums over rounded rows are computed; of the same numbers, so only rounding differs.
-
-  On a CPU, XLA takes the sum over an array that is to be converted first apart, into float32 copies
-  of all rows; a loop over them needs none and is as fast as the product of float32 rows. Elsewhere
-  the sum converts what it reads, and a loop would wait for T small programs, one after another.
-  """
-  return jax.default_backend() == "cpu"
 
 
 def _weights(dots, length, task_id, b):
@@ -485,14 +409,6 @@ def _weights(dots, length, task_id, b):
   others = jnp.where(past, jnp.exp(-b * jnp.clip(cosine, -1, 1)), 0)
   weight = jnp.where(tasks == task_id, itself, others)
   return past, jnp.where(known, weight, jnp.nan)
-
-
-def _row(rows, task_id):
-  return jax.lax.dynamic_index_in_dim(rows, task_id, 0, keepdims=False)
-
-
-def _write(rows, row, task_id):
-  return jax.lax.dynamic_update_index_in_dim(rows, row, task_id, 0)
 
 
 def _one_minus_power(beta, exponent, dtype):

@@ -10,8 +10,8 @@ import jax
 import pytest
 
 from tagjax import checkpoint, hosts, sharing
-from tagjax.driver import choose_layout
 from tagjax.errors import ConfigError, WorkdirError
+from tagjax.layout import choose_layout
 
 SETTINGS = (
   "--config.num_tasks=2",

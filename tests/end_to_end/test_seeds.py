@@ -7,8 +7,8 @@ import pytest
 
 from tagjax import experiment
 from tagjax.config import validate
-from tagjax.driver import choose_layout
 from tagjax.errors import ConfigError
+from tagjax.layout import choose_layout
 from tagjax.parallel import Layout
 
 OPTIONS = {

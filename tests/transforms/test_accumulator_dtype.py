@@ -1,7 +1,6 @@
 """TAG with the moments of past tasks in bfloat16: what it saves, and how little it loses."""
 
 import re
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +9,9 @@ import optax
 import pytest
 
 from tagjax import packing
-from tagjax.transforms.tag import ACCUMULATOR_DTYPES, scale_by_tag, tag, task_relatedness, unrounded
+from tagjax.transforms import _task_rows
+from tagjax.transforms._task_rows import unrounded
+from tagjax.transforms.tag import ACCUMULATOR_DTYPES, scale_by_tag, tag, task_relatedness
 
 BASES = ("rmsprop", "adagrad", "adam")
 T = 4
@@ -99,9 +100,7 @@ def test_both_ways_to_sum_over_rows_agree(monkeypatch, base):
   grads = conflicting_grads(task_ids)
   results = []
   for row_by_row in (True, False):
-    monkeypatch.setattr(
-      sys.modules[tag.__module__], "_row_by_row", lambda answer=row_by_row: answer
-    )
+    monkeypatch.setattr(_task_rows, "_row_by_row", lambda answer=row_by_row: answer)
     results.append(run(scale_by_tag(T, base=base, accumulator_dtype="bfloat16"), grads, task_ids))
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), *(r[1] for r in results)

@@ -1,0 +1,92 @@
+"""What a driver works with, made from the config: the stream, its sizes, the programs."""
+
+import functools
+
+from ml_collections import ConfigDict
+
+from tagjax import benchmarks, registry
+from tagjax.errors import ConfigError
+from tagjax.learner import make_learner
+from tagjax.parallel import DEVICE_AXIS, Layout, Programs
+
+
+def load_stream(config: ConfigDict) -> benchmarks.Stream:
+  """The stream that the config describes.
+
+  Raises:
+    ConfigError: if the benchmark refuses a setting.
+  """
+  try:
+    stream = benchmarks.load_benchmark(
+      config.benchmark,
+      num_tasks=config.num_tasks,
+      scenario=config.scenario,
+      validation_fraction=config.validation_fraction,
+      class_order=config.class_order,
+      data_seed=config.data_seed,
+      train_examples_per_task=config.train_examples_per_task,
+      test_examples_per_task=config.test_examples_per_task,
+      data_dir=config.data_dir,
+    )
+    return stream.part(config.first_task, config.end_task)
+  except ValueError as error:
+    raise ConfigError(f"config.{error}") from error
+
+
+def training_sizes(config: ConfigDict, stream: benchmarks.Stream) -> list[int]:
+  """Training examples of each task; in the protocol "joint" those of all tasks together."""
+  sizes = [size[0] for size in stream.sizes]
+  return [sum(sizes)] * len(sizes) if config.protocol == "joint" else sizes
+
+
+def steps_per_epoch(config: ConfigDict, sizes: list[int]) -> list[int]:
+  """Training steps of one epoch of each task.
+
+  Raises:
+    ConfigError: if `drop_last` leaves a task without a batch.
+  """
+  if not config.drop_last:
+    return [-(-size // config.batch_size) for size in sizes]
+  for task, size in enumerate(sizes):
+    if size < config.batch_size:
+      raise ConfigError(
+        f"config.batch_size={config.batch_size} is more than the {size} training examples of "
+        f"task {task}, and config.drop_last leaves none: choose a smaller batch"
+      )
+  return [size // config.batch_size for size in sizes]
+
+
+def build_programs(
+  config: ConfigDict,
+  stream: benchmarks.Stream,
+  steps: list[int],
+  layout: Layout,
+  *,
+  tolerant: bool = False,
+) -> Programs:
+  """Model, method and learner, as compiled programs.
+
+  Raises:
+    ConfigError: if the method refuses its settings.
+  """
+  method_of = functools.partial(registry.make_method, config, stream.spec, steps)
+
+  def learner(axis_name: str | None):
+    return make_learner(
+      registry.make_model(config, stream.spec, axis_name),
+      method_of,
+      stream.spec,
+      max_value=stream.max_value,
+      normalization=config.normalization,
+      axis_name=axis_name,
+    )
+
+  single = learner(None)
+  return Programs(
+    learner(DEVICE_AXIS) if layout.batch_devices > 1 else single,
+    single,
+    batch_size=config.batch_size,
+    eval_batch_size=config.eval_batch_size,
+    layout=layout,
+    tolerant=tolerant,
+  )
