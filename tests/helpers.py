@@ -71,7 +71,15 @@ def batch(stream: StreamSpec, task: int, size: int = 6) -> Batch:
 
 
 def programs(
-  stream: StreamSpec, method, *, model=None, batch_size=4, num_devices=1, layout=None, **options
+  stream: StreamSpec,
+  method,
+  *,
+  model=None,
+  batch_size=4,
+  num_devices=1,
+  layout=None,
+  tolerant=False,
+  **options,
 ) -> Programs:
   """The compiled programs of a tiny learner; `options` go to the model."""
   layout = layout or Layout(num_devices=num_devices)
@@ -82,7 +90,9 @@ def programs(
 
   single = learner(None)
   many = learner(DEVICE_AXIS) if layout.batch_devices > 1 else single
-  return Programs(many, single, batch_size=batch_size, eval_batch_size=16, layout=layout)
+  return Programs(
+    many, single, batch_size=batch_size, eval_batch_size=16, layout=layout, tolerant=tolerant
+  )
 
 
 def train_stream(

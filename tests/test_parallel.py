@@ -2,6 +2,7 @@
 
 import helpers
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -175,6 +176,27 @@ def test_a_seed_that_diverges_stops_those_beside_it():
   _, chunk = run.train(state, data, 0, 0, 0, 6, phase="train")
   assert np.isfinite(chunk.last_loss).tolist() == [True, False]
   assert chunk.steps.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(("lost", "steps"), [([1], 6), ([0, 1], 1)])
+def test_seeds_of_a_grid_go_on_beside_one_that_diverges_until_none_is_left(lost, steps):
+  stream = helpers.spec()
+  run = helpers.programs(stream, SGD, layout=Layout(2), tolerant=True)
+  data = batches.to_device(helpers.examples(stream, 0), 23)
+  state = run.init(KEYS[:2])
+  params = jax.tree.map(
+    lambda leaf: leaf.at[jnp.array(lost)].set(np.nan), state.variables["params"]
+  )
+  state = state._replace(variables={**state.variables, "params": params})
+  state, chunk = run.train(state, data, 0, 0, 0, 6, phase="train")
+  assert chunk.steps.tolist() == [steps, steps]
+  if 0 not in lost:
+    alone = helpers.programs(stream, SGD)
+    expected, _ = alone.train(alone.init(KEYS[:1]), data, 0, 0, 0, 6, phase="train")
+    for a, b in zip(
+      jax.tree.leaves(state.variables), jax.tree.leaves(expected.variables), strict=True
+    ):
+      np.testing.assert_allclose(a[0], b, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -121,3 +121,19 @@ def test_plans_and_spec_must_agree():
 
 def test_spec_is_the_one_of_base():
   assert isinstance(make_stream().spec, base.StreamSpec)
+
+
+def test_a_part_of_the_tasks_is_a_stream_with_the_same_head():
+  whole = make_stream(outputs=((0, 1), (2, 3), (4, 5)), scenario="task")
+  part = whole.part(1)
+  assert part.task_names == ["t1", "t2"]
+  assert [experience.task_id for experience in part] == [0, 1]
+  assert (part.spec.num_tasks, part.spec.num_outputs) == (2, 6)
+  np.testing.assert_array_equal(part.spec.classes, whole.spec.classes[1:])
+  np.testing.assert_array_equal(part[0].train.label, whole[1].train.label)
+  np.testing.assert_array_equal(part[0].train.task_id, 0)
+  assert whole.part(0, 2).task_names == ["t0", "t1"]
+  assert len(whole.part(0)) == 3
+  for first, end in ((3, None), (-1, None), (1, 1), (0, 4)):
+    with pytest.raises(ValueError, match=f"first_task={first}, end_task={end}"):
+      whole.part(first, end)

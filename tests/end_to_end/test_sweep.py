@@ -183,3 +183,12 @@ def test_from_the_command_line(launch, tmp_path):
   ended = launch(*settings[:-1], "--config.sweep={'learning_rte': [1]}")
   assert ended.code == 1
   assert ended.stderr.splitlines()[-1].startswith("error: config.sweep: no grid over")
+
+
+def test_neither_a_trace_nor_several_processes(tiny, tmp_path, monkeypatch):
+  config = tiny(**OPTIONS, sweep=GRID)
+  with pytest.raises(ConfigError, match=r"config\.sweep does not go with --profile"):
+    sweep.run(config, tmp_path, profile=True)
+  monkeypatch.setattr(sweep.jax, "process_count", lambda: 2)
+  with pytest.raises(ConfigError, match=r"config\.sweep does not go with 2 processes"):
+    sweep.run(config, tmp_path)
