@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from tagjax.config import at_point, to_dict, validate
 from tagjax.driver import Driver, Lane
-from tagjax.errors import ConfigError
+from tagjax.errors import ConfigError, InterruptedRun
 from tagjax.experiment import perform_plan
 from tagjax.grid import Group, Point, grid_points, groups_of
 from tagjax.record import RunRecord
@@ -175,7 +175,11 @@ def _train_group(
       table.keep(rows, number, driver.record.seconds)
 
   folder = Workdir(table.folder.path / "groups" / str(number))
-  perform_plan(driver, folder, begun, progress, after=keep_ended)
+  try:
+    perform_plan(driver, folder, begun, progress, after=keep_ended)
+  except InterruptedRun as stop:
+    path = table.folder.path
+    raise InterruptedRun(f"stopped and saved: the same command goes on in {path}") from stop
 
 
 def _row(point: Point, record: RunRecord, index: int, config: ConfigDict) -> dict[str, Any] | None:
