@@ -55,6 +55,6 @@ def test_a_run_that_cannot_fit_says_so_in_one_line(launch, tmp_path):
   assert ended.code == 1
   assert ended.stderr.count("\n") == 1
   assert ended.stderr.startswith("error: the run would hold ")
-  assert "TB of exemplars" in ended.stderr
+  assert "GB of exemplars" in ended.stderr
   assert "lower config.memory.capacity=100000000" in ended.stderr
   assert not (tmp_path / "config.json").exists()

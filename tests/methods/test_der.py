@@ -219,8 +219,8 @@ def test_vmapped_seeds_equal_separate_seeds():
     ({"capacity": -1}, r"memory\.capacity=-1 must be"),
     ({"batch_size": 0}, r"memory\.batch_size=0 must be a whole number, at least 1"),
     ({"variant": "fifo"}, r"variant='fifo' is unknown"),
-    ({"strength": -0.1}, r"strength=-0\.1 must be a finite number"),
-    ({"label_strength": -1}, "label_strength=-1 must be a finite number"),
+    ({"strength": -0.1}, r"strength must be a number in \[0, inf\), got -0\.1"),
+    ({"label_strength": -1}, r"label_strength must be a number in \[0, inf\), got -1"),
   ],
 )
 def test_wrong_arguments_are_refused(options, message):
