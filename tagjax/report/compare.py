@@ -81,7 +81,7 @@ def load_runs(folders: Sequence[str | Path]) -> dict[str, Results]:
 def _distinctions(configs: Sequence[Mapping], config: Mapping) -> list[str]:
   """`key=value` of `config` where `configs` differ, but for what has a column or must agree."""
   flat = [flatten_dict(other, sep=".") for other in configs]
-  shown = {"learning_rate", *SHARED_SETTINGS}
+  shown = {"learning_rate", "seed_axis", "seeds_together", *SHARED_SETTINGS}
   values = flatten_dict(config, sep=".")
   keys = [key for key in values if key.split(".")[0] not in shown]
   differing = [key for key in keys if any(other.get(key) != values[key] for other in flat)]
