@@ -7,9 +7,8 @@ were chosen on validation examples (docs/tuning_cifar10.md). Measured: docs/resu
   python launch.py --config=configs/cifar10.py:tag --config.seeds=3
   python launch.py --config=configs/cifar10.py:derpp+tag --config.memory.capacity=10
 
-Needs CIFAR-10 (docs/data.md). The time of a whole seed is not measured yet;
-`:tag,runlocal`
-trains on 300 examples a task.
+Needs CIFAR-10 (docs/data.md). A seed took 9 to 38 minutes on two CPU cores that had other work as
+well (docs/results.md); `:tag,runlocal` trains on 300 examples a task.
 """
 
 from configs.cifar import TUNED as AUTHORS
