@@ -34,13 +34,6 @@ STARTS = {
 }
 
 
-class NoLog:
-  """Takes the place of the run's log: nothing of a trial is kept but its results."""
-
-  def write(self, **figures):
-    del figures
-
-
 def rate(position: int) -> float:
   """The learning rate at a position of the grid: 0 is 1, 1 is 2, 2 is 5, 3 is 10, -1 is 0.5."""
   power, digit = divmod(position, 3)
@@ -66,6 +59,7 @@ def validation_accuracies(config) -> list[float | None]:
   from tagjax.driver import Driver
   from tagjax.errors import DivergedError
   from tagjax.report.progress import Progress
+  from tagjax.sharing import NoLog
 
   config.evaluate_on = "validation"
   validate(config)

@@ -313,19 +313,21 @@ class Programs:
     The first argument carries the axis of seeds, if there is one, and if `mapped` that of devices;
     if not, one device runs the function.
     """
+    if name in self._compiled:
+      return self._compiled[name](*args)
     start = time.perf_counter()
-    if name not in self._compiled:
-      compiler = self._compiler(name, function, len(args), mapped, donate)
-      if mapped and jax.process_count() > 1:
-        # What pmap compiles ahead of time takes no arrays of several processes: the first call
-        # compiles, and counts as compiling.
-        self._compiled[name] = compiler
-        result = jax.block_until_ready(compiler(*args))
-        self.compile_seconds += time.perf_counter() - start
-        return result
-      self._compiled[name] = compiler.lower(*args).compile()
+    program = self._compiler(name, function, len(args), mapped, donate)
+    if mapped and jax.process_count() > 1:
+      # What pmap compiles ahead of time takes no arrays of several processes: the first call
+      # compiles, and counts as compiling.
+      result = jax.block_until_ready(program(*args))
       self.compile_seconds += time.perf_counter() - start
-    return self._compiled[name](*args)
+    else:
+      program = program.lower(*args).compile()
+      self.compile_seconds += time.perf_counter() - start
+      result = program(*args)
+    self._compiled[name] = program
+    return result
 
   def _compiler(self, name, function, num_args, mapped, donate):
     def traced(*args):
