@@ -3,10 +3,13 @@
 On the CPU, XLA runs the gradients of a convolution inside `lax.scan`, `while_loop` and `fori_loop`
 about ten times slower than outside: they are dilated convolutions, which its fast path does not
 take there. Written as patches and one matrix product, forward and gradients are matrix products,
-slices and sums, which are as fast inside a loop as outside. Figures: docs/convolutions.md. Other
-backends have kernels of their own for convolutions and get the convolution as it is.
+slices and sums, which are as fast inside a loop as outside. A pass without a gradient (evaluation,
+the outputs of an old network) takes XLA's convolution, which needs no patches. Figures:
+docs/convolutions.md. Other backends have kernels of their own for convolutions and their gradients
+and get the convolution as it is.
 """
 
+import functools
 from collections.abc import Callable
 
 import chex
@@ -43,8 +46,47 @@ def convolve(image: chex.Array, kernel: chex.Array, stride: int) -> chex.Array:
   >>> convolve(jnp.ones((1, 21, 21, 3)), jnp.ones((3, 3, 3, 8)), 2).shape
   (1, 11, 11, 8)
   """
-  lowering = by_patches if jax.default_backend() == "cpu" else direct
+  lowering = patched_gradients if jax.default_backend() == "cpu" else direct
   return lowering(image, kernel, stride)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def patched_gradients(image: chex.Array, kernel: chex.Array, stride: int) -> chex.Array:
+  """`convolve` as `by_patches` where a gradient is taken, as `direct` where none is.
+
+  Reverse mode only. Where kernels are stacked by `vmap` it is `by_patches` throughout: XLA would
+  make one grouped convolution of them, which is slower.
+  """
+  return _direct_unless_stacked(image, kernel, stride)
+
+
+def _patched_forward(image, kernel, stride):
+  return jax.vjp(lambda image, kernel: by_patches(image, kernel, stride), image, kernel)
+
+
+def _patched_backward(stride, pull_back, cotangent):
+  del stride
+  return pull_back(cotangent)
+
+
+patched_gradients.defvjp(_patched_forward, _patched_backward)
+
+
+def _direct_unless_stacked(image, kernel, stride):
+  @jax.custom_batching.custom_vmap
+  def plain(image, kernel):
+    return direct(image, kernel, stride)
+
+  @plain.def_vmap
+  def stacked(size, batched, image, kernel):
+    image_stacked, kernel_stacked = batched
+    if kernel_stacked:
+      axes = (0 if image_stacked else None, 0)
+      return jax.vmap(functools.partial(by_patches, stride=stride), axes)(image, kernel), True
+    rows = patched_gradients(image.reshape(-1, *image.shape[2:]), kernel, stride)
+    return rows.reshape(size, -1, *rows.shape[1:]), True
+
+  return plain(image, kernel)
 
 
 def direct(image: chex.Array, kernel: chex.Array, stride: int) -> chex.Array:

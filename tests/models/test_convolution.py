@@ -39,7 +39,10 @@ def example(size, height, width, seed=0):
   return image, kernel
 
 
-@pytest.mark.parametrize("lowering", [convolution.direct, convolution.by_patches])
+LOWERINGS = [convolution.direct, convolution.by_patches, convolution.patched_gradients]
+
+
+@pytest.mark.parametrize("lowering", LOWERINGS)
 @pytest.mark.parametrize(("size", "stride", "height", "width"), SHAPES)
 def test_equals_the_definition(lowering, size, stride, height, width):
   image, kernel = example(size, height, width)
@@ -73,10 +76,58 @@ def test_per_example_gradients_and_stacked_kernels(stride):
   )
 
 
-def test_cpu_uses_no_convolution_at_all():
+def lowered(function, *args):
+  return jax.jit(function).lower(*args).as_text()
+
+
+def test_a_gradient_on_the_cpu_takes_no_convolution():
   image, kernel = example(3, 8, 8)
-  jaxpr = jax.make_jaxpr(lambda *a: convolution.convolve(*a, 1))(image, kernel)
-  assert "conv_general_dilated" not in str(jaxpr)
+
+  def loss(image, kernel):
+    return jnp.sum(jnp.square(convolution.convolve(image, kernel, 2)))
+
+  gradient = jax.grad(loss, (0, 1))
+  assert "stablehlo.convolution" not in lowered(gradient, image, kernel)
+  each = jax.vmap(gradient, (0, None))
+  assert "stablehlo.convolution" not in lowered(each, image[:, None], kernel)
+  for ours, theirs in zip(
+    gradient(image, kernel),
+    jax.grad(lambda *a: jnp.sum(jnp.square(convolution.direct(*a, 2))), (0, 1))(image, kernel),
+    strict=True,
+  ):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_pass_without_a_gradient_is_one_convolution():
+  image, kernel = example(3, 8, 8)
+
+  def convolve(image, kernel):
+    return convolution.convolve(image, kernel, 1)
+
+  assert lowered(convolve, image, kernel).count("stablehlo.convolution") == 1
+  over_images = jax.vmap(convolve, (0, None))
+  assert lowered(over_images, image[:, None], kernel).count("stablehlo.convolution") == 1
+  expected = convolution.by_patches(image, kernel, 1)[:, None]
+  np.testing.assert_allclose(over_images(image[:, None], kernel), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("image_axis", [None, 0])
+def test_stacked_kernels_take_no_grouped_convolution(image_axis):
+  image, kernel = example(3, 8, 8)
+  kernels = jnp.stack([kernel, 2 * kernel])
+  images = jnp.stack([image, image]) if image_axis == 0 else image
+
+  def convolve(image, kernel):
+    return convolution.convolve(image, kernel, 2)
+
+  over_kernels = jax.vmap(convolve, (image_axis, 0))
+  assert "stablehlo.convolution" not in lowered(over_kernels, images, kernels)
+  once = convolution.direct(image, kernel, 2)
+  expected = jnp.stack([once, 2 * once])
+  np.testing.assert_allclose(over_kernels(images, kernels), expected, rtol=1e-4, atol=1e-4)
+  # The images of each kernel mapped over as well.
+  nested = jax.vmap(jax.vmap(convolve, (0, None)), (None, 0))(image[:, None], kernels)
+  np.testing.assert_allclose(nested[:, :, 0], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_other_backends_use_the_direct_form(monkeypatch):
