@@ -60,6 +60,7 @@ def base_config() -> ConfigDict:
   c.tag.b = 5.0  # sharpness of the weights exp(-b cos)
   c.tag.bias_correction = "task"  # tag_adam's step counter restarts each "task" or "epoch"
   c.tag.accumulator_dtype = "float32"  # moments of past tasks; "bfloat16" halves TAG's state
+  c.tag.shard_rows = False  # with data_parallel=D: each device holds 1/D of TAG's state
   c.stable_sgd = ConfigDict()
   c.stable_sgd.decay = 1.0  # gamma: the learning rate of task t is lr * gamma^(t+1)
   c.stable_sgd.floor = 5e-5  # but at least this
@@ -130,7 +131,7 @@ def base_config() -> ConfigDict:
   c.sweep_tasks = config_dict.placeholder(int)  # train on the first so many tasks only; None: all
 
   # Evaluation.
-  c.eval_batch_size = 256
+  c.eval_batch_size = 256  # at most; the passes over a task are equally large
   c.evaluate_future_tasks = False  # also on tasks not seen yet, for forward transfer
   c.learning_curve_batches = 0  # evaluate each task before its first so many minibatches
   c.forgetting = "agem"  # definition: "agem", "tag" or "diagonal"

@@ -105,7 +105,7 @@ class Driver:
       layout = choose_layout(config, len(self.lanes), most)
       programs = build_programs(config, self.stream, steps, layout, tolerant=self.tolerant)
       foreseen = forecast.foresee(
-        programs.template(*self._start(range(layout.num_seeds))),
+        programs.held(*self._start(range(layout.num_seeds))),
         config,
         self.stream.spec,
         layout,
@@ -128,7 +128,7 @@ class Driver:
       return 0
     template = self.programs.template(*self._start(range(self.seeds_together)))
     position, state, record = store.restore_latest(template)
-    self.state = self.programs.spread(state)
+    self.state = self.programs.scatter(state)
     self.record = RunRecord.from_json(record)
     self._steps_done = self.steps_before(position)
     return position
@@ -136,7 +136,7 @@ class Driver:
   def save(self, store: Checkpoints, log: Log, position: int) -> None:
     """Writes a checkpoint from which the plan goes on at `position`."""
     self.record.metrics_bytes = log.sync()
-    store.save(position, self.programs.collapse(self.state), self.record.to_json())
+    store.save(position, self.programs.gather(self.state), self.record.to_json())
 
   def perform(self, action: Action, log: Log, line: Progress) -> None:
     """Does what the action says; changes `state` and `record`."""

@@ -39,13 +39,15 @@ def evaluate(
     examples: the examples of one task.
     task_id: int32 scalar, the task evaluated.
     current_task: int32 scalar, the last task learned.
-    batch_size: examples a pass; the last pass is padded.
+    batch_size: at most so many examples a pass. The passes are equally large, so that a task of
+      100 examples is one pass of 100, and one of 300 two of 150.
 
   Returns:
     The number of right predictions and the mean loss.
   """
   variables = learner.adapt(state, task_id)
-  num_batches = -(-examples.size // batch_size)
+  capacity = examples.label.shape[0]
+  batch_size = _divide_up(capacity, _divide_up(capacity, batch_size))
 
   def body(index, total):
     batch = take(examples, index * batch_size + jnp.arange(batch_size))
@@ -53,8 +55,12 @@ def evaluate(
     return _add(total, batch, logits, loss)
 
   zero = Evaluation(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32))
-  total = jax.lax.fori_loop(0, num_batches, body, zero)
+  total = jax.lax.fori_loop(0, _divide_up(examples.size, batch_size), body, zero)
   return Evaluation(total.correct, total.loss / examples.size)
+
+
+def _divide_up(number, divisor):
+  return -(-number // divisor)
 
 
 def _add(total: Evaluation, batch: Batch, logits: chex.Array, loss: chex.Array) -> Evaluation:

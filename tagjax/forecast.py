@@ -161,9 +161,11 @@ def _ways_out(forecast: Forecast, config: ConfigDict, available: int) -> list[st
   if is_large(forecast.exemplars):
     key = "mas" if "mas" in names and config.mas.sequence == "recompute" else "memory"
     ways.append(f"lower config.{key}.capacity={config[key].capacity}")
-  rounded = config.tag.accumulator_dtype != "float32"
-  if names[-1].startswith("tag") and is_large(forecast.method[names[-1]]) and not rounded:
-    ways.append("set config.tag.accumulator_dtype='bfloat16'")
+  if names[-1].startswith("tag") and is_large(forecast.method[names[-1]]):
+    if config.tag.accumulator_dtype == "float32":
+      ways.append("set config.tag.accumulator_dtype='bfloat16'")
+    if config.data_parallel > 1 and not config.tag.shard_rows:
+      ways.append("set config.tag.shard_rows=True")
   own = (forecast.total - forecast.examples) // forecast.seeds  # of one seed
   if forecast.seeds > 1 and own + forecast.examples <= available:
     ways.append("train fewer seeds side by side (config.seeds_together=1)")

@@ -33,14 +33,27 @@ def choose_layout(config: ConfigDict, num_lanes: int, most: int | None = None) -
   most = num_lanes if most is None else most
   if axis == "devices":
     if num_lanes % devices:
+      points = num_lanes // config.seeds
+      grid = f" at {points} points of config.sweep" if points > 1 else ""
       raise ConfigError(
-        f"config.seeds={config.seeds} cannot be shared out to {devices} devices: choose a "
+        f"config.seeds={config.seeds}{grid} cannot be shared out to {devices} devices: choose a "
         "multiple, or config.seed_axis='vmap'"
       )
     a_device = _largest_divisor(num_lanes // devices, max(1, most // devices))
     return Layout(a_device * devices, devices, share_seeds=devices > 1)
   together = _largest_divisor(num_lanes, most) if axis == "vmap" else 1
-  return Layout(together, config.data_parallel)
+  return Layout(together, config.data_parallel, share_columns=_shares_columns(config, processes))
+
+
+def _shares_columns(config: ConfigDict, processes: int) -> bool:
+  """Whether the devices share TAG's rows; `config.validate` sees to it that there are several."""
+  shares = config.tag.shard_rows and registry.ends_in_tag(config.method)
+  if shares and processes > 1:
+    raise ConfigError(
+      f"config.tag.shard_rows=True works in one process, and there are {processes}: start one for "
+      "all devices of a machine, or set config.tag.accumulator_dtype='bfloat16'"
+    )
+  return shares
 
 
 def _largest_divisor(number: int, most: int) -> int:

@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tagjax.base import Hyper, Learner, LearnerState
 from tagjax.batches import DeviceExamples, shuffled_rows, take
 from tagjax.evaluate import Evaluation, evaluate
 from tagjax.learner import run_keys
+from tagjax.transforms import columns
 
 DEVICE_AXIS = "devices"
 SEED_AXIS = "seeds"
@@ -154,18 +156,20 @@ class Layout(NamedTuple):
   """How a run lies on the devices.
 
   The state has a leading axis of devices if there are several, then one of seeds if there are
-  several on a device. Every device holds the same, or, if the seeds are shared out, seeds of its
-  own.
+  several on a device. Every device holds the same, save what is shared out: seeds of its
+  own, or its own columns of TAG's rows (`tagjax.transforms.columns`).
 
   Attributes:
     num_seeds: seeds trained side by side.
     num_devices: devices used, in all processes together.
     share_seeds: whether the devices share the seeds out instead of each batch.
+    share_columns: whether those that share each batch share the columns of TAG's rows as well.
   """
 
   num_seeds: int = 1
   num_devices: int = 1
   share_seeds: bool = False
+  share_columns: bool = False
 
   @property
   def batch_devices(self) -> int:
@@ -214,6 +218,7 @@ class Programs:
     self.phases = learner.phases
     self.single = single
     self.layout = layout
+    self._learner = learner
     self._devices = _devices(layout.num_devices)
     self._compiled: dict[Any, Callable] = {}
     self._train = functools.partial(
@@ -240,12 +245,27 @@ class Programs:
     return self.spread(self._call("init", self._init, start, mapped=False))
 
   def template(self, keys: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
-    """Shapes and dtypes of what `collapse` gives of the state that `init` makes."""
-    init = self._init if self.layout.num_seeds == 1 else jax.vmap(self._init)
-    return jax.eval_shape(init, self._without_one((keys, hyper)))
+    """Shapes and dtypes of what `gather` gives of the state that `init` makes.
+
+    An array that the devices share by columns is one of NumPy (without memory of its own): it is
+    put together on the host, and is to be read there.
+    """
+    start = self._without_one((keys, hyper))
+    whole, share = self._shapes(self.single, start), self._shapes(self._learner, start)
+    on_host = lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)  # noqa: E731
+    same = lambda leaf, part: leaf if leaf.shape == part.shape else on_host(leaf)  # noqa: E731
+    return jax.tree.map(same, whole, share)
+
+  def held(self, keys: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
+    """Shapes and dtypes of what one device holds, all seeds counted if the devices share them."""
+    return self._shapes(self._learner, self._without_one((keys, hyper)))
+
+  def _shapes(self, learner: Learner, start) -> LearnerState:
+    init = lambda start: learner.init(*start)  # noqa: E731
+    return jax.eval_shape(init if self.layout.num_seeds == 1 else jax.vmap(init), start)
 
   def _init(self, start) -> LearnerState:
-    return self.single.init(*start)
+    return self._learner.init(*start)
 
   def train(self, state, examples, task_id, epoch_id, start, stop, *, phase):
     """See `train_chunk`; donates `state`. The sums have an axis of seeds in front."""
@@ -285,6 +305,19 @@ class Programs:
       return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]) if each else leaf, tree)
     return jax.tree.map(lambda leaf: leaf[0], tree)
 
+  def gather(self, state: LearnerState) -> LearnerState:
+    """`collapse` of a state, with the columns that devices share put together, on the host."""
+    first = self.collapse(state)
+    if not self.layout.share_columns:
+      return first
+    whole = self._shapes(self.single, (first.key, first.hyper))
+
+    def one(leaf, own, like):
+      same = own.shape == like.shape
+      return own if same else columns.join(np.asarray(leaf), like.shape[-1])
+
+    return jax.tree.map(one, state, first, whole)
+
   def spread(self, tree: chex.ArrayTree) -> chex.ArrayTree:
     """The inverse of `collapse`: a copy, or a share of the seeds, on every device.
 
@@ -298,6 +331,23 @@ class Programs:
       return copy(tree, jnp.arange(devices // jax.process_count()))
     if self.layout.seeds_a_device > 1:
       tree = jax.tree.map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), tree)
+    return self._give_out(tree)
+
+  def scatter(self, state: LearnerState) -> LearnerState:
+    """The inverse of `gather`."""
+    if not self.layout.share_columns:
+      return self.spread(state)
+    leaves, structure = jax.tree.flatten(state)
+    held = jax.tree.leaves(self._shapes(self._learner, (state.key, state.hyper)))
+    shared = [leaf.shape != own.shape for leaf, own in zip(leaves, held, strict=True)]
+    pairs = list(zip(leaves, shared, strict=True))
+    copies = iter(self.spread([leaf for leaf, is_shared in pairs if not is_shared]))
+    split = functools.partial(columns.split, num_devices=self.layout.num_devices)
+    parts = iter(self._give_out([split(leaf) for leaf, is_shared in pairs if is_shared]))
+    return structure.unflatten([next(parts if is_shared else copies) for is_shared in shared])
+
+  def _give_out(self, tree: chex.ArrayTree) -> chex.ArrayTree:
+    """Arrays with an axis of devices in front, to the devices."""
     return jax.pmap(lambda leaf: leaf, devices=self._devices)(tree)
 
   def _with_one(self, tree: chex.ArrayTree) -> chex.ArrayTree:

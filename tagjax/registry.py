@@ -27,7 +27,7 @@ from tagjax.methods import (
   tag_method,
 )
 from tagjax.models import MLP, ReducedResNet
-from tagjax.transforms import stable_sgd
+from tagjax.transforms import Columns, stable_sgd
 
 
 class MethodContext(NamedTuple):
@@ -37,11 +37,13 @@ class MethodContext(NamedTuple):
     config: the whole config.
     spec: the stream's head.
     steps_per_epoch: training steps of one epoch, for each task.
+    columns: which device holds which of TAG's columns.
   """
 
   config: ConfigDict
   spec: StreamSpec
   steps_per_epoch: tuple[int, ...]
+  columns: Columns
 
 
 MethodFactory = Callable[[MethodContext], Any]
@@ -61,6 +63,7 @@ def _tag(base: str) -> MethodFactory:
       base=base,
       bias_correction=options.bias_correction,
       accumulator_dtype=options.accumulator_dtype,
+      columns=context.columns,
       steps_per_epoch=context.steps_per_epoch if options.bias_correction == "epoch" else None,
     )
 
@@ -218,6 +221,7 @@ def make_method(
   spec: StreamSpec,
   steps_per_epoch: Iterable[int],
   hyper: Hyper | None = None,
+  columns: Columns = Columns(),  # noqa: B008  (it is immutable)
 ) -> Method:
   """The chain that `config.method` spells, left to right.
 
@@ -226,6 +230,7 @@ def make_method(
     spec: the stream's head.
     steps_per_epoch: training steps of one epoch, for each task.
     hyper: takes the place of the config's values; keys of `TRACEABLE`, values may be traced.
+    columns: of TAG's rows, if the devices that the step is mapped over share them.
 
   Raises:
     ConfigError: if a method refuses its settings, or this stream.
@@ -233,7 +238,7 @@ def make_method(
   config = config.copy_and_resolve_references()
   with config.ignore_type():
     config.update_from_flattened_dict(hyper or {})
-  context = MethodContext(config, spec, tuple(steps_per_epoch))
+  context = MethodContext(config, spec, tuple(steps_per_epoch), columns)
   members = [_make_member(name, context) for name in method_names(config.method)]
   if config.fresh_optimizer:
     members[-1] = fresh_each_task(members[-1])
@@ -273,6 +278,11 @@ def method_names(spelling: str) -> list[str]:
   return names if optimizers else [*names, "sgd"]
 
 
+def ends_in_tag(spelling: str) -> bool:
+  """Whether the optimizer of the chain is TAG, with one base or another."""
+  return method_names(spelling)[-1].startswith("tag")
+
+
 _ONE_OF_A_KIND = {
   frozenset({"agem", "gem"}): "the second projection undoes the first",
   frozenset({"er", "er_ace", "der", "derpp"}): "two reservoirs would replay the same past",
@@ -287,7 +297,7 @@ def check_combination(config: ConfigDict) -> None:
   """
   names = method_names(config.method)
   modifiers = [name for name in names if name in MODIFIERS]
-  is_tag = names[-1].startswith("tag")
+  is_tag = ends_in_tag(config.method)
   for alike, reason in _ONE_OF_A_KIND.items():
     if len(alike & set(modifiers)) > 1:
       _refuse("method", config.method, f"{reason}; keep one of {', '.join(sorted(alike))}")
@@ -303,6 +313,12 @@ def check_combination(config: ConfigDict) -> None:
     _refuse("protocol", config.protocol, "learns no task by itself; no learning_curve_batches")
   if config.fresh_optimizer and is_tag:
     _refuse("fresh_optimizer", True, "would delete what TAG knows of past tasks")
+  if config.tag.shard_rows and is_tag and config.data_parallel == 1:
+    _refuse(
+      "tag.shard_rows",
+      True,
+      "there is one device only to hold TAG's rows; set config.data_parallel as well",
+    )
 
 
 def _refuse(key: str, value: Any, reason: str) -> None:

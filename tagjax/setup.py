@@ -8,6 +8,7 @@ from tagjax import benchmarks, registry
 from tagjax.errors import ConfigError
 from tagjax.learner import make_learner
 from tagjax.parallel import DEVICE_AXIS, Layout, Programs
+from tagjax.transforms import Columns
 
 
 def load_stream(config: ConfigDict) -> benchmarks.Stream:
@@ -71,19 +72,21 @@ def build_programs(
   """
   method_of = functools.partial(registry.make_method, config, stream.spec, steps)
 
-  def learner(axis_name: str | None):
+  def learner(axis_name: str | None, columns: Columns):
     return make_learner(
       registry.make_model(config, stream.spec, axis_name),
-      method_of,
+      functools.partial(method_of, columns=columns),
       stream.spec,
       max_value=stream.max_value,
       normalization=config.normalization,
       axis_name=axis_name,
     )
 
-  single = learner(None)
+  whole = Columns()
+  shared = Columns(DEVICE_AXIS, layout.num_devices) if layout.share_columns else whole
+  single = learner(None, whole)
   return Programs(
-    learner(DEVICE_AXIS) if layout.batch_devices > 1 else single,
+    learner(DEVICE_AXIS, shared) if layout.batch_devices > 1 else single,
     single,
     batch_size=config.batch_size,
     eval_batch_size=config.eval_batch_size,

@@ -38,6 +38,7 @@ WRONG = [
   ("learning_rate", float("nan"), "must be positive and finite"),
   ("mlp.hidden", (10, -1), "widths must be positive integers"),
   ("data_parallel", 3, "choose a multiple"),
+  ("tag.shard_rows", True, "config.tag.shard_rows=True: there is one device only"),
 ]
 
 

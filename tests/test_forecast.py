@@ -122,6 +122,7 @@ def test_the_line_names_the_largest_share():
     ({"method": "er+sgd", "memory__capacity": 70}, 10_000, r"lower config\.memory\.capacity=70$"),
     ({"method": "mas", "mas__sequence": "recompute"}, 10_000, r"lower config\.mas\.capacity=200$"),
     ({"method": "tag"}, 10_000, r"config\.tag\.accumulator_dtype='bfloat16'"),
+    ({"method": "tag", "data_parallel": 2}, 10_000, r"or set config\.tag\.shard_rows=True"),
     ({"method": "sgd", "seeds": 9, "seeds_together": 9}, 30_000, r"config\.seeds_together=1"),
     ({"method": "sgd"}, 10_000, r"smaller model than config\.model='mlp'"),
   ],

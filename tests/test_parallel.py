@@ -7,10 +7,12 @@ import numpy as np
 import optax
 import pytest
 
-from tagjax import batches
+from tagjax import batches, parallel
 from tagjax.base import chain, lift
+from tagjax.learner import make_learner
 from tagjax.methods import er
 from tagjax.parallel import Layout
+from tagjax.transforms import Columns, scale_by_tag
 
 SGD = lift(optax.sgd(0.1))
 
@@ -104,6 +106,31 @@ def test_four_devices_equal_one(batch_norm):
     states[1].variables,
     first.variables,
   )
+
+
+def test_a_state_of_shared_columns_survives_gathering():
+  stream = helpers.spec()
+  axis = parallel.DEVICE_AXIS
+
+  def learner(columns, axis_name):
+    method = lift(scale_by_tag(stream.num_tasks, accumulator_dtype="bfloat16", columns=columns))
+    network = helpers.TinyModel(stream.num_outputs, axis_name=axis_name)
+    return make_learner(network, method, stream, axis_name=axis_name)
+
+  run = parallel.Programs(
+    learner(Columns(axis, 4), axis),
+    learner(Columns(), None),
+    batch_size=8,
+    eval_batch_size=16,
+    layout=Layout(num_devices=4, share_columns=True),
+  )
+  state = helpers.train_stream(run, stream, jax.random.key(0), batch_size=8)
+  whole = run.gather(state)
+  template = run.template(jax.random.key(0)[None])
+  assert jax.tree.map(np.shape, whole) == jax.tree.map(np.shape, template)
+  kinds = {type(leaf) for leaf in jax.tree.leaves(whole.method.first_moment)}
+  assert kinds == {np.ndarray}  # they may be too large for one device
+  assert_equal(run.scatter(whole), state)
 
 
 def test_state_survives_replication():

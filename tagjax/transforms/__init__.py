@@ -4,6 +4,7 @@ Floor 1 of the house: plain `optax.GradientTransformationExtraArgs` whose only e
 `task_id`. They need nothing else of tagjax and work in any Optax pipeline.
 """
 
+from tagjax.transforms.columns import Columns
 from tagjax.transforms.stable_sgd import (
   RestartedTraceState,
   restarted_trace,
@@ -13,6 +14,7 @@ from tagjax.transforms.stable_sgd import (
 from tagjax.transforms.tag import ScaleByTagState, scale_by_tag, tag, task_relatedness
 
 __all__ = [
+  "Columns",
   "RestartedTraceState",
   "ScaleByTagState",
   "restarted_trace",

@@ -61,17 +61,18 @@ def products(rows, m):
   return jnp.sum(unrounded(rows, m.dtype) * m[None], axis=1)
 
 
-def lengths(norm, dots, first, m, task_id):
+def lengths(norm, dots, first, m, task_id, total):
   """The norms of all rows with that of row `task_id` renewed, and the norm of `m`.
 
   They differ where the row is a rounded `m`: a cosine is of two directions as they are used.
+  `total` adds up over the devices that hold the columns of a row.
   """
   if first.dtype == m.dtype:
     norm = write(norm, jnp.sqrt(read(dots, task_id)), task_id)
     return norm, read(norm, task_id)
   kept = unrounded(read(first, task_id), m.dtype)
-  norm = write(norm, jnp.sqrt(jnp.sum(kept * kept)), task_id)
-  return norm, jnp.sqrt(jnp.sum(m * m))
+  norm = write(norm, jnp.sqrt(total(jnp.sum(kept * kept))), task_id)
+  return norm, jnp.sqrt(total(jnp.sum(m * m)))
 
 
 def weighted_sum(weight, rows, v, task_id):

@@ -6,6 +6,7 @@ current direction opposes that task's last direction, so that the step shrinks w
 cared and the two conflict. The task id is the only thing that TAG needs to be told.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from tagjax.transforms._checks import (
   check_task_id,
   steps_of_task,
 )
+from tagjax.transforms.columns import Columns
 
 BASES = ("rmsprop", "adagrad", "adam")
 BIAS_CORRECTIONS = ("task", "epoch")
@@ -52,8 +54,9 @@ class ScaleByTagState(NamedTuple):
   """State of `scale_by_tag`: T rows for each parameter tensor, row t written by task t only.
 
   Attributes:
-    first_moment: pytree like params, leaves `[T, p.size]`, at least float32, or uint16: the bits of
-      bfloat16 (see `tagjax.transforms._task_rows`). Flat, because XLA copies the whole array when
+    first_moment: pytree like params, leaves `[T, p.size]` (or this device's columns of them, see
+      `tagjax.transforms.columns`), at least float32, or uint16: the bits of bfloat16 (see
+      `tagjax.transforms._task_rows`). Flat, because XLA copies the whole array when
       one of more dimensions is reshaped after a row was written; bits, because a CPU would convert
       all rows to float32 and back to write one.
     second_moment: the same for the second moment.
@@ -73,13 +76,14 @@ class ScaleByTagState(NamedTuple):
 
 
 class _Rule(NamedTuple):
-  """The hyperparameters of `scale_by_tag`, all of which may be traced save `base`."""
+  """The hyperparameters of `scale_by_tag`; the numbers may be traced."""
 
   base: str
   b: Any
   beta1: Any
   beta2: Any
   eps: Any
+  columns: Columns
 
 
 class _Tensor(NamedTuple):
@@ -108,6 +112,7 @@ def scale_by_tag(
   bias_correction: str = "task",
   steps_per_epoch: int | Sequence[int] | None = None,
   accumulator_dtype: Any = None,
+  columns: Columns = Columns(),  # noqa: B008  (it is immutable)
 ) -> optax.GradientTransformationExtraArgs:
   r"""Divides gradients by the task-weighted root of the accumulated second moments.
 
@@ -153,6 +158,9 @@ def scale_by_tag(
     accumulator_dtype: of the moments of past tasks: None or `jnp.float32` (float32, or the dtype of
       the parameters where it is wider), or `jnp.bfloat16`. To `optax.inject_hyperparams` give it by
       name, `"bfloat16"`.
+    columns: `Columns(axis_name, D)` shares the rows out over the D devices of a mapped axis, each
+      of which must be given the same gradient; a step sends the update and T numbers for each
+      tensor. `init` gives what one device holds, and need not be mapped.
 
   Returns:
     A transformation whose `update` takes the keyword `task_id` (0-based; Python int, or integer
@@ -195,7 +203,7 @@ def scale_by_tag(
   check_steps_per_epoch(
     steps_per_epoch, "bias_correction='epoch'" if by_epoch else None, num_tasks=num_tasks
   )
-  rule = _Rule(base, b, beta1, beta2, eps)
+  rule = _Rule(base, b, beta1, beta2, eps, columns)
   rounded = _check_accumulator_dtype(accumulator_dtype)
 
   def init(params: optax.Params) -> ScaleByTagState:
@@ -204,7 +212,7 @@ def scale_by_tag(
         "num_tasks sets the shapes of the state and cannot be traced: "
         "optax.inject_hyperparams(tag, static_args='num_tasks')"
       )
-    return _init(params, int(num_tasks), rounded)
+    return _init(params, int(num_tasks), rounded, columns)
 
   def update(
     updates: optax.Updates,
@@ -248,6 +256,7 @@ def tag(
   bias_correction: str = "task",
   steps_per_epoch: int | Sequence[int] | None = None,
   accumulator_dtype: Any = None,
+  columns: Columns = Columns(),  # noqa: B008  (it is immutable)
 ) -> optax.GradientTransformationExtraArgs:
   """The TAG optimizer: `scale_by_tag`, then the learning rate.
 
@@ -263,6 +272,7 @@ def tag(
     bias_correction: `"task"` or `"epoch"`.
     steps_per_epoch: for `bias_correction="epoch"`.
     accumulator_dtype: of the moments of past tasks; `jnp.bfloat16` halves the state.
+    columns: `Columns(axis_name, D)`: each of D devices holds a share of the state.
 
   Returns:
     The transformation; its `update` takes the keyword `task_id`. It composes with
@@ -294,6 +304,7 @@ def tag(
     bias_correction=bias_correction,
     steps_per_epoch=steps_per_epoch,
     accumulator_dtype=accumulator_dtype,
+    columns=columns,
   )
   return optax.chain(scale, optax.scale_by_learning_rate(learning_rate))
 
@@ -342,7 +353,7 @@ def _check_accumulator_dtype(value: Any) -> bool:
   return name == "bfloat16"
 
 
-def _init(params: optax.Params, num_tasks: int, rounded: bool) -> ScaleByTagState:
+def _init(params: optax.Params, num_tasks: int, rounded: bool, columns: Columns) -> ScaleByTagState:
   def full(value, *shape, flat=False, dtype=None):
     def one(p):
       exact = jnp.result_type(p)
@@ -350,7 +361,7 @@ def _init(params: optax.Params, num_tasks: int, rounded: bool) -> ScaleByTagStat
         raise TypeError(
           f"TAG needs real floating point parameters, got {exact}: leave it out with optax.masked"
         )
-      size = (math.prod(jnp.shape(p)),) if flat else ()
+      size = (columns.width(math.prod(jnp.shape(p))),) if flat else ()
       return jnp.full(shape + size, value, dtype or jnp.promote_types(exact, jnp.float32))
 
     return jax.tree.map(one, params)
@@ -374,18 +385,19 @@ def _step(grad, tensor: _Tensor, *, task_id, goes_on, step, rule: _Rule) -> _Ten
     nowhere = None if relatedness is None else jnp.full_like(relatedness, jnp.nan)
     return tensor._replace(relatedness=nowhere)
   dtype = norm.dtype
-  g = grad.astype(dtype).reshape(-1)
+  total = functools.partial(rule.columns.total, size=grad.size)
+  g = rule.columns.own(grad.astype(dtype).reshape(-1))
   first, m = _task_rows.accumulate(first, current_first, g, task_id, goes_on, rule.beta1)
   second, v = _task_rows.accumulate(second, current_second, g * g, task_id, goes_on, rule.beta2)
-  dots = _task_rows.products(first, m)
-  norm, length = _task_rows.lengths(norm, dots, first, m, task_id)
+  dots = total(_task_rows.products(first, m))
+  norm, length = _task_rows.lengths(norm, dots, first, m, task_id, total)
   past, weight = _weights(dots, norm * length, task_id, jnp.asarray(rule.b, dtype))
-  total = _task_rows.weighted_sum(weight, second, v, task_id)
+  second_sum = _task_rows.weighted_sum(weight, second, v, task_id)
   if rule.base == "adam":
     g = m / _one_minus_power(rule.beta1, step, dtype)
-    total = total / _one_minus_power(rule.beta2, step, dtype)
-  update = g / (jnp.sqrt(total) + jnp.asarray(rule.eps, dtype))
-  update = update.reshape(grad.shape).astype(grad.dtype)
+    second_sum = second_sum / _one_minus_power(rule.beta2, step, dtype)
+  update = g / (jnp.sqrt(second_sum) + jnp.asarray(rule.eps, dtype))
+  update = rule.columns.whole(update, grad.size).reshape(grad.shape).astype(grad.dtype)
   current = (None, None) if current_first is None else (m, v)
   return _Tensor(update, first, second, norm, jnp.where(past, weight, jnp.nan), *current)
 

@@ -75,6 +75,8 @@ def test_devices_must_share_the_seeds_evenly(tiny):
   assert choose_layout(tiny(seed_axis="devices"), 8) == Layout(8, 4, share_seeds=True)
   with pytest.raises(ConfigError, match=r"config\.seeds=6 cannot be shared out to 4 devices"):
     choose_layout(tiny(seeds=6, seed_axis="devices"), 6)
+  with pytest.raises(ConfigError, match=r"config\.seeds=3 at 2 points of config\.sweep cannot be"):
+    choose_layout(tiny(seeds=3, seed_axis="devices"), 6)
 
 
 def test_impossible_axes_are_refused(tiny):

@@ -1,0 +1,78 @@
+"""Rows of numbers whose columns are shared out over devices, as TAG keeps them if it is told to.
+
+Of a row of n numbers each of D devices holds `ceil(n / D)`, the last ones padded with zeros. By
+columns, not by tasks: every device then works at every step, whatever the task. A row of fewer
+numbers than devices is held whole by each.
+"""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Columns(NamedTuple):
+  """Who holds which columns; the default: one device holds all.
+
+  The methods but `width` work inside a function that is mapped over the devices.
+
+  Attributes:
+    axis_name: mapped axis of devices.
+    num_devices: D, devices on that axis.
+  """
+
+  axis_name: str | None = None
+  num_devices: int = 1
+
+  def width(self, size: int) -> int:
+    """Columns that a device holds of a row of `size` numbers."""
+    return -(-size // self.num_devices) if size >= self.num_devices else size
+
+  def own(self, row: chex.Array) -> chex.Array:
+    """This device's columns of a row, `[n] -> [width]`."""
+    width = self.width(row.size)
+    if width == row.size:
+      return row
+    padded = jnp.pad(row, (0, width * self.num_devices - row.size))
+    return jax.lax.dynamic_slice_in_dim(padded, jax.lax.axis_index(self.axis_name) * width, width)
+
+  def total(self, part: chex.Array, size: int) -> chex.Array:
+    """Sum over the devices of what each made of its columns of rows of `size` numbers."""
+    return part if self.width(size) == size else jax.lax.psum(part, self.axis_name)
+
+  def whole(self, columns: chex.Array, size: int) -> chex.Array:
+    """The inverse of `own`: the row of `size` numbers, on every device."""
+    if self.width(size) == size:
+      return columns
+    return jax.lax.all_gather(columns, self.axis_name, tiled=True)[:size]
+
+
+def join(parts: np.ndarray, size: int) -> np.ndarray:
+  """Rows from the columns of all devices, on the host.
+
+  Args:
+    parts: `[D, ..., width]`.
+    size: n, numbers in a row.
+
+  Returns:
+    `[..., n]`.
+
+  >>> join(np.array([[[1, 2]], [[3, 0]]]), 3)
+  array([[1, 2, 3]])
+  """
+  rows = np.moveaxis(parts, 0, -2)
+  return rows.reshape(*rows.shape[:-2], -1)[..., :size]
+
+
+def split(rows: np.ndarray, num_devices: int) -> np.ndarray:
+  """The inverse of `join`: `[..., n] -> [D, ..., width]`, padded with zeros.
+
+  >>> split(np.array([[1, 2, 3]]), 2).tolist()
+  [[[1, 2]], [[3, 0]]]
+  """
+  width = -(-rows.shape[-1] // num_devices)
+  widths = [(0, 0)] * (rows.ndim - 1) + [(0, width * num_devices - rows.shape[-1])]
+  padded = np.pad(rows, widths).reshape(*rows.shape[:-1], num_devices, width)
+  return np.moveaxis(padded, -2, 0)
