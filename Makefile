@@ -6,6 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS ?= runs/digits
 METHODS := sgd rmsprop tag
+QUICKLY := TAGJAX_TESTS_COMPILE_QUICKLY=1
 
 .PHONY: run test test-product lint format install
 
@@ -26,12 +27,14 @@ run: install
 	done
 	"$(BIN)/python" -m tagjax.report.compare $(METHODS:%="$(RUNS)/%") --picture "$(RUNS)/comparison.png"
 
+# Two parts: what mostly compiles is compiled quickly, the rest as users' programs are.
 test: install
-	"$(BIN)/python" -m pytest -n 2
+	"$(BIN)/python" -m pytest -n 2 -m "not compiling and not product"
+	$(QUICKLY) "$(BIN)/python" -m pytest -n 2 -m "compiling and not product"
 
 # Every composition of methods; `test` runs the pairs.
 test-product: install
-	"$(BIN)/python" -m pytest -n 2 -m product
+	$(QUICKLY) "$(BIN)/python" -m pytest -n 2 -m product
 
 lint: install
 	"$(BIN)/ruff" check .

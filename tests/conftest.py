@@ -13,10 +13,17 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit what their parent
   os.environ["TAGJAX_CACHE_DIR"] = str(_FOLDER / "cache")
   os.environ["TAGJAX_TESTS_REAL_DATA"] = os.environ.get("TFDS_DATA_DIR", "")
   os.environ["TFDS_DATA_DIR"] = str(_FOLDER / "data")
+  # What one test has compiled another need not, nor a process of launch.py.
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_FOLDER / "compiled")
+  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import chex
 import jax
 import pytest
+
+if "TAGJAX_TESTS_COMPILE_QUICKLY" in os.environ and jax.__version_info__ < (0, 11):
+  # Twice as quick to compile; a later XLA knows the flag no more, and would end the process.
+  os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
 
 # Before anything touches a device: the data parallel tests need four of them.
 chex.set_n_cpu_devices(4)
@@ -28,9 +35,16 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 _MOSTLY_COMPILING = {"contract", "methods", "models", "test_parallel"}
 
 
+def pytest_collection_modifyitems(items):
+  """Marks them, so that `make test` can run them apart."""
+  for item in items:
+    if "tests" in item.path.parts and _MOSTLY_COMPILING & {*item.path.parts, item.path.stem}:
+      item.add_marker("compiling")
+
+
 @pytest.fixture(autouse=True)
 def _compile_quickly(request):
-  if not _MOSTLY_COMPILING & {*request.path.parts, request.path.stem}:
+  if request.node.get_closest_marker("compiling") is None:
     yield
     return
   jax.config.update("jax_disable_most_optimizations", True)
