@@ -53,7 +53,7 @@ class Driver:
     record: what has been measured.
     state: the learner's state, on the device (or devices).
     total_steps: training steps of the whole plan.
-    seeds_together: seeds that each action trains side by side.
+    lanes_together: lanes that each action trains side by side.
     forecast: what the run will hold in memory.
   """
 
@@ -75,10 +75,10 @@ class Driver:
     sizes = training_sizes(config, self.stream)
     steps = steps_per_epoch(config, sizes)
     self.programs, self.forecast = self._lay_out(steps, max(sizes))
-    self.seeds_together = self.programs.layout.num_seeds
+    self.lanes_together = self.programs.layout.num_lanes
     self.plan = make_plan(
-      num_seeds=len(self.lanes),
-      seeds_together=self.seeds_together,
+      num_lanes=len(self.lanes),
+      lanes_together=self.lanes_together,
       steps_per_epoch=steps,
       epochs=config.epochs,
       phases=self.programs.phases,
@@ -105,15 +105,15 @@ class Driver:
       layout = choose_layout(config, len(self.lanes), most)
       programs = build_programs(config, self.stream, steps, layout, tolerant=self.tolerant)
       foreseen = forecast.foresee(
-        programs.held(*self._start(range(layout.num_seeds))),
+        programs.held(*self._start(range(layout.num_lanes))),
         config,
         self.stream.spec,
         layout,
         train_rows=train_rows,
         evaluation_rows=self._evaluation_capacity(),
       )
-      room = foreseen.seeds_with_room(available) * (layout.num_seeds // layout.seeds_a_device)
-      if config.seeds_together or layout.seeds_a_device == 1 or room >= layout.num_seeds:
+      room = foreseen.seeds_with_room(available) * (layout.num_lanes // layout.lanes_a_device)
+      if config.seeds_together or layout.lanes_a_device == 1 or room >= layout.num_lanes:
         forecast.check(foreseen, config, available)
         return programs, foreseen
       most = room
@@ -126,7 +126,7 @@ class Driver:
     """Takes state and record from the newest good checkpoint; returns the plan's next position."""
     if store.is_empty():
       return 0
-    template = self.programs.template(*self._start(range(self.seeds_together)))
+    template = self.programs.template(*self._start(range(self.lanes_together)))
     position, state, record = store.restore_latest(template)
     self.state = self.programs.scatter(state)
     self.record = RunRecord.from_json(record)
@@ -140,18 +140,18 @@ class Driver:
 
   def perform(self, action: Action, log: Log, line: Progress) -> None:
     """Does what the action says; changes `state` and `record`."""
-    if all(self.record.diverged[seed] for seed in self._seeds(action)):
+    if all(self.record.diverged[index] for index in self._indices(action)):
       return  # a point of a grid that has diverged in all its lanes
     getattr(self, f"_{action.kind}")(action, log, line)
 
   def _begin(self, action: Action, log: Log, line: Progress) -> None:
     del line
-    keys, hyper = self._start(self._seeds(action))
+    keys, hyper = self._start(self._indices(action))
     if action.task:  # another network than the task before began with
       keys = jax.vmap(jax.random.fold_in, (0, None))(keys, action.task)
     self.state = self.programs.init(keys, hyper)
-    for seed in self._seeds(action):
-      log.write(**self._name(seed), task=action.task, begun=True)
+    for index in self._indices(action):
+      log.write(**self._name(index), task=action.task, begun=True)
 
   def _train(self, action: Action, log: Log, line: Progress) -> None:
     examples = self._train_examples(action.task)
@@ -166,17 +166,17 @@ class Driver:
         phase=action.phase,
       )
       chunk = jax.device_get(chunk)  # the one wait of the chunk
-    for seed, steps, loss, accuracy in zip(
-      self._seeds(action), chunk.steps, chunk.loss, chunk.accuracy, strict=True
+    for index, steps, loss, accuracy in zip(
+      self._indices(action), chunk.steps, chunk.loss, chunk.accuracy, strict=True
     ):
-      if self._is_finite(float(loss), seed, action.task, action.start + int(steps)):
+      if self._is_finite(float(loss), index, action.task, action.start + int(steps)):
         figures = {"loss": float(loss / steps), "accuracy": float(accuracy / steps)}
-        log.write(**self._place(action, seed), step=action.stop, **figures)
+        log.write(**self._place(action, index), step=action.stop, **figures)
     steps = int(chunk.steps.max())
     self._steps_done += steps
     self._keep_diagnostics(action, steps, chunk.diagnostics, log)
     line.update(
-      seed=action.seed,
+      seed=action.lane,
       task=action.task,
       step=action.stop,
       steps=self._steps[action.task],
@@ -188,17 +188,17 @@ class Driver:
   def _keep_diagnostics(self, action: Action, steps: int, sums: dict, log: Log) -> None:
     self.record.add_diagnostics(action, steps, sums)
     if action.ends_task_epochs:
-      means = self.record.end_epoch_diagnostics(action.seed, action.task)
-      for seed, figures in zip(self._seeds(action), means, strict=False):  # there may be none
-        if not self.record.diverged[seed]:
-          log.write(**self._place(action, seed), **figures)
+      means = self.record.end_epoch_diagnostics(action.lane, action.task)
+      for index, figures in zip(self._indices(action), means, strict=False):  # there may be none
+        if not self.record.diverged[index]:
+          log.write(**self._place(action, index), **figures)
 
   def _probe(self, action: Action, log: Log, line: Progress) -> None:
     del line
     accuracies = self._evaluate_task(action.task, action.task, action)
-    for seed, accuracy in zip(self._seeds(action), accuracies, strict=True):
-      self.record.curves[seed][action.task].append(accuracy)
-      place = self._place(action, seed)
+    for index, accuracy in zip(self._indices(action), accuracies, strict=True):
+      self.record.curves[index][action.task].append(accuracy)
+      place = self._place(action, index)
       log.write(**place, minibatch=action.start, task_accuracy=accuracy)
 
   def _consolidate(self, action: Action, log: Log, line: Progress) -> None:
@@ -209,22 +209,22 @@ class Driver:
       jax.block_until_ready(self.state)
 
   def _evaluate(self, action: Action, log: Log, line: Progress) -> None:
-    rows = [self.record.accuracy[seed][action.task] for seed in self._seeds(action)]
+    rows = [self.record.accuracy[index][action.task] for index in self._indices(action)]
     first, last = 0, len(self.stream) if self.config.evaluate_future_tasks else action.task + 1
     if self.config.protocol == "independent" and action.task:
       first = action.task  # the networks of the tasks before have not changed
-      for seed, row in zip(self._seeds(action), rows, strict=True):
-        row[:first] = self.record.accuracy[seed][action.task - 1][:first]
+      for index, row in zip(self._indices(action), rows, strict=True):
+        row[:first] = self.record.accuracy[index][action.task - 1][:first]
     for task in range(first, last):
       for row, accuracy in zip(rows, self._evaluate_task(task, action.task, action), strict=True):
         row[task] = accuracy
-    for seed, row in zip(self._seeds(action), rows, strict=True):
-      if self.record.diverged[seed]:
+    for index, row in zip(self._indices(action), rows, strict=True):
+      if self.record.diverged[index]:
         row[:] = [None] * len(row)
-    for seed, row in zip(self._seeds(action), rows, strict=True):
-      log.write(**self._place(action, seed), accuracy_after_task=row)
+    for index, row in zip(self._indices(action), rows, strict=True):
+      log.write(**self._place(action, index), accuracy_after_task=row)
     line.task_done(
-      seed=action.seed,
+      seed=action.lane,
       task=action.task,
       accuracy_so_far=self._accuracy_so_far(action, action.task),
     )
@@ -232,38 +232,38 @@ class Driver:
   def _baseline(self, action: Action, log: Log, line: Progress) -> None:
     del line
     columns = [self._evaluate_task(task, task, action) for task in range(len(self.stream))]
-    for seed, row in zip(self._seeds(action), zip(*columns, strict=True), strict=True):
-      self.record.baseline[seed] = list(row)
-      log.write(**self._name(seed), accuracy_untrained=list(row))
+    for index, row in zip(self._indices(action), zip(*columns, strict=True), strict=True):
+      self.record.baseline[index] = list(row)
+      log.write(**self._name(index), accuracy_untrained=list(row))
 
   def _evaluate_task(self, task: int, current_task: int, action: Action) -> list[float]:
-    """Accuracy of each of the seeds side by side."""
+    """Accuracy of each of the lanes side by side."""
     examples = self._evaluation_examples(task)
     with self._timed("evaluate"):
       result = self.programs.evaluate(self.state, examples, task, current_task)
       result = jax.device_get(result)
     if action.kind == "evaluate":
-      for seed, loss in zip(self._seeds(action), result.loss, strict=True):
-        self._is_finite(float(loss), seed, action.task, self._steps[action.task])
+      for index, loss in zip(self._indices(action), result.loss, strict=True):
+        self._is_finite(float(loss), index, action.task, self._steps[action.task])
     return [int(correct) / int(examples.size) for correct in result.correct]
 
   def _accuracy_so_far(self, action: Action, task: int) -> float | None:
-    """Mean over the seeds side by side."""
-    means = [self.record.accuracy_so_far(seed, task) for seed in self._seeds(action)]
+    """Mean over the lanes side by side."""
+    means = [self.record.accuracy_so_far(index, task) for index in self._indices(action)]
     known = [mean for mean in means if mean is not None]
     return sum(known) / len(known) if known else None
 
-  def _is_finite(self, loss: float, seed: int, task: int, step: int) -> bool:
+  def _is_finite(self, loss: float, index: int, task: int, step: int) -> bool:
     """Whether this lane may go on; records that it may not, or raises if that is an error."""
     if not math.isfinite(loss):
-      self.record.diverged[seed] = True
-    if self.record.diverged[seed] and not self.tolerant:
+      self.record.diverged[index] = True
+    if self.record.diverged[index] and not self.tolerant:
       raise DivergedError(
-        f"the loss is {loss} in seed {self.lanes[seed].seed}, task {task}, step {step}: "
+        f"the loss is {loss} in seed {self.lanes[index].seed}, task {task}, step {step}: "
         f"lower config.learning_rate (it is {self.config.learning_rate:g}). "
         "The last good checkpoint is kept"
       )
-    return not self.record.diverged[seed]
+    return not self.record.diverged[index]
 
   @functools.lru_cache(maxsize=1)  # noqa: B019  (a driver lives as long as its process needs it)
   def _train_examples(self, task: int) -> batches.DeviceExamples:
@@ -291,9 +291,9 @@ class Driver:
     self.record.seconds["compile"] += compiling
     self.record.seconds[name] += time.perf_counter() - start - compiling
 
-  def _seeds(self, action: Action) -> range:
-    """Indices of the seeds that the action trains side by side."""
-    return range(action.seed, action.seed + self.seeds_together)
+  def _indices(self, action: Action) -> range:
+    """Indices of the lanes that the action trains side by side."""
+    return range(action.lane, action.lane + self.lanes_together)
 
   def _name(self, index: int) -> dict[str, Any]:
     """What tells a lane from the others in the log."""
@@ -306,8 +306,8 @@ class Driver:
     values = {key: [lane.hyper[key] for lane in lanes] for key in lanes[0].hyper}
     return keys, {key: jnp.asarray(column, jnp.float32) for key, column in values.items()}
 
-  def _place(self, action: Action, seed: int) -> dict[str, Any]:
-    place = {**self._name(seed), "task": action.task}
+  def _place(self, action: Action, index: int) -> dict[str, Any]:
+    place = {**self._name(index), "task": action.task}
     if action.kind == "evaluate":
       return place
     return {**place, "phase": action.phase, "epoch": action.epoch}

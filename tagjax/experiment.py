@@ -123,7 +123,7 @@ def _perform(driver, folder, store, first, begun, progress, trace, after) -> Non
       done=driver.steps_before(first),
       num_seeds=len(driver.lanes),
       noun="run" if driver.tolerant else "seed",
-      seeds_together=driver.seeds_together,
+      seeds_together=driver.lanes_together,
       num_tasks=len(driver.stream),
     ) as line,
   ):

@@ -100,13 +100,13 @@ def foresee(
   Returns:
     The forecast.
   """
-  if layout.share_seeds:  # each device holds an equal part
+  if layout.share_lanes:  # each device holds an equal part
     state = jax.tree.map(lambda leaf: _one_of(leaf, layout.num_devices), state)
   # An image is bytes; label and task are int32, and so is the number of examples of a task.
   rows = train_rows + spec.num_tasks * evaluation_rows
   examples = rows * (math.prod(spec.image_shape) + 4 + 4) + (1 + spec.num_tasks) * 4
   return of_state(
-    state, method_names(config.method), seeds=layout.seeds_a_device, examples=examples
+    state, method_names(config.method), seeds=layout.lanes_a_device, examples=examples
   )
 
 

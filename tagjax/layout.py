@@ -1,4 +1,4 @@
-"""Which seeds train side by side, and on which devices, as the config and the machine allow."""
+"""Which lanes train side by side and on which devices, as the config and the machine allow."""
 
 import jax
 from ml_collections import ConfigDict
@@ -17,7 +17,7 @@ def choose_layout(config: ConfigDict, num_lanes: int, most: int | None = None) -
     most: how many may be side by side; None: all.
 
   Raises:
-    ConfigError: if there are too few devices, or they cannot share the seeds out evenly.
+    ConfigError: if there are too few devices, or they cannot share the lanes out evenly.
   """
   devices, processes = jax.device_count(), jax.process_count()
   if processes > 1:
@@ -40,7 +40,7 @@ def choose_layout(config: ConfigDict, num_lanes: int, most: int | None = None) -
         "multiple, or config.seed_axis='vmap'"
       )
     a_device = _largest_divisor(num_lanes // devices, max(1, most // devices))
-    return Layout(a_device * devices, devices, share_seeds=devices > 1)
+    return Layout(a_device * devices, devices, share_lanes=devices > 1)
   together = _largest_divisor(num_lanes, most) if axis == "vmap" else 1
   return Layout(together, config.data_parallel, share_columns=_shares_columns(config, processes))
 

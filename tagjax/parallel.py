@@ -1,9 +1,7 @@
-"""Compiled programs: the only file that jits, donates, maps over devices or loops over steps.
+"""Compiled programs: the only file that jits, donates, and maps over seeds and devices.
 
-A task's data lie on the device. `train` runs any number of steps of an epoch in one call: order,
-batches, loss and figures stay on the device, and the host is asked nothing in between. The number
-of steps is an input, so that one compilation serves the whole stream, the last short chunk of an
-epoch and every seed.
+A lane is one training of the stream: a seed, at a point of a grid if there is one. Lanes run side
+by side in one program.
 """
 
 import functools
@@ -18,168 +16,41 @@ import jax.numpy as jnp
 import numpy as np
 
 from tagjax.base import Hyper, Learner, LearnerState
-from tagjax.batches import DeviceExamples, shuffled_rows, take
 from tagjax.evaluate import Evaluation, evaluate
-from tagjax.learner import run_keys
+from tagjax.loop import DEVICE_AXIS, consolidate_task, train_chunk
 from tagjax.transforms import columns
 
-DEVICE_AXIS = "devices"
-SEED_AXIS = "seeds"
-
-
-class Chunk(NamedTuple):
-  """Sums over the steps of one call of `train`; `Programs.train` gives an axis of seeds in front.
-
-  Attributes:
-    steps: int32 scalar, steps taken; fewer than asked for if the loss stopped being finite.
-    loss: float32 scalar, sum of the steps' losses.
-    accuracy: float32 scalar, sum of the steps' accuracies.
-    last_loss: float32 scalar.
-    diagnostics: sums of `Method.diagnose`.
-  """
-
-  steps: chex.Array
-  loss: chex.Array
-  accuracy: chex.Array
-  last_loss: chex.Array
-  diagnostics: dict[str, chex.Array]
-
-
-def train_chunk(
-  learner: Learner,
-  state: LearnerState,
-  examples: DeviceExamples,
-  task_id: chex.Array,
-  epoch_id: chex.Array,
-  start: chex.Array,
-  stop: chex.Array,
-  *,
-  batch_size: int,
-  num_devices: int,
-  seed_axis: str | None = None,
-  tolerant: bool = False,
-  phase: str,
-) -> tuple[LearnerState, Chunk]:
-  """Trains on batches `start` to `stop` (exclusive) of one epoch.
-
-  Args:
-    learner: the learner, built with the device axis if there are several devices.
-    state: its state.
-    examples: the task's training examples; the same on every device.
-    task_id: int32 scalar.
-    epoch_id: int32 scalar, counts the epochs of the whole stream; with the run's key it
-      determines the order of the examples, so a chunk can be resumed anywhere.
-    start: int32 scalar, first batch.
-    stop: int32 scalar, first batch not trained on.
-    batch_size: examples a step, over all devices.
-    num_devices: devices that share a batch.
-    seed_axis: name of the axis of seeds that this is mapped over; None: there is none.
-    tolerant: whether the seeds of the axis go on beside one whose loss is not finite.
-    phase: static name of the training phase.
-
-  Returns:
-    The new state, and sums over the steps. The loop ends early after a step whose loss is not
-    finite; for all seeds of the axis, or if `tolerant`, when none is left.
-  """
-  order_key = jax.random.fold_in(run_keys(state.key).order, epoch_id)
-  order = shuffled_rows(order_key, examples, batch_size)
-
-  def body(carry):
-    index, state, total = carry
-    rows = _own_share(order[index], num_devices)
-    state, info = learner.step(state, take(examples, rows), task_id, phase=phase)
-    return index + 1, state, _accumulate(total, info)
-
-  def go_on(carry):
-    index, _, total = carry
-    finite = jnp.isfinite(total.last_loss)
-    if seed_axis is not None:
-      # One answer for all seeds: with one for each, the loop would copy every state at every step.
-      agree = jax.lax.pmax if tolerant else jax.lax.pmin
-      finite = agree(finite.astype(jnp.int32), seed_axis) > 0
-    return (index < stop) & finite
-
-  zero = _zero_chunk(learner.diagnose(state))
-  _, state, total = jax.lax.while_loop(go_on, body, (start, state, zero))
-  return state, total
-
-
-def _own_share(rows: chex.Array, num_devices: int) -> chex.Array:
-  """Every num_devices-th row, so that a padded batch leaves no device without examples early."""
-  if num_devices == 1:
-    return rows
-  return rows.reshape(-1, num_devices)[:, jax.lax.axis_index(DEVICE_AXIS)]
-
-
-def _accumulate(total: Chunk, info) -> Chunk:
-  return Chunk(
-    steps=total.steps + 1,
-    loss=total.loss + info.loss,
-    accuracy=total.accuracy + info.accuracy,
-    last_loss=info.loss,
-    diagnostics=jax.tree.map(jnp.add, total.diagnostics, info.diagnostics),
-  )
-
-
-def _zero_chunk(diagnostics: dict[str, chex.Array]) -> Chunk:
-  zero = jnp.zeros((), jnp.float32)
-  return Chunk(
-    steps=jnp.zeros((), jnp.int32),
-    loss=zero,
-    accuracy=zero,
-    last_loss=zero,
-    diagnostics=jax.tree.map(jnp.zeros_like, diagnostics),
-  )
-
-
-def consolidate_task(
-  learner: Learner,
-  state: LearnerState,
-  examples: DeviceExamples,
-  task_id: chex.Array,
-  *,
-  batch_size: int,
-  phase: str,
-) -> LearnerState:
-  """Tells the method that the task (a phase of it) has ended, with its examples as a chunk.
-
-  Every device gets all of them: what a method makes of single examples is then the same on all
-  devices, and on one.
-  """
-  order_key = jax.random.fold_in(run_keys(state.key).boundaries, state.step)
-  rows = shuffled_rows(order_key, examples, batch_size)
-  chunk = jax.vmap(lambda batch_rows: take(examples, batch_rows))(rows)
-  return learner.consolidate(state, chunk, task_id, phase=phase)
+LANE_AXIS = "lanes"
 
 
 class Layout(NamedTuple):
   """How a run lies on the devices.
 
-  The state has a leading axis of devices if there are several, then one of seeds if there are
-  several on a device. Every device holds the same, save what is shared out: seeds of its
+  The state has a leading axis of devices if there are several, then one of lanes if there are
+  several on a device. Every device holds the same, save what is shared out: lanes of its
   own, or its own columns of TAG's rows (`tagjax.transforms.columns`).
 
   Attributes:
-    num_seeds: seeds trained side by side.
+    num_lanes: lanes trained side by side.
     num_devices: devices used, in all processes together.
-    share_seeds: whether the devices share the seeds out instead of each batch.
+    share_lanes: whether the devices share the lanes out instead of each batch.
     share_columns: whether those that share each batch share the columns of TAG's rows as well.
   """
 
-  num_seeds: int = 1
+  num_lanes: int = 1
   num_devices: int = 1
-  share_seeds: bool = False
+  share_lanes: bool = False
   share_columns: bool = False
 
   @property
   def batch_devices(self) -> int:
     """Devices that share each batch."""
-    return 1 if self.share_seeds else self.num_devices
+    return 1 if self.share_lanes else self.num_devices
 
   @property
-  def seeds_a_device(self) -> int:
+  def lanes_a_device(self) -> int:
     """Seeds that one device trains."""
-    return self.num_seeds // self.num_devices if self.share_seeds else self.num_seeds
+    return self.num_lanes // self.num_devices if self.share_lanes else self.num_lanes
 
 
 class Programs:
@@ -210,7 +81,7 @@ class Programs:
       single: evaluates, on one device; the same learner unless several devices share a batch.
       batch_size: examples a training step, over all devices; a multiple of their number.
       eval_batch_size: examples an evaluation pass.
-      layout: seeds and devices.
+      layout: lanes and devices.
       tolerant: see `train_chunk`.
     """
     self.compile_seconds = 0.0
@@ -226,21 +97,21 @@ class Programs:
       learner,
       batch_size=batch_size,
       num_devices=layout.batch_devices,
-      seed_axis=SEED_AXIS if layout.seeds_a_device > 1 else None,
+      lane_axis=LANE_AXIS if layout.lanes_a_device > 1 else None,
       tolerant=tolerant,
     )
     self._consolidate = functools.partial(consolidate_task, learner, batch_size=batch_size)
     self._evaluate = functools.partial(evaluate, single, batch_size=eval_batch_size)
 
   def init(self, keys: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
-    """The state at the start of a stream, of all seeds.
+    """The state at the start of a stream, of all lanes.
 
     Args:
-      keys: `[num_seeds]`.
-      hyper: see `LearnerState`, each `[num_seeds]`; None: none.
+      keys: `[num_lanes]`.
+      hyper: see `LearnerState`, each `[num_lanes]`; None: none.
     """
     start = self._without_one((keys, hyper))
-    if self.layout.share_seeds:
+    if self.layout.share_lanes:
       return self._call("init", self._init, self.spread(start))
     return self.spread(self._call("init", self._init, start, mapped=False))
 
@@ -257,18 +128,18 @@ class Programs:
     return jax.tree.map(same, whole, share)
 
   def held(self, keys: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
-    """Shapes and dtypes of what one device holds, all seeds counted if the devices share them."""
+    """Shapes and dtypes of what one device holds, all lanes counted if the devices share them."""
     return self._shapes(self._learner, self._without_one((keys, hyper)))
 
   def _shapes(self, learner: Learner, start) -> LearnerState:
     init = lambda start: learner.init(*start)  # noqa: E731
-    return jax.eval_shape(init if self.layout.num_seeds == 1 else jax.vmap(init), start)
+    return jax.eval_shape(init if self.layout.num_lanes == 1 else jax.vmap(init), start)
 
   def _init(self, start) -> LearnerState:
     return self._learner.init(*start)
 
   def train(self, state, examples, task_id, epoch_id, start, stop, *, phase):
-    """See `train_chunk`; donates `state`. The sums have an axis of seeds in front."""
+    """See `train_chunk`; donates `state`. The sums have an axis of lanes in front."""
     function = functools.partial(self._train, phase=phase)
     scalars = [jnp.asarray(value, jnp.int32) for value in (task_id, epoch_id, start, stop)]
     state, chunk = self._call(("train", phase), function, state, examples, *scalars, donate=True)
@@ -281,12 +152,12 @@ class Programs:
     return self._call(("consolidate", phase), function, state, examples, task_id, donate=True)
 
   def evaluate(self, state, examples, task_id, current_task) -> Evaluation:
-    """See `tagjax.evaluate.evaluate`; the figures have an axis of seeds in front.
+    """See `tagjax.evaluate.evaluate`; the figures have an axis of lanes in front.
 
-    Runs on the first device (of each process), or on those that share the seeds out.
+    Runs on the first device (of each process), or on those that share the lanes out.
     """
     task_ids = [jnp.asarray(value, jnp.int32) for value in (task_id, current_task)]
-    if self.layout.share_seeds:
+    if self.layout.share_lanes:
       result = self.collapse(self._call("evaluate", self._evaluate, state, examples, *task_ids))
     else:
       state = self.collapse(state)
@@ -294,14 +165,14 @@ class Programs:
     return self._with_one(result)
 
   def collapse(self, tree: chex.ArrayTree) -> chex.ArrayTree:
-    """`tree` without the axis of devices: the seeds of all of them, or the first one's copy.
+    """`tree` without the axis of devices: the lanes of all of them, or the first one's copy.
 
     With several processes that is the first device of this process.
     """
     if self.layout.num_devices == 1:
       return tree
-    if self.layout.share_seeds:
-      each = self.layout.seeds_a_device > 1
+    if self.layout.share_lanes:
+      each = self.layout.lanes_a_device > 1
       return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]) if each else leaf, tree)
     return jax.tree.map(lambda leaf: leaf[0], tree)
 
@@ -319,17 +190,17 @@ class Programs:
     return jax.tree.map(one, state, first, whole)
 
   def spread(self, tree: chex.ArrayTree) -> chex.ArrayTree:
-    """The inverse of `collapse`: a copy, or a share of the seeds, on every device.
+    """The inverse of `collapse`: a copy, or a share of the lanes, on every device.
 
     With several processes: on every device of this process, which all processes do at once.
     """
     devices = self.layout.num_devices
     if devices == 1:
       return tree
-    if not self.layout.share_seeds:
+    if not self.layout.share_lanes:
       copy = jax.pmap(lambda leaf, _: leaf, in_axes=(None, 0), devices=self._devices)
       return copy(tree, jnp.arange(devices // jax.process_count()))
-    if self.layout.seeds_a_device > 1:
+    if self.layout.lanes_a_device > 1:
       tree = jax.tree.map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), tree)
     return self._give_out(tree)
 
@@ -351,16 +222,16 @@ class Programs:
     return jax.pmap(lambda leaf: leaf, devices=self._devices)(tree)
 
   def _with_one(self, tree: chex.ArrayTree) -> chex.ArrayTree:
-    """One seed has no axis of seeds; here it gets one."""
-    return jax.tree.map(lambda leaf: leaf[None], tree) if self.layout.num_seeds == 1 else tree
+    """One lane has no axis of lanes; here it gets one."""
+    return jax.tree.map(lambda leaf: leaf[None], tree) if self.layout.num_lanes == 1 else tree
 
   def _without_one(self, tree: chex.ArrayTree) -> chex.ArrayTree:
-    return jax.tree.map(lambda leaf: leaf[0], tree) if self.layout.num_seeds == 1 else tree
+    return jax.tree.map(lambda leaf: leaf[0], tree) if self.layout.num_lanes == 1 else tree
 
   def _call(self, name, function, *args, mapped: bool = True, donate: bool = False):
     """Compiles `function` at its first call and runs it.
 
-    The first argument carries the axis of seeds, if there is one, and if `mapped` that of devices;
+    The first argument carries the axis of lanes, if there is one, and if `mapped` that of devices;
     if not, one device runs the function.
     """
     if name in self._compiled:
@@ -386,8 +257,8 @@ class Programs:
 
     in_axes = (0, *[None] * (num_args - 1))
     donated = (0,) if donate else ()
-    if self.layout.seeds_a_device > 1:
-      traced = jax.vmap(traced, in_axes=in_axes, axis_name=SEED_AXIS)
+    if self.layout.lanes_a_device > 1:
+      traced = jax.vmap(traced, in_axes=in_axes, axis_name=LANE_AXIS)
     traced.__name__ = name if isinstance(name, str) else "_".join(name)  # as a trace shows it
     if not mapped or self.layout.num_devices == 1:
       return jax.jit(traced, donate_argnums=donated)

@@ -56,15 +56,16 @@ class Action(NamedTuple):
   """One thing that the loop does.
 
   Attributes:
-    kind: `"begin"`: a new state for the next seed. `"baseline"`: evaluate the untrained network on
+    kind: `"begin"`: a new state for the next lane. `"baseline"`: evaluate the untrained network on
       all tasks. `"train"`: steps `start` to `stop` of an epoch. `"probe"`: evaluate the current
       task in mid-training, a point of its learning curve. `"consolidate"`: the task (a phase of
       it) has ended. `"evaluate"`: a row of the accuracy matrix.
-    seed: index of the (first) seed, from 0.
+    lane: index of the (first) lane, from 0; a lane is one training of the stream, with a seed of
+      its own or at another point of a grid.
     task: task id; of the next task for `"begin"`, 0 for `"baseline"`.
     phase: name of the training phase.
     epoch: epoch of the task and phase, from 0.
-    epoch_id: epoch of the seed's whole stream, from 0.
+    epoch_id: epoch of the lane's whole stream, from 0.
     start: for `"train"` the first step; for `"probe"` the steps taken before it.
     stop: for `"train"` one past the last step.
     ends_task_epochs: whether a `"train"` action ends the last epoch of the task's last phase.
@@ -72,7 +73,7 @@ class Action(NamedTuple):
   """
 
   kind: Literal["begin", "baseline", "train", "probe", "consolidate", "evaluate"]
-  seed: int
+  lane: int
   task: int = 0
   phase: str = ""
   epoch: int = 0
@@ -85,8 +86,8 @@ class Action(NamedTuple):
 
 def make_plan(
   *,
-  num_seeds: int,
-  seeds_together: int = 1,
+  num_lanes: int,
+  lanes_together: int = 1,
   steps_per_epoch: Sequence[int],
   epochs: int,
   phases: tuple[str, ...] = ("train",),
@@ -100,8 +101,8 @@ def make_plan(
   """Lays out a run.
 
   Args:
-    num_seeds: runs of the stream.
-    seeds_together: how many of them go side by side, as one action; the others come afterwards.
+    num_lanes: trainings of the stream.
+    lanes_together: how many of them go side by side, as one action; the others come afterwards.
     steps_per_epoch: training steps of one epoch, for each task.
     epochs: epochs of each phase of each task.
     phases: names of the training phases of a task.
@@ -116,24 +117,24 @@ def make_plan(
   Returns:
     The actions in order.
 
-  >>> [a.kind for a in make_plan(num_seeds=1, steps_per_epoch=[3], epochs=1, chunk_steps=2)]
+  >>> [a.kind for a in make_plan(num_lanes=1, steps_per_epoch=[3], epochs=1, chunk_steps=2)]
   ['begin', 'train', 'train', 'consolidate', 'evaluate']
   """
   actions = []
   order = visits(protocol, len(steps_per_epoch), cycles)
-  for seed in range(0, num_seeds, seeds_together):
+  for lane in range(0, num_lanes, lanes_together):
     since_save, epoch_id = 0, 0
     for number, visit in enumerate(order):
       task, steps = visit.task, steps_per_epoch[visit.task]
       if visit.fresh:
-        actions.append(Action("begin", seed, task))
+        actions.append(Action("begin", lane, task))
       if baseline and number == 0:
-        actions.append(Action("baseline", seed))
+        actions.append(Action("baseline", lane))
       for phase in phases:
         for epoch in range(epochs):
           first = phase == phases[0] and epoch == 0 and not visit.again
           last = phase == phases[-1] and epoch == epochs - 1
-          place = Action("train", seed, task, phase, epoch, epoch_id)
+          place = Action("train", lane, task, phase, epoch, epoch_id)
           for action in _epoch(place, steps, chunk_steps, curve_batches if first else 0):
             since_save += action.stop - action.start if action.kind == "train" else 0
             save = 0 < checkpoint_every <= since_save
@@ -141,9 +142,9 @@ def make_plan(
             ends = last and action.kind == "train" and action.stop == steps
             actions.append(action._replace(ends_task_epochs=ends, save=save))
           epoch_id += 1
-        actions.append(Action("consolidate", seed, task, phase))
+        actions.append(Action("consolidate", lane, task, phase))
       if visit.evaluated:
-        actions.append(Action("evaluate", seed, task))
+        actions.append(Action("evaluate", lane, task))
       actions[-1] = actions[-1]._replace(save=True)
       since_save = 0
   return actions

@@ -12,6 +12,8 @@ from tagjax.plan import Action
 class RunRecord:
   """The measurements of a run, as plain JSON values.
 
+  S counts the lanes (see `tagjax.driver.Lane`).
+
   Attributes:
     accuracy: `[S][T][T]` fractions; row: after task t, column: on task u; None: not evaluated.
     baseline: `[S][T]` accuracies of the untrained network, or None.
@@ -20,7 +22,7 @@ class RunRecord:
     diagnostics: `{name: [S][T]}` of the tensor mean of `Method.diagnose`, averaged over the last
       epoch of each task.
     epoch_sums: `{name: nested list}`, sums of the diagnostics over the steps of this epoch, for
-      each of the seeds that go side by side.
+      each of the lanes that go side by side.
     epoch_steps: the number of those steps.
     seconds: `{"compile", "train", "evaluate", "total"}` so far.
     metrics_bytes: length of metrics.jsonl at this point.
@@ -39,13 +41,13 @@ class RunRecord:
   metrics_bytes: int = 0
 
   @classmethod
-  def empty(cls, num_seeds: int, num_tasks: int) -> "RunRecord":
+  def empty(cls, num_lanes: int, num_tasks: int) -> "RunRecord":
     """A record of nothing yet."""
     return cls(
-      accuracy=[[[None] * num_tasks for _ in range(num_tasks)] for _ in range(num_seeds)],
-      baseline=[[None] * num_tasks for _ in range(num_seeds)],
-      curves=[[[] for _ in range(num_tasks)] for _ in range(num_seeds)],
-      diverged=[False] * num_seeds,
+      accuracy=[[[None] * num_tasks for _ in range(num_tasks)] for _ in range(num_lanes)],
+      baseline=[[None] * num_tasks for _ in range(num_lanes)],
+      curves=[[[] for _ in range(num_tasks)] for _ in range(num_lanes)],
+      diverged=[False] * num_lanes,
     )
 
   def to_json(self) -> dict[str, Any]:
@@ -68,11 +70,11 @@ class RunRecord:
         total = total + from_lists(self.epoch_sums[name])
       self.epoch_sums[name] = to_lists(total)
 
-  def end_epoch_diagnostics(self, seed: int, task: int) -> list[dict[str, list]]:
-    """Keeps the tensor means of this epoch's diagnostics, of `seed` and those beside it.
+  def end_epoch_diagnostics(self, lane: int, task: int) -> list[dict[str, list]]:
+    """Keeps the tensor means of this epoch's diagnostics, of `lane` and those beside it.
 
     Returns:
-      For each of these seeds the means for each tensor.
+      For each of these lanes the means for each tensor.
     """
     means: list[dict[str, list]] = []
     for name, total in self.epoch_sums.items():
@@ -81,13 +83,13 @@ class RunRecord:
       rows = self.diagnostics.setdefault(name, [[None] * shape[1] for _ in range(shape[0])])
       means = means or [{} for _ in mean]
       for offset, tensors in enumerate(mean):
-        rows[seed + offset][task] = to_lists(tensors.mean(axis=0))
+        rows[lane + offset][task] = to_lists(tensors.mean(axis=0))
         means[offset][name] = to_lists(tensors)
     return means
 
-  def accuracy_so_far(self, seed: int, task: int) -> float | None:
+  def accuracy_so_far(self, lane: int, task: int) -> float | None:
     """Average accuracy over tasks `0..task`, if they have all been evaluated after `task`."""
-    row = self.accuracy[seed][task][: task + 1] if task >= 0 else []
+    row = self.accuracy[lane][task][: task + 1] if task >= 0 else []
     return None if not row or None in row else sum(row) / len(row)
 
 

@@ -7,7 +7,8 @@ from ml_collections import ConfigDict
 from tagjax import benchmarks, registry
 from tagjax.errors import ConfigError
 from tagjax.learner import make_learner
-from tagjax.parallel import DEVICE_AXIS, Layout, Programs
+from tagjax.loop import DEVICE_AXIS
+from tagjax.parallel import Layout, Programs
 from tagjax.transforms import Columns
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from tagjax import batches
 from tagjax.base import Batch, StreamSpec
 from tagjax.learner import make_learner
-from tagjax.parallel import DEVICE_AXIS, Layout, Programs
+from tagjax.loop import DEVICE_AXIS
+from tagjax.parallel import Layout, Programs
 
 IMAGE = (4, 4, 1)
 

@@ -13,7 +13,7 @@ FLOORS = [
   {"transforms", "memory", "metrics", "losses"},
   {"methods", "models", "datasets"},
   {"learner", "benchmarks", "batches"},
-  {"parallel", "evaluate", "checkpoint", "report", "plan", "record", "workdir"}
+  {"loop", "parallel", "evaluate", "checkpoint", "report", "plan", "record", "workdir"}
   | {"signals", "compilation", "hosts", "sharing", "trace"},
   {"registry", "grid", "config", "forecast", "layout", "setup", "driver", "experiment", "sweep"}
   | {"command_line"},

@@ -32,7 +32,7 @@ def make(**changes):
 
 def held(run):
   """The run after its beginning: the collapsed state, and bytes of all examples."""
-  keys = jax.random.split(jax.random.key(0), run.programs.layout.num_seeds)
+  keys = jax.random.split(jax.random.key(0), run.programs.layout.num_lanes)
   state = run.programs.collapse(run.programs.init(keys))
   tasks = range(len(run.stream))
   examples = (run._train_examples(0), [run._evaluation_examples(task) for task in tasks])
@@ -85,11 +85,11 @@ def test_seeds_are_grouped_so_that_half_of_the_memory_stays_free(monkeypatch):
   own = one.total - one.examples
   monkeypatch.setattr(forecast, "available_memory", lambda _: 2 * (one.examples + 5 * own))
   run = make(seeds=12)
-  assert run.seeds_together == 4  # the largest divisor of 12 up to 5
+  assert run.lanes_together == 4  # the largest divisor of 12 up to 5
   assert run.forecast.seeds == 4
-  assert make(seeds=12, seeds_together=6).seeds_together == 6  # as asked for: it fits, if barely
+  assert make(seeds=12, seeds_together=6).lanes_together == 6  # as asked for: it fits, if barely
   monkeypatch.setattr(forecast, "available_memory", lambda _: None)
-  assert make(seeds=12).seeds_together == 12
+  assert make(seeds=12).lanes_together == 12
 
 
 def test_statistics_of_batches_are_no_parameters(tmp_path):

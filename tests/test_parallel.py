@@ -7,11 +7,12 @@ import numpy as np
 import optax
 import pytest
 
-from tagjax import batches, parallel
+from tagjax import batches
 from tagjax.base import chain, lift
 from tagjax.learner import make_learner
+from tagjax.loop import DEVICE_AXIS
 from tagjax.methods import er
-from tagjax.parallel import Layout
+from tagjax.parallel import Layout, Programs
 from tagjax.transforms import Columns, scale_by_tag
 
 SGD = lift(optax.sgd(0.1))
@@ -110,14 +111,14 @@ def test_four_devices_equal_one(batch_norm):
 
 def test_a_state_of_shared_columns_survives_gathering():
   stream = helpers.spec()
-  axis = parallel.DEVICE_AXIS
+  axis = DEVICE_AXIS
 
   def learner(columns, axis_name):
     method = lift(scale_by_tag(stream.num_tasks, accumulator_dtype="bfloat16", columns=columns))
     network = helpers.TinyModel(stream.num_outputs, axis_name=axis_name)
     return make_learner(network, method, stream, axis_name=axis_name)
 
-  run = parallel.Programs(
+  run = Programs(
     learner(Columns(axis, 4), axis),
     learner(Columns(), None),
     batch_size=8,
@@ -170,7 +171,7 @@ def alone():
 
 @pytest.mark.parametrize(
   "layout",
-  [Layout(4), Layout(4, 4, share_seeds=True), Layout(4, 2, share_seeds=True), Layout(4, 2)],
+  [Layout(4), Layout(4, 4, share_lanes=True), Layout(4, 2, share_lanes=True), Layout(4, 2)],
   ids=["vmap", "one a device", "two a device", "vmap and shared batches"],
 )
 def test_seeds_side_by_side_are_the_seeds_alone(layout, alone):
@@ -228,14 +229,14 @@ def test_seeds_of_a_grid_go_on_beside_one_that_diverges_until_none_is_left(lost,
 
 @pytest.mark.parametrize(
   "layout",
-  [Layout(1), Layout(4), Layout(4, 4, share_seeds=True), Layout(4, 2, share_seeds=True)],
+  [Layout(1), Layout(4), Layout(4, 4, share_lanes=True), Layout(4, 2, share_lanes=True)],
 )
 def test_the_stored_state_does_not_know_of_devices(layout):
   """A checkpoint of seeds on some devices can be restored on others."""
   stream = helpers.spec()
   run = helpers.programs(stream, SGD, layout=layout)
-  state = run.init(KEYS[: layout.num_seeds])
-  stored, template = run.collapse(state), run.template(KEYS[: layout.num_seeds])
+  state = run.init(KEYS[: layout.num_lanes])
+  stored, template = run.collapse(state), run.template(KEYS[: layout.num_lanes])
   assert jax.tree.structure(stored) == jax.tree.structure(template)
   for leaf, like in zip(jax.tree.leaves(stored), jax.tree.leaves(template), strict=True):
     assert (leaf.shape, leaf.dtype) == (like.shape, like.dtype)

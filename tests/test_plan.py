@@ -7,7 +7,7 @@ from tagjax.plan import PROTOCOLS, make_plan, visits
 
 settings = st.fixed_dictionaries(
   {
-    "num_seeds": st.integers(1, 2),
+    "num_lanes": st.integers(1, 2),
     "steps_per_epoch": st.lists(st.integers(1, 7), min_size=1, max_size=3),
     "epochs": st.integers(1, 3),
     "phases": st.sampled_from([("train",), ("select", "expand")]),
@@ -23,14 +23,14 @@ settings = st.fixed_dictionaries(
 def test_every_step_is_taken_once_and_in_order(options):
   plan = make_plan(**options)
   taken = [
-    (a.seed, a.task, a.phase, a.epoch, step)
+    (a.lane, a.task, a.phase, a.epoch, step)
     for a in plan
     if a.kind == "train"
     for step in range(a.start, a.stop)
   ]
   expected = [
     (seed, task, phase, epoch, step)
-    for seed in range(options["num_seeds"])
+    for seed in range(options["num_lanes"])
     for task, steps in enumerate(options["steps_per_epoch"])
     for phase in options["phases"]
     for epoch in range(options["epochs"])
@@ -42,7 +42,7 @@ def test_every_step_is_taken_once_and_in_order(options):
 @given(settings)
 def test_boundaries_and_checkpoints(options):
   plan = make_plan(**options)
-  tasks, seeds = len(options["steps_per_epoch"]), options["num_seeds"]
+  tasks, seeds = len(options["steps_per_epoch"]), options["num_lanes"]
   kinds = [a.kind for a in plan]
   assert kinds.count("begin") == seeds
   assert kinds.count("baseline") == seeds * options["baseline"]
@@ -67,7 +67,7 @@ def test_each_epoch_has_its_own_number(options):
   for action in make_plan(**options):
     if action.kind == "train":
       place = (action.task, action.phase, action.epoch)
-      numbers.setdefault((action.seed, action.epoch_id), set()).add(place)
+      numbers.setdefault((action.lane, action.epoch_id), set()).add(place)
   assert all(len(places) == 1 for places in numbers.values())
 
 
@@ -75,9 +75,9 @@ def test_each_epoch_has_its_own_number(options):
 def test_curves_are_probed_before_each_minibatch(options):
   plan = make_plan(**options)
   wanted = options["curve_batches"]
-  for seed in range(options["num_seeds"]):
+  for seed in range(options["num_lanes"]):
     for task, steps in enumerate(options["steps_per_epoch"]):
-      probes = [a.start for a in plan if a.kind == "probe" and (a.seed, a.task) == (seed, task)]
+      probes = [a.start for a in plan if a.kind == "probe" and (a.lane, a.task) == (seed, task)]
       assert probes == (list(range(min(wanted, steps) + 1)) if wanted else [])
 
 
@@ -93,7 +93,7 @@ def test_each_protocol_visits_what_it_says():
 
 @given(settings)
 def test_bounds_begin_and_evaluate_where_they_should(options):
-  tasks, seeds = len(options["steps_per_epoch"]), options["num_seeds"]
+  tasks, seeds = len(options["steps_per_epoch"]), options["num_lanes"]
   expected = {"multitask": (1, 1, 2 * tasks), "joint": (1, 1, 1), "independent": (tasks,) * 3}
   for protocol, (begins, evaluations, visited) in expected.items():
     plan = make_plan(**options, protocol=protocol, cycles=2)
@@ -109,6 +109,6 @@ def test_bounds_begin_and_evaluate_where_they_should(options):
 
 def test_a_task_visited_again_has_no_second_learning_curve():
   plan = make_plan(
-    num_seeds=1, steps_per_epoch=[3], epochs=1, curve_batches=2, protocol="multitask"
+    num_lanes=1, steps_per_epoch=[3], epochs=1, curve_batches=2, protocol="multitask"
   )
   assert sum(action.kind == "probe" for action in plan) == 3

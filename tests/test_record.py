@@ -14,7 +14,7 @@ def test_lists_round_trip_with_nan():
 
 
 def test_diagnostics_are_means_over_the_last_epoch():
-  record = RunRecord.empty(num_seeds=1, num_tasks=2)
+  record = RunRecord.empty(num_lanes=1, num_tasks=2)
   first = Action("train", 0, 1, start=0, stop=2)
   record.add_diagnostics(first, 2, {"alpha": np.array([[[100.0, np.nan]]])})  # an earlier epoch
   record.add_diagnostics(first, 2, {"alpha": np.array([[[2.0, np.nan], [4.0, np.nan]]])})
@@ -27,7 +27,7 @@ def test_diagnostics_are_means_over_the_last_epoch():
 
 
 def test_diagnostics_of_seeds_side_by_side_stay_apart():
-  record = RunRecord.empty(num_seeds=3, num_tasks=1)
+  record = RunRecord.empty(num_lanes=3, num_tasks=1)
   action = Action("train", 1, 0, start=0, stop=2)
   record.add_diagnostics(action, 2, {"alpha": np.array([[[2.0]], [[6.0]]])})
   assert record.end_epoch_diagnostics(1, 0) == [{"alpha": [[1.0]]}, {"alpha": [[3.0]]}]

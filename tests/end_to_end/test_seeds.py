@@ -72,7 +72,7 @@ def test_auto_trains_convolutions_in_turn_on_a_cpu(tiny):
 
 
 def test_devices_must_share_the_seeds_evenly(tiny):
-  assert choose_layout(tiny(seed_axis="devices"), 8) == Layout(8, 4, share_seeds=True)
+  assert choose_layout(tiny(seed_axis="devices"), 8) == Layout(8, 4, share_lanes=True)
   with pytest.raises(ConfigError, match=r"config\.seeds=6 cannot be shared out to 4 devices"):
     choose_layout(tiny(seeds=6, seed_axis="devices"), 6)
   with pytest.raises(ConfigError, match=r"config\.seeds=3 at 2 points of config\.sweep cannot be"):

@@ -59,7 +59,7 @@ def test_points_are_in_the_order_of_the_grid(trained):
 
 def test_one_compilation_serves_the_grid(trained, made):
   assert len(made) == 1
-  assert made[0].seeds_together == 12
+  assert made[0].lanes_together == 12
   assert set(made[0].programs.traces.values()) == {1}
 
 
@@ -121,7 +121,7 @@ def test_stopped_grid_goes_on_where_it_was(tiny, tmp_path, monkeypatch):
       made.append(self.config.epochs)
 
   def stopping(self, action, log, line):
-    if self.config.epochs == 2 and action.seed == 2:
+    if self.config.epochs == 2 and action.lane == 2:
       raise Stopped
     perform(self, action, log, line)
 
@@ -134,7 +134,7 @@ def test_stopped_grid_goes_on_where_it_was(tiny, tmp_path, monkeypatch):
   assert set(ended) == {"0", "1", "2"}
   trained = []
   monkeypatch.setattr(
-    Driver, "perform", lambda self, action, *rest: (trained.append(action.seed),
+    Driver, "perform", lambda self, action, *rest: (trained.append(action.lane),
                                                     perform(self, action, *rest))[1]
   )  # fmt: skip
   results = sweep.run(config, tmp_path / "stopped", progress=False)
