@@ -49,7 +49,7 @@ class Layout(NamedTuple):
 
   @property
   def lanes_a_device(self) -> int:
-    """Seeds that one device trains."""
+    """Lanes that one device trains."""
     return self.num_lanes // self.num_devices if self.share_lanes else self.num_lanes
 
 
@@ -80,7 +80,7 @@ class Programs:
       learner: trains; built with `axis_name=DEVICE_AXIS` if several devices share a batch.
       single: evaluates, on one device; the same learner unless several devices share a batch.
       batch_size: examples a training step, over all devices; a multiple of their number.
-      eval_batch_size: examples an evaluation pass.
+      eval_batch_size: at most so many examples an evaluation pass.
       layout: lanes and devices.
       tolerant: see `train_chunk`.
     """

@@ -83,9 +83,22 @@ def _distinctions(configs: Sequence[Mapping], config: Mapping) -> list[str]:
   flat = [flatten_dict(other, sep=".") for other in configs]
   shown = {"learning_rate", "seed_axis", "seeds_together", *SHARED_SETTINGS}
   values = flatten_dict(config, sep=".")
-  keys = [key for key in values if key.split(".")[0] not in shown]
+  keys = [key for key in values if key.split(".")[0] not in shown and _concerns(key, config)]
   differing = [key for key in keys if any(other.get(key) != values[key] for other in flat)]
   return [f"{key}={values[key]}" for key in differing]
+
+
+def _concerns(key: str, config: Mapping) -> bool:
+  """Whether the run's method or model takes the setting, as the group before its dot tells.
+
+  >>> config = {"method": "er_ace+tag_adam"}
+  >>> [_concerns(key, config) for key in ("er.strength", "tag.b", "mas.norm")]
+  [True, True, False]
+  """
+  group = key.split(".")[0]
+  if group in (key, "memory", config.get("model")):
+    return True
+  return any(member.startswith(group) for member in str(config["method"]).split("+"))
 
 
 def differing_settings(runs: Mapping[str, Results]) -> list[str]:
