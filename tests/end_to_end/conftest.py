@@ -75,8 +75,11 @@ class Launcher:
 
   def __init__(self, folder: pathlib.Path):
     self._folder, self._count = folder, 0
+    # launch.py keeps its programs where it does by itself, not where the suite's are.
+    own = {key: value for key, value in os.environ.items() if key != "JAX_COMPILATION_CACHE_DIR"}
     self._server = subprocess.Popen(
       [sys.executable, "-W", "ignore", "-c", SERVER],
+      env=own,
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,

@@ -35,7 +35,7 @@ def tag_state(state):
 def test_the_run_is_that_of_whole_rows_up_to_rounding(tiny, tmp_path):
   figures = {}
   for shared in (False, True):
-    config = tiny(**OPTIONS, seeds=2, tag__shard_rows=shared)
+    config = tiny(**OPTIONS, tag__shard_rows=shared)
     results = experiment.run(config, tmp_path / str(shared), progress=False)
     losses = [line["loss"] for line in outcome(tmp_path / str(shared)) if "loss" in line]
     figures[shared] = losses, np.asarray(results["accuracy_matrix"], float)
