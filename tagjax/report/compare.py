@@ -84,7 +84,10 @@ def _distinctions(configs: Sequence[Mapping], config: Mapping) -> list[str]:
   shown = {"learning_rate", "seed_axis", "seeds_together", *SHARED_SETTINGS}
   values = flatten_dict(config, sep=".")
   keys = [key for key in values if key.split(".")[0] not in shown and _concerns(key, config)]
-  differing = [key for key in keys if any(other.get(key) != values[key] for other in flat)]
+  # A key that an older run did not have yet tells nothing.
+  differing = [
+    key for key in keys if any(other.get(key, values[key]) != values[key] for other in flat)
+  ]
   return [f"{key}={values[key]}" for key in differing]
 
 
