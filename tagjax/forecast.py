@@ -24,7 +24,7 @@ from tagjax.memory.reservoir import ReservoirState
 from tagjax.memory.ring import RingState
 from tagjax.methods.mas import MasMemory
 from tagjax.parallel import Layout
-from tagjax.registry import method_names
+from tagjax.registry import ends_in_tag, method_names
 
 MEMORIES = (ReservoirState, RingState, MasMemory)
 """Types of state that hold exemplars."""
@@ -161,7 +161,7 @@ def _ways_out(forecast: Forecast, config: ConfigDict, available: int) -> list[st
   if is_large(forecast.exemplars):
     key = "mas" if "mas" in names and config.mas.sequence == "recompute" else "memory"
     ways.append(f"lower config.{key}.capacity={config[key].capacity}")
-  if names[-1].startswith("tag") and is_large(forecast.method[names[-1]]):
+  if ends_in_tag(config.method) and is_large(forecast.method[names[-1]]):
     if config.tag.accumulator_dtype == "float32":
       ways.append("set config.tag.accumulator_dtype='bfloat16'")
     if config.data_parallel > 1 and not config.tag.shard_rows:

@@ -122,7 +122,10 @@ class Programs:
     put together on the host, and is to be read there.
     """
     start = self._without_one((keys, hyper))
-    whole, share = self._shapes(self.single, start), self._shapes(self._learner, start)
+    whole = self._shapes(self.single, start)
+    if not self.layout.share_columns:
+      return whole
+    share = self._shapes(self._learner, start)
     on_host = lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)  # noqa: E731
     same = lambda leaf, part: leaf if leaf.shape == part.shape else on_host(leaf)  # noqa: E731
     return jax.tree.map(same, whole, share)
