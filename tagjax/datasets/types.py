@@ -33,6 +33,9 @@ class Dataset(NamedTuple):
     test: the test examples.
     num_classes: number of classes.
     max_value: the largest value that a stored pixel can have; divide by it to get `[0, 1]`.
+    class_names: the name of each class, in the order of the labels; empty where it has none.
+    attributes: float32 `[num_classes, num_attributes]`, what distinguishes the classes, as the
+      set's authors measured it; None where they did not.
   """
 
   name: str
@@ -41,3 +44,5 @@ class Dataset(NamedTuple):
   test: Examples
   num_classes: int
   max_value: int
+  class_names: tuple[str, ...] = ()
+  attributes: np.ndarray | None = None

@@ -92,7 +92,7 @@ def test_opens_the_set_that_the_stock_builder_prepared():
   info = json.loads((found.folder / "dataset_info.json").read_text())
   assert info["fileFormat"] == "array_record"
   images, labels = zip(
-    *itertools.islice(decode.examples(found, "test", (32, 32, 3)), 1000), strict=True
+    *itertools.islice(decode.Records(found, "test", (32, 32, 3)).examples(), 1000), strict=True
   )
   assert np.bincount(labels, minlength=10).min() > 60  # 100 of each class on average
   # The published means of CIFAR-10 are 125.3, 123.0 and 113.9.

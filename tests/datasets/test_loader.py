@@ -34,7 +34,7 @@ def never_decode(monkeypatch):
   def refuse(*args):
     raise AssertionError("decoded although cached")
 
-  return lambda: monkeypatch.setattr(decode, "examples", refuse)
+  return lambda: monkeypatch.setattr(decode, "Records", refuse)
 
 
 def test_two_processes_prepare_at_once_and_neither_imports_tensorflow():
