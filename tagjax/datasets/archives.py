@@ -5,6 +5,7 @@ TFDS by itself tries an unreachable server for 204 s and ends in four chained tr
 
 import hashlib
 import json
+import os
 import pathlib
 import threading
 from collections.abc import Sequence
@@ -29,6 +30,34 @@ class Archive(NamedTuple):
   url: str
   size: int
   sha256: str
+
+
+class ByHand(NamedTuple):
+  """A file, or an unpacked folder, that only the user can fetch: a form, a login, a letter.
+
+  A builder lists what it needs as `BY_HAND`, and finds each with `locate(by_hand,
+  dl_manager.manual_dir)`. If its `DatasetInfo` has `metadata=MetadataDict()`, the sizes and
+  checksums of the files that were found are noted there, under `"sources"`.
+
+  Attributes:
+    names: the names under which it may lie there, the official one first; a name may be a folder's.
+    page: the web page that hands it out.
+    how: what is asked of the user there, in a few words ("after signing the licence").
+    size: its length in bytes, where known.
+    sha256: its checksum in hexadecimal digits, where known.
+  """
+
+  names: tuple[str, ...]
+  page: str
+  how: str = ""
+  size: int | None = None
+  sha256: str | None = None
+
+
+def locate(by_hand: ByHand, folder: str | os.PathLike[str]) -> pathlib.Path | None:
+  """The first of its names that is in `folder`, or None."""
+  paths = (pathlib.Path(folder) / name for name in by_hand.names)
+  return next((path for path in paths if path.exists()), None)
 
 
 def of_builder(builder: type) -> list[Archive]:

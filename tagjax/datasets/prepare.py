@@ -83,6 +83,9 @@ def _run(builder_class: type, root: pathlib.Path, manual: pathlib.Path) -> None:
   )
   tfds.disable_progress_bar()
   builder = None
+  if getattr(builder_class, "BY_HAND", ()):
+    # Without instructions of its own TFDS does not tell a builder where `manual_dir` is.
+    builder_class.MANUAL_DOWNLOAD_INSTRUCTIONS = "python -m tagjax.datasets status"
   try:
     with contextlib.redirect_stdout(io.StringIO()):  # ours is for what the user asked for
       builder = builder_class(data_dir=root)
