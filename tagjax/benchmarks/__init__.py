@@ -54,6 +54,7 @@ def load_benchmark(
   train_examples_per_task: int | None = None,
   test_examples_per_task: int | None = None,
   data_dir: str | os.PathLike[str] | None = None,
+  input: str = "auto",
 ) -> Stream:
   """Loads a benchmark as a stream of tasks.
 
@@ -79,6 +80,7 @@ def load_benchmark(
     train_examples_per_task: training examples of each task, those held out included; None for all.
     test_examples_per_task: test examples of each task; None for all.
     data_dir: where the data sets are, see `tagjax.datasets.load`.
+    input: whether images are kept in memory or read when needed, see `tagjax.datasets.load`.
 
   Returns:
     The stream; images are made when a task is asked for.
@@ -106,7 +108,7 @@ def load_benchmark(
       validation_fraction, train_examples_per_task, test_examples_per_task, data_seed
     )
   )
-  dataset = datasets.load(benchmark.dataset, data_dir=data_dir)
+  dataset = datasets.load(benchmark.dataset, data_dir=data_dir, input=input)
   for part, pool in (("training", dataset.train), ("test", dataset.test)):
     where = f"{benchmark.dataset}, {part} examples"
     checks.check_pool(where, pool.image, pool.label, dataset.num_classes)

@@ -8,14 +8,15 @@ from typing import NamedTuple
 import numpy as np
 
 from tagjax import base, datasets
-from tagjax.benchmarks import holdout
+from tagjax.benchmarks import holdout, lazy
 
 
 class TaskExamples:
   """Examples of one task, or of several together.
 
   Attributes:
-    image: `[N, ...]`, as stored (uint8).
+    image: `[N, ...]`, as stored (uint8); lazy (`tagjax.benchmarks.lazy`) where the data set is not
+      in memory.
     label: int32 `[N]`, the output of the head that should be largest.
     task_id: int32 `[N]`, the task that each example belongs to.
   """
@@ -29,7 +30,9 @@ class TaskExamples:
   def together(cls, parts: Sequence["TaskExamples"]) -> "TaskExamples":
     """The examples of several tasks, one task after another."""
     return cls(
-      *(np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0]))
+      lazy.join([part.image for part in parts]),
+      np.concatenate([part.label for part in parts]),
+      np.concatenate([part.task_id for part in parts]),
     )
 
   def __len__(self) -> int:
@@ -44,8 +47,9 @@ class TaskPlan(NamedTuple):
 
   Attributes:
     name: what distinguishes the task.
-    train: the examples that training and validation draw from; may be mapped from a file.
-    test: the examples that the test draws from.
+    train: the examples that training and validation draw from; may be mapped from a file, or
+      lazy (`tagjax.benchmarks.lazy`).
+    test: the examples that the test draws from; the same.
     rows: the rows of both that belong to the task.
     outputs: int32 `[C]`, the output of the head for each stored label; -1 if not of this task.
     transform: images -> images, row by row; None to leave them as they are.
@@ -91,9 +95,7 @@ class Experience:
     return self._make(self._plan.test, self._plan.rows.test)
 
   def _make(self, pool: datasets.Examples, rows: np.ndarray) -> TaskExamples:
-    image = pool.image[rows]
-    if self._plan.transform is not None:
-      image = self._plan.transform(image)
+    image = lazy.choose(pool, rows, self._plan.transform)
     label = self._plan.outputs[pool.label[rows]]
     return TaskExamples(image, label, self.task_id)
 
@@ -158,6 +160,15 @@ class Stream:
       )
     spec = self.spec._replace(num_tasks=end - first_task, classes=self.spec.classes[first_task:end])
     return Stream(self.name, spec, self._plans[first_task:end], self.max_value)
+
+  def is_streamed(self, part: str) -> bool:
+    """Whether images of a part of some task are read when they are needed.
+
+    Args:
+      part: `"train"`, `"validation"` or `"test"`.
+    """
+    pool = "test" if part == "test" else "train"
+    return any(lazy.is_lazy(getattr(plan, pool).image) for plan in self._plans)
 
   def __len__(self) -> int:
     return len(self._plans)

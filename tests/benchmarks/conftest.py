@@ -42,7 +42,8 @@ def fake_load(monkeypatch):
   """`tagjax.datasets.load` without files: a small data set of each name."""
   asked = []
 
-  def load(name, data_dir=None):
+  def load(name, data_dir=None, *, input="auto"):
+    del input
     asked.append((name, data_dir))
     return make_dataset(num_classes=100 if name == "cifar100" else 10)
 
