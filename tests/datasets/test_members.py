@@ -313,5 +313,5 @@ def test_an_error_of_the_consumer_is_not_blamed_on_the_archive(pack):
   def fail(member):
     raise EOFError(member.name)
 
-  with pytest.raises(EOFError, match="a/one.txt"):
+  with pytest.raises(EOFError, match="a/one"):
     list(map(fail, members.members(pack(FILES.items()), max_bytes=10**8)))
