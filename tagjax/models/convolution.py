@@ -19,12 +19,15 @@ from flax import linen as nn
 
 from tagjax.models import initializers
 
-Convolve = Callable[[chex.Array, chex.Array, int], chex.Array]
-"""`(image [B, H, W, I], kernel [k, k, I, O], stride) -> [B, H', W', O]`, see `convolve`."""
+Convolve = Callable[..., chex.Array]
+"""`(image [B, H, W, I], kernel [k, k, I, O], stride, padding) -> [B, H', W', O]`, see `convolve`;
+one that takes no `padding` serves models whose kernels all have the usual one."""
 
 
-def convolve(image: chex.Array, kernel: chex.Array, stride: int) -> chex.Array:
-  """Convolves with zero padding `k // 2` on all four sides, as PyTorch does.
+def convolve(
+  image: chex.Array, kernel: chex.Array, stride: int, padding: int | None = None
+) -> chex.Array:
+  """Convolves with zero padding on all four sides, as PyTorch does.
 
       out[b, y, x, o] = Σ_ijc padded[b, stride·y + i, stride·x + j, c] · kernel[i, j, c, o]
 
@@ -33,124 +36,161 @@ def convolve(image: chex.Array, kernel: chex.Array, stride: int) -> chex.Array:
 
   Args:
     image: float `[B, H, W, I]`.
-    kernel: float `[k, k, I, O]`, k odd.
+    kernel: float `[k, k, I, O]`.
     stride: step in both directions, at least 1.
+    padding: rows and columns of zeros on each side, p; None: `k // 2`, for odd k only.
 
   Returns:
-    float `[B, ceil(H / stride), ceil(W / stride), O]`.
+    float `[B, H', W', O]`, `H' = floor((H + 2p - k) / stride) + 1`, and so W'. With the usual
+    padding that is `ceil(H / stride)`.
 
   Raises:
-    ValueError: if the kernel is even or not square, or its inputs are not the image's channels.
+    ValueError: if the kernel is not square, is even and has no padding given, is larger than the
+      padded image, or its inputs are not the image's channels.
 
   >>> import jax.numpy as jnp
   >>> convolve(jnp.ones((1, 21, 21, 3)), jnp.ones((3, 3, 3, 8)), 2).shape
   (1, 11, 11, 8)
+  >>> convolve(jnp.ones((1, 32, 32, 3)), jnp.ones((4, 4, 3, 8)), 1, padding=0).shape
+  (1, 29, 29, 8)
   """
   lowering = patched_gradients if jax.default_backend() == "cpu" else direct
-  return lowering(image, kernel, stride)
+  return lowering(image, kernel, stride, padding)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def patched_gradients(image: chex.Array, kernel: chex.Array, stride: int) -> chex.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def patched_gradients(
+  image: chex.Array, kernel: chex.Array, stride: int, padding: int | None = None
+) -> chex.Array:
   """`convolve` as `by_patches` where a gradient is taken, as `direct` where none is.
 
   Reverse mode only. Where kernels are stacked by `vmap` it is `by_patches` throughout: XLA would
   make one grouped convolution of them, which is slower.
   """
-  return _direct_unless_stacked(image, kernel, stride)
+  return _direct_unless_stacked(image, kernel, stride, padding)
 
 
-def _patched_forward(image, kernel, stride):
-  return jax.vjp(lambda image, kernel: by_patches(image, kernel, stride), image, kernel)
+def _patched_forward(image, kernel, stride, padding):
+  return jax.vjp(lambda image, kernel: by_patches(image, kernel, stride, padding), image, kernel)
 
 
-def _patched_backward(stride, pull_back, cotangent):
-  del stride
+def _patched_backward(stride, padding, pull_back, cotangent):
+  del stride, padding
   return pull_back(cotangent)
 
 
 patched_gradients.defvjp(_patched_forward, _patched_backward)
 
 
-def _direct_unless_stacked(image, kernel, stride):
+def _direct_unless_stacked(image, kernel, stride, padding):
   @jax.custom_batching.custom_vmap
   def plain(image, kernel):
-    return direct(image, kernel, stride)
+    return direct(image, kernel, stride, padding)
 
   @plain.def_vmap
   def stacked(size, batched, image, kernel):
     image_stacked, kernel_stacked = batched
     if kernel_stacked:
       axes = (0 if image_stacked else None, 0)
-      return jax.vmap(functools.partial(by_patches, stride=stride), axes)(image, kernel), True
-    rows = patched_gradients(image.reshape(-1, *image.shape[2:]), kernel, stride)
+      each = functools.partial(by_patches, stride=stride, padding=padding)
+      return jax.vmap(each, axes)(image, kernel), True
+    rows = patched_gradients(image.reshape(-1, *image.shape[2:]), kernel, stride, padding)
     return rows.reshape(size, -1, *rows.shape[1:]), True
 
   return plain(image, kernel)
 
 
-def direct(image: chex.Array, kernel: chex.Array, stride: int) -> chex.Array:
+def direct(
+  image: chex.Array, kernel: chex.Array, stride: int, padding: int | None = None
+) -> chex.Array:
   """`convolve` as XLA's own convolution. Slow inside loops on the CPU."""
-  _check(image, kernel)
-  # Not "SAME": with stride 2 XLA would put the whole padding of an even image at its end.
-  padding = (kernel.shape[0] // 2,) * 2
+  margin = _checked_margin(image, kernel, padding)
   return jax.lax.conv_general_dilated(
     image,
     kernel,
     window_strides=(stride, stride),
-    padding=(padding, padding),
+    # Not "SAME": with stride 2 XLA would put the whole padding of an even image at its end.
+    padding=((margin, margin), (margin, margin)),
     dimension_numbers=("NHWC", "HWIO", "NHWC"),
   )
 
 
-def by_patches(image: chex.Array, kernel: chex.Array, stride: int) -> chex.Array:
+def by_patches(
+  image: chex.Array, kernel: chex.Array, stride: int, padding: int | None = None
+) -> chex.Array:
   """`convolve` as one matrix product of patches `[B·H'·W', k·k·I]` and kernel `[k·k·I, O]`.
 
   Takes k² times the memory of the image, kept for the gradient. A 1×1 kernel needs no copy.
   """
-  _check(image, kernel)
+  margin = _checked_margin(image, kernel, padding)
   size, _, channels, features = kernel.shape
-  patches = _patches(image, size, stride)
+  patches = _patches(image, size, stride, margin)
   rows = patches.reshape(-1, size * size * channels)
   product = rows @ kernel.reshape(-1, features)
   return product.reshape(*patches.shape[:-1], features)
 
 
-def _patches(image: chex.Array, size: int, stride: int) -> chex.Array:
+def _patches(image: chex.Array, size: int, stride: int, margin: int) -> chex.Array:
   """The `size`² shifted views of the padded image, side by side in the channels."""
-  _, height, width, _ = image.shape
-  margin = size // 2
   padded = jnp.pad(image, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+  return jnp.concatenate(shifted_views(padded, size, stride), axis=-1)
+
+
+def shifted_views(padded: chex.Array, size: int, stride: int) -> list[chex.Array]:
+  """What stands at each of the `size`² places of a window that moves over the image.
+
+  Args:
+    padded: `[B, H, W, C]`, at least as high and wide as the window.
+    size: height and width of the window.
+    stride: its step in both directions.
+
+  Returns:
+    `size`² arrays `[B, floor((H - size) / stride) + 1, ..., C]`, row by row.
+  """
+  _, height, width, _ = padded.shape
   # The last row and column needed: a slice beyond them would give an output too many.
-  bottom, right = (height - 1) // stride * stride + 1, (width - 1) // stride * stride + 1
-  views = [
+  bottom, right = ((side - size) // stride * stride + 1 for side in (height, width))
+  return [
     padded[:, i : i + bottom : stride, j : j + right : stride]
     for i in range(size)
     for j in range(size)
   ]
-  return jnp.concatenate(views, axis=-1)
 
 
-def _check(image: chex.Array, kernel: chex.Array) -> None:
+def _checked_margin(image: chex.Array, kernel: chex.Array, padding: int | None) -> int:
   size, other, channels, _ = kernel.shape
-  if size != other or size % 2 == 0:
-    raise ValueError(f"kernel is {size}x{other}: only square kernels of odd size are padded evenly")
+  if size != other:
+    raise ValueError(f"kernel is {size}x{other}: only square kernels are supported")
+  if padding is None and size % 2 == 0:
+    raise ValueError(
+      f"kernel is {size}x{size}: only kernels of odd size are padded evenly; give the padding"
+    )
+  margin = size // 2 if padding is None else padding
+  if min(image.shape[1:3]) + 2 * margin < size:
+    raise ValueError(
+      f"image has shape {image.shape}: with a padding of {margin} it is smaller than the kernel, "
+      f"{size}x{size}; use larger images"
+    )
   if image.shape[-1] != channels:
     raise ValueError(
       f"image has {image.shape[-1]} channels, kernel takes {channels}: "
       "image must be [B, H, W, I] and kernel [k, k, I, O]"
     )
+  return margin
 
 
 class Conv(nn.Module):
-  """Convolution layer with PyTorch's padding and initial values.
+  """Convolution layer with PyTorch's padding and, unless others are given, initial values.
 
   Attributes:
     features: O, the output channels.
-    size: k, height and width of the kernel; odd.
+    size: k, height and width of the kernel.
     stride: step in both directions.
     use_bias: whether to add a bias per output channel.
     convolve: how to compute it, see `convolve`.
+    padding: zeros on each side; None: `k // 2`, for odd k only.
+    kernel_init: initial values of the kernel.
+    bias_init: those of the bias; None: PyTorch's.
   """
 
   features: int
@@ -158,16 +198,20 @@ class Conv(nn.Module):
   stride: int = 1
   use_bias: bool = False
   convolve: Convolve = convolve
+  padding: int | None = None
+  kernel_init: nn.initializers.Initializer = initializers.torch_kernel
+  bias_init: nn.initializers.Initializer | None = None
 
   @nn.compact
   def __call__(self, image: chex.Array) -> chex.Array:
     """Maps float `[B, H, W, I]` to `[B, H', W', O]`, in the image's dtype."""
     channels = image.shape[-1]
     shape = (self.size, self.size, channels, self.features)
-    kernel = self.param("kernel", initializers.torch_kernel, shape, jnp.float32)
-    out = self.convolve(image, kernel.astype(image.dtype), self.stride)
+    kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+    padding = {} if self.padding is None else {"padding": self.padding}
+    out = self.convolve(image, kernel.astype(image.dtype), self.stride, **padding)
     if self.use_bias:
-      init = initializers.torch_bias(self.size * self.size * channels)
+      init = self.bias_init or initializers.torch_bias(self.size * self.size * channels)
       bias = self.param("bias", init, (self.features,), jnp.float32)
       out = out + bias.astype(image.dtype).reshape(1, 1, 1, -1)
     return out
