@@ -24,6 +24,7 @@ from bench.torch_tag import TorchTag
 from tagjax.base import StreamSpec
 from tagjax.batches import to_device
 from tagjax.config import base_config
+from tagjax.evaluate import pass_size
 from tagjax.learner import make_learner
 from tagjax.parallel import Programs
 from tagjax.registry import make_method, make_model
@@ -60,7 +61,8 @@ class Ours:
     self.steps = -(-len(train[0].label) // BATCH)
     method = make_method(config, spec, [self.steps] * tasks)
     learner = make_learner(make_model(config, spec), method, spec, normalization="signed")
-    self.programs = Programs(learner, learner, batch_size=BATCH, eval_batch_size=EVAL_BATCH)
+    passes = pass_size(max(len(task.label) for task in test), EVAL_BATCH)
+    self.programs = Programs(learner, learner, batch_size=BATCH, eval_batch_size=passes)
     self.train_arrays, self.test_arrays = train, test
     self.state = self.programs.init(jax.random.key(0)[None])
 

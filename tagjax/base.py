@@ -143,9 +143,9 @@ class Boundary(NamedTuple):
 
   Attributes:
     task_id: traced int32 scalar; the task just learned, or the one about to be evaluated.
-    chunk: `Batch` with leading axes `[N, B]`: all training examples of the task just learned, in
-      shuffled order, without augmentation, the same on every device; None in `adapt`. Rows that
-      only fill up stand at the end.
+    chunk: `Batch` with leading axes `[N, B]`: training examples of the task just learned, as many
+      as `Method.examples` asks for, in shuffled order, without augmentation, the same on every
+      device; None in `adapt`. Rows that only fill up stand at the end.
     grad_fn: see `GradFn`; evaluation mode by default.
     apply_fn: see `ApplyFn`.
     active_fn: see `ActiveFn`.
@@ -196,6 +196,8 @@ class Method(NamedTuple):
     phases: static; the training passes of each task, one after another.
     replaces: static; True if `update` ignores the incoming updates, so that nothing may stand
       before it in a chain.
+    examples: static; how many examples `consolidate` looks at, the first ones of its chunk. None:
+      all of the task, which must then find room on the device.
   """
 
   init: Callable[[chex.ArrayTree], State]
@@ -205,6 +207,17 @@ class Method(NamedTuple):
   diagnose: Callable[[State], dict[str, chex.Array]] = _nothing
   phases: tuple[str, ...] = ("train",)
   replaces: bool = False
+  examples: int | None = None
+
+
+def boundary_examples(*methods: Method) -> int | None:
+  """How many examples of a task these methods together look at when it ends; None: all.
+
+  >>> boundary_examples(nothing())
+  0
+  """
+  asked = [0 if method.consolidate is _keep else method.examples for method in methods]
+  return None if None in asked else max(asked)
 
 
 def nothing() -> Method:
@@ -327,6 +340,7 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
     diagnose=diagnose,
     phases=_common_phases(members),
     replaces=members[0].replaces,
+    examples=boundary_examples(*members),
   )
 
 
@@ -402,6 +416,7 @@ class Learner(NamedTuple):
       per-example losses `[B]`; `current_task` is the last task learned.
     diagnose: `state -> {name: array}`, see `Method`.
     phases: static, see `Method`.
+    examples: static, see `Method`; how many examples the chunk of `consolidate` should have.
   """
 
   init: Callable[..., LearnerState]
@@ -411,3 +426,4 @@ class Learner(NamedTuple):
   predict: Callable[..., tuple[chex.Array, chex.Array]]
   diagnose: Callable[[LearnerState], dict[str, chex.Array]]
   phases: tuple[str, ...]
+  examples: int | None

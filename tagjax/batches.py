@@ -48,8 +48,8 @@ def take(examples: DeviceExamples, rows: chex.Array, valid: chex.Array | None = 
 
   Args:
     examples: the task's examples.
-    rows: int `[B]`; those beyond the task's size become padding.
-    valid: bool `[B]`, further rows to mark as padding; None: none.
+    rows: int `[B]`, or `[N, B]` for N batches; those beyond the task's size become padding.
+    valid: bool like `rows`, further rows to mark as padding; None: none.
 
   Returns:
     A batch whose `mask` is False on padding.
@@ -63,16 +63,23 @@ def take(examples: DeviceExamples, rows: chex.Array, valid: chex.Array | None = 
   )
 
 
-def shuffled_rows(key: chex.PRNGKey, examples: DeviceExamples, batch_size: int) -> chex.Array:
-  """A random order of the task's rows, padding last.
+def shuffled_rows(
+  key: chex.PRNGKey, capacity: int, size: chex.Array, batch_size: int
+) -> chex.Array:
+  """A random order of a task's rows, padding last.
+
+  Args:
+    key: of the draw.
+    capacity: rows of the largest task.
+    size: int scalar, rows of this task.
+    batch_size: B.
 
   Returns:
-    int32 `[N, batch_size]` with `N = ceil(capacity / batch_size)`: batch i is row i. Places beyond
-    the task's size hold `capacity`, which `take` marks as padding.
+    int32 `[N, B]` with `N = ceil(capacity / B)`: batch i is row i. Places beyond the task's size
+    hold `capacity`, which `take` marks as padding.
   """
-  capacity = examples.label.shape[0]
   num_batches = -(-capacity // batch_size)
-  real = jnp.arange(capacity) < examples.size
+  real = jnp.arange(capacity) < size
   draws = jnp.where(real, jax.random.uniform(key, (capacity,)), jnp.inf)
   order = jnp.argsort(draws).astype(jnp.int32)
   order = jnp.where(real, order, capacity)

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict, config_dict
 
 from tagjax import benchmarks
 from tagjax.base import SCENARIOS
+from tagjax.datasets.loader import INPUTS
 from tagjax.errors import ConfigError, TagjaxError, nearest
 from tagjax.grid import Point, check_sweep, flat_items, grid_points
 from tagjax.learner import NORMALIZATIONS
@@ -36,6 +37,7 @@ def base_config() -> ConfigDict:
   c.class_order = "natural"  # "natural" or "seeded" (by data_seed)
   c.data_seed = 0  # splits, permutations, angles: the same for every seed of the run
   c.data_dir = config_dict.placeholder(str)  # None: $TFDS_DATA_DIR, or ~/tensorflow_datasets
+  c.input = "auto"  # images in "memory", or a "stream" from the files; "auto": by their size
   c.validation_fraction = 0.0  # of each task's training examples, set aside
   c.evaluate_on = "test"  # "test" or "validation" (choose hyperparameters on the latter)
   c.train_examples_per_task = config_dict.placeholder(int)  # None: all
@@ -156,6 +158,7 @@ def validate(config: ConfigDict) -> None:
   method_names(config.method)
   for key, options in (
     ("normalization", NORMALIZATIONS),
+    ("input", INPUTS),
     ("evaluate_on", ("test", "validation")),
     ("compute_dtype", COMPUTE_DTYPES),
     ("class_order", ("natural", "seeded")),

@@ -1,7 +1,6 @@
 """Performs the actions of a plan: between the compiled programs and the record of the run."""
 
 import contextlib
-import functools
 import math
 import time
 import types
@@ -14,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from tagjax import batches, benchmarks, forecast
+from tagjax import forecast
 from tagjax.base import Hyper, LearnerState
 from tagjax.checkpoint import Checkpoints
 from tagjax.errors import DivergedError
@@ -24,6 +23,7 @@ from tagjax.plan import Action, make_plan
 from tagjax.record import RunRecord
 from tagjax.report.progress import Progress
 from tagjax.setup import build_programs, load_stream, steps_per_epoch, training_sizes
+from tagjax.supply import supply_evaluation, supply_training
 from tagjax.workdir import Log
 
 
@@ -74,7 +74,9 @@ class Driver:
     self.stream = load_stream(config)
     sizes = training_sizes(config, self.stream)
     steps = steps_per_epoch(config, sizes)
-    self.programs, self.forecast = self._lay_out(steps, max(sizes))
+    self._training = supply_training(config, self.stream, max(sizes))
+    self._evaluation = supply_evaluation(config, self.stream)
+    self.programs, self.forecast = self._lay_out(steps)
     self.lanes_together = self.programs.layout.num_lanes
     self.plan = make_plan(
       num_lanes=len(self.lanes),
@@ -82,7 +84,7 @@ class Driver:
       steps_per_epoch=steps,
       epochs=config.epochs,
       phases=self.programs.phases,
-      chunk_steps=config.chunk_steps,
+      chunk_steps=self._training.chunk_steps,
       checkpoint_every=config.checkpoint_every,
       curve_batches=config.learning_curve_batches,
       baseline=config.evaluate_future_tasks,
@@ -92,25 +94,31 @@ class Driver:
     self.total_steps = self.steps_before(len(self.plan))
     self.record = RunRecord.empty(len(self.lanes), len(self.stream))
     self.state: LearnerState | None = None
-    self._train_capacity = max(sizes)
     self._steps = steps
     self._steps_done = 0
 
-  def _lay_out(self, steps: list[int], train_rows: int) -> tuple[Programs, forecast.Forecast]:
+  def _lay_out(self, steps: list[int]) -> tuple[Programs, forecast.Forecast]:
     """The programs, for as many lanes side by side as are allowed and have room."""
-    config = self.config
+    config, streamed = self.config, self._training.in_order
     available = forecast.available_memory(jax.local_devices()[0])
     most = config.seeds_together or len(self.lanes)
     while True:
-      layout = choose_layout(config, len(self.lanes), most)
-      programs = build_programs(config, self.stream, steps, layout, tolerant=self.tolerant)
+      layout = choose_layout(config, len(self.lanes), most, streamed=streamed)
+      programs = build_programs(
+        config,
+        self.stream,
+        steps,
+        layout,
+        eval_batch_size=self._evaluation.pass_size,
+        tolerant=self.tolerant,
+        in_order=streamed,
+      )
       foreseen = forecast.foresee(
         programs.held(*self._start(range(layout.num_lanes))),
         config,
         self.stream.spec,
         layout,
-        train_rows=train_rows,
-        evaluation_rows=self._evaluation_capacity(),
+        rows=self._training.rows(programs.examples) + self._evaluation.rows,
       )
       room = foreseen.seeds_with_room(available) * (layout.num_lanes // layout.lanes_a_device)
       if config.seeds_together or layout.lanes_a_device == 1 or room >= layout.num_lanes:
@@ -154,16 +162,10 @@ class Driver:
       log.write(**self._name(index), task=action.task, begun=True)
 
   def _train(self, action: Action, log: Log, line: Progress) -> None:
-    examples = self._train_examples(action.task)
     with self._timed("train"):
+      examples, start, stop = self._training.chunk(self.programs, self.state, action)
       self.state, chunk = self.programs.train(
-        self.state,
-        examples,
-        action.task,
-        action.epoch_id,
-        action.start,
-        action.stop,
-        phase=action.phase,
+        self.state, examples, action.task, action.epoch_id, start, stop, phase=action.phase
       )
       chunk = jax.device_get(chunk)  # the one wait of the chunk
     for index, steps, loss, accuracy in zip(
@@ -203,8 +205,8 @@ class Driver:
 
   def _consolidate(self, action: Action, log: Log, line: Progress) -> None:
     del log, line
-    examples = self._train_examples(action.task)
     with self._timed("train"):
+      examples = self._training.boundary(self.programs, self.state, action.task)
       self.state = self.programs.consolidate(self.state, examples, action.task, phase=action.phase)
       jax.block_until_ready(self.state)
 
@@ -238,14 +240,17 @@ class Driver:
 
   def _evaluate_task(self, task: int, current_task: int, action: Action) -> list[float]:
     """Accuracy of each of the lanes side by side."""
-    examples = self._evaluation_examples(task)
+    correct, size, losses = 0, 0, []
     with self._timed("evaluate"):
-      result = self.programs.evaluate(self.state, examples, task, current_task)
-      result = jax.device_get(result)
+      for examples in self._evaluation.windows(task):
+        result = self.programs.evaluate(self.state, examples, task, current_task)
+        result = jax.device_get(result)
+        correct, size = correct + result.correct, size + int(examples.size)
+        losses.append(result.loss)
     if action.kind == "evaluate":
-      for index, loss in zip(self._indices(action), result.loss, strict=True):
+      for index, loss in zip(self._indices(action), np.mean(losses, axis=0), strict=True):
         self._is_finite(float(loss), index, action.task, self._steps[action.task])
-    return [int(correct) / int(examples.size) for correct in result.correct]
+    return [int(count) / size for count in correct]
 
   def _accuracy_so_far(self, action: Action, task: int) -> float | None:
     """Mean over the lanes side by side."""
@@ -264,23 +269,6 @@ class Driver:
         "The last good checkpoint is kept"
       )
     return not self.record.diverged[index]
-
-  @functools.lru_cache(maxsize=1)  # noqa: B019  (a driver lives as long as its process needs it)
-  def _train_examples(self, task: int) -> batches.DeviceExamples:
-    examples = self.stream[task].train
-    if self.config.protocol == "joint":
-      examples = benchmarks.TaskExamples.together([task.train for task in self.stream])
-    return batches.to_device(examples, self._train_capacity)
-
-  @functools.cache  # noqa: B019
-  def _evaluation_examples(self, task: int) -> batches.DeviceExamples:
-    examples = getattr(self.stream[task], self.config.evaluate_on)
-    return batches.to_device(examples, self._evaluation_capacity())
-
-  def _evaluation_capacity(self) -> int:
-    """Most examples that a task is evaluated on."""
-    split = 2 if self.config.evaluate_on == "test" else 1
-    return max(size[split] for size in self.stream.sizes)
 
   @contextlib.contextmanager
   def _timed(self, name: str) -> Iterator[None]:

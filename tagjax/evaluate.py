@@ -39,15 +39,12 @@ def evaluate(
     examples: the examples of one task.
     task_id: int32 scalar, the task evaluated.
     current_task: int32 scalar, the last task learned.
-    batch_size: at most so many examples a pass. The passes are equally large, so that a task of
-      100 examples is one pass of 100, and one of 300 two of 150.
+    batch_size: examples a pass; what the last one lacks is padding.
 
   Returns:
     The number of right predictions and the mean loss.
   """
   variables = learner.adapt(state, task_id)
-  capacity = examples.label.shape[0]
-  batch_size = _divide_up(capacity, _divide_up(capacity, batch_size))
 
   def body(index, total):
     batch = take(examples, index * batch_size + jnp.arange(batch_size))
@@ -57,6 +54,15 @@ def evaluate(
   zero = Evaluation(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32))
   total = jax.lax.fori_loop(0, _divide_up(examples.size, batch_size), body, zero)
   return Evaluation(total.correct, total.loss / examples.size)
+
+
+def pass_size(capacity: int, most: int) -> int:
+  """Examples of equally large passes over a task, at most `most`.
+
+  >>> [pass_size(capacity, 256) for capacity in (100, 256, 300)]
+  [100, 256, 150]
+  """
+  return _divide_up(capacity, _divide_up(capacity, most))
 
 
 def _divide_up(number, divisor):

@@ -39,7 +39,8 @@ class Forecast(NamedTuple):
     statistics: the model's other variables, such as running averages.
     method: the method's state without exemplars, by member of the chain.
     exemplars: memories of exemplars.
-    examples: of the current task for training, and of all tasks for evaluation.
+    examples: of the current task for training, and of all tasks for evaluation; or of the
+      windows in which they are read (`tagjax.supply`).
   """
 
   seeds: int
@@ -84,8 +85,7 @@ def foresee(
   spec: StreamSpec,
   layout: Layout,
   *,
-  train_rows: int,
-  evaluation_rows: int,
+  rows: int,
 ) -> Forecast:
   """What each device of a run will hold.
 
@@ -94,8 +94,7 @@ def foresee(
     config: of the run.
     spec: of its stream, whose images are uint8.
     layout: how the seeds lie on the devices.
-    train_rows: training examples of a task, padding included.
-    evaluation_rows: the same for evaluation.
+    rows: examples on the device, for training and for evaluation, padding included.
 
   Returns:
     The forecast.
@@ -103,7 +102,6 @@ def foresee(
   if layout.share_lanes:  # each device holds an equal part
     state = jax.tree.map(lambda leaf: _one_of(leaf, layout.num_devices), state)
   # An image is bytes; label and task are int32, and so is the number of examples of a task.
-  rows = train_rows + spec.num_tasks * evaluation_rows
   examples = rows * (math.prod(spec.image_shape) + 4 + 4) + (1 + spec.num_tasks) * 4
   return of_state(
     state, method_names(config.method), seeds=layout.lanes_a_device, examples=examples

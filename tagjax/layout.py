@@ -8,16 +8,21 @@ from tagjax.errors import ConfigError
 from tagjax.parallel import Layout
 
 
-def choose_layout(config: ConfigDict, num_lanes: int, most: int | None = None) -> Layout:
+def choose_layout(
+  config: ConfigDict, num_lanes: int, most: int | None = None, *, streamed: bool = False
+) -> Layout:
   """How the lanes lie on the devices, see `config.seed_axis`.
 
   Args:
     config: the run's config.
     num_lanes: how many there are.
     most: how many may be side by side; None: all.
+    streamed: whether examples are read while they are needed. Lanes see theirs in orders of their
+      own, so they go in turn then.
 
   Raises:
-    ConfigError: if there are too few devices, or they cannot share the lanes out evenly.
+    ConfigError: if there are too few devices, they cannot share the lanes out evenly, or lanes that
+      cannot go side by side are asked to.
   """
   devices, processes = jax.device_count(), jax.process_count()
   if processes > 1:
@@ -28,7 +33,15 @@ def choose_layout(config: ConfigDict, num_lanes: int, most: int | None = None) -
       "(on a CPU, XLA_FLAGS=--xla_force_host_platform_device_count=N makes N)"
     )
   axis = config.seed_axis
-  if axis == "auto":
+  if streamed and num_lanes > 1 and axis in ("vmap", "devices"):
+    raise ConfigError(
+      f"config.seed_axis={axis!r}: the images of config.benchmark={config.benchmark!r} are read "
+      "while they are needed, which is for one seed at a time: set config.seed_axis='loop', or "
+      "config.input='memory' if they fit"
+    )
+  if streamed:
+    axis = "loop"
+  elif axis == "auto":
     axis = _best_seed_axis(config, devices, num_lanes)
   most = num_lanes if most is None else most
   if axis == "devices":

@@ -22,6 +22,7 @@ from tagjax.base import (
   StepInfo,
   StreamSpec,
   Variables,
+  boundary_examples,
 )
 
 NORMALIZATIONS = {"unit": (0.0, 1.0), "signed": (-1.0, 1.0)}
@@ -81,7 +82,8 @@ def make_learner(
     )
   low, high = NORMALIZATIONS[normalization]
   method_of = (lambda hyper: method) if isinstance(method, Method) else method
-  phases = method_of({}).phases
+  static = method_of({})
+  phases = static.phases
   average, gather = _collectives(axis_name)
 
   def apply(variables: Variables, batch: Batch, *, key=None, train=False):
@@ -216,7 +218,8 @@ def make_learner(
   def diagnose(state: LearnerState) -> dict[str, chex.Array]:
     return method_of(state.hyper).diagnose(state.method)
 
-  return Learner(init, step, consolidate, adapt, predict, diagnose, phases)
+  examples = boundary_examples(static)
+  return Learner(init, step, consolidate, adapt, predict, diagnose, phases, examples)
 
 
 def _collectives(axis_name: str | None) -> tuple[Callable, Callable]:

@@ -38,6 +38,35 @@ class Chunk(NamedTuple):
   diagnostics: dict[str, chex.Array]
 
 
+def epoch_order(
+  key: chex.PRNGKey, epoch_id: chex.Array, size: chex.Array, *, capacity: int, batch_size: int
+) -> chex.Array:
+  """The rows of each batch of an epoch, see `shuffled_rows`.
+
+  Args:
+    key: the run's.
+    epoch_id: int32 scalar, see `train_chunk`.
+    size: int32 scalar, examples of the task.
+    capacity: rows of the largest task.
+    batch_size: examples of a batch.
+  """
+  order_key = jax.random.fold_in(run_keys(key).order, epoch_id)
+  return shuffled_rows(order_key, capacity, size, batch_size)
+
+
+def boundary_order(
+  key: chex.PRNGKey, step: chex.Array, size: chex.Array, *, capacity: int, batch_size: int
+) -> chex.Array:
+  """The same for the end of a task, after `step` training steps of the stream."""
+  order_key = jax.random.fold_in(run_keys(key).boundaries, step)
+  return shuffled_rows(order_key, capacity, size, batch_size)
+
+
+def rows_in_order(examples: DeviceExamples, batch_size: int) -> chex.Array:
+  """The rows of each batch where the host has put the examples in order."""
+  return jnp.arange(examples.label.shape[0], dtype=jnp.int32).reshape(-1, batch_size)
+
+
 def train_chunk(
   learner: Learner,
   state: LearnerState,
@@ -51,6 +80,7 @@ def train_chunk(
   num_devices: int,
   lane_axis: str | None = None,
   tolerant: bool = False,
+  in_order: bool = False,
   phase: str,
 ) -> tuple[LearnerState, Chunk]:
   """Trains on batches `start` to `stop` (exclusive) of one epoch.
@@ -58,7 +88,7 @@ def train_chunk(
   Args:
     learner: the learner, built with the device axis if there are several devices.
     state: its state.
-    examples: the task's training examples; the same on every device.
+    examples: the task's training examples, or those of some batches; the same on every device.
     task_id: int32 scalar.
     epoch_id: int32 scalar, counts the epochs of the whole stream; with the run's key it
       determines the order of the examples, so a chunk can be resumed anywhere.
@@ -69,14 +99,21 @@ def train_chunk(
     lane_axis: name of the axis of lanes (see `parallel.py`) that this is mapped over; None: there
       is none.
     tolerant: whether the lanes of the axis go on beside one whose loss is not finite.
+    in_order: whether `examples` stand in the order of training; batches are counted from its first
+      one then.
     phase: static name of the training phase.
 
   Returns:
     The new state, and sums over the steps. The loop ends early after a step whose loss is not
     finite; for all lanes of the axis, or if `tolerant`, when none is left.
   """
-  order_key = jax.random.fold_in(run_keys(state.key).order, epoch_id)
-  order = shuffled_rows(order_key, examples, batch_size)
+  if in_order:
+    order = rows_in_order(examples, batch_size)
+  else:
+    capacity = examples.label.shape[0]
+    order = epoch_order(
+      state.key, epoch_id, examples.size, capacity=capacity, batch_size=batch_size
+    )
 
   def body(carry):
     index, state, total = carry
@@ -133,14 +170,25 @@ def consolidate_task(
   task_id: chex.Array,
   *,
   batch_size: int,
+  in_order: bool = False,
   phase: str,
 ) -> LearnerState:
   """Tells the method that the task (a phase of it) has ended, with its examples as a chunk.
 
-  Every device gets all of them: what a method makes of single examples is then the same on all
-  devices, and on one.
+  The chunk has as many batches as the method looks at. Every device gets all of them: what a
+  method makes of single examples is then the same on all devices, and on one.
   """
-  order_key = jax.random.fold_in(run_keys(state.key).boundaries, state.step)
-  rows = shuffled_rows(order_key, examples, batch_size)
-  chunk = jax.vmap(lambda batch_rows: take(examples, batch_rows))(rows)
+  if in_order:
+    order = rows_in_order(examples, batch_size)
+  else:
+    capacity = examples.label.shape[0]
+    order = boundary_order(
+      state.key, state.step, examples.size, capacity=capacity, batch_size=batch_size
+    )
+  chunk = take(examples, order[: boundary_batches(learner.examples, batch_size)])
   return learner.consolidate(state, chunk, task_id, phase=phase)
+
+
+def boundary_batches(examples: int | None, batch_size: int) -> int | None:
+  """Batches that hold so many examples; None: all."""
+  return None if examples is None else -(-examples // batch_size)

@@ -17,7 +17,7 @@ import numpy as np
 
 from tagjax.base import Hyper, Learner, LearnerState
 from tagjax.evaluate import Evaluation, evaluate
-from tagjax.loop import DEVICE_AXIS, consolidate_task, train_chunk
+from tagjax.loop import DEVICE_AXIS, boundary_order, consolidate_task, epoch_order, train_chunk
 from tagjax.transforms import columns
 
 LANE_AXIS = "lanes"
@@ -59,6 +59,7 @@ class Programs:
   Attributes:
     compile_seconds: seconds spent tracing and compiling so far.
     phases: the training phases of a task.
+    examples: see `tagjax.base.Method`.
     single: the learner of one device.
     layout: see `Layout`.
     traces: how often each program was traced; `train` must stay at one for the whole stream.
@@ -73,6 +74,7 @@ class Programs:
     eval_batch_size: int,
     layout: Layout = Layout(),  # noqa: B008  (it is immutable)
     tolerant: bool = False,
+    in_order: bool = False,
   ):
     """Prepares the programs; each is compiled when it is first called.
 
@@ -80,15 +82,18 @@ class Programs:
       learner: trains; built with `axis_name=DEVICE_AXIS` if several devices share a batch.
       single: evaluates, on one device; the same learner unless several devices share a batch.
       batch_size: examples a training step, over all devices; a multiple of their number.
-      eval_batch_size: at most so many examples an evaluation pass.
+      eval_batch_size: examples an evaluation pass.
       layout: lanes and devices.
       tolerant: see `train_chunk`.
+      in_order: see `train_chunk`; the caller asks `epoch_order` and `boundary_order` which.
     """
     self.compile_seconds = 0.0
     self.traces = Counter()
     self.phases = learner.phases
+    self.examples = learner.examples
     self.single = single
     self.layout = layout
+    self._batch_size = batch_size
     self._learner = learner
     self._devices = _devices(layout.num_devices)
     self._compiled: dict[Any, Callable] = {}
@@ -99,8 +104,11 @@ class Programs:
       num_devices=layout.batch_devices,
       lane_axis=LANE_AXIS if layout.lanes_a_device > 1 else None,
       tolerant=tolerant,
+      in_order=in_order,
     )
-    self._consolidate = functools.partial(consolidate_task, learner, batch_size=batch_size)
+    self._consolidate = functools.partial(
+      consolidate_task, learner, batch_size=batch_size, in_order=in_order
+    )
     self._evaluate = functools.partial(evaluate, single, batch_size=eval_batch_size)
 
   def init(self, keys: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
@@ -166,6 +174,21 @@ class Programs:
       state = self.collapse(state)
       result = self._call("evaluate", self._evaluate, state, examples, *task_ids, mapped=False)
     return self._with_one(result)
+
+  def epoch_order(self, state, epoch_id, size, capacity) -> np.ndarray:
+    """See `tagjax.loop.epoch_order`; for one lane, on the host."""
+    return self._order("epoch_order", epoch_order, state.key, epoch_id, size, capacity)
+
+  def boundary_order(self, state, size, capacity) -> np.ndarray:
+    """See `tagjax.loop.boundary_order`; for one lane, on the host."""
+    step = self.collapse(state.step)
+    return self._order("boundary_order", boundary_order, state.key, step, size, capacity)
+
+  def _order(self, name, function, key, count, size, capacity):
+    function = functools.partial(function, capacity=capacity, batch_size=self._batch_size)
+    counts = [jnp.asarray(value, jnp.int32) for value in (count, size)]
+    order = self._call((name, str(capacity)), function, self.collapse(key), *counts, mapped=False)
+    return np.asarray(order)
 
   def collapse(self, tree: chex.ArrayTree) -> chex.ArrayTree:
     """`tree` without the axis of devices: the lanes of all of them, or the first one's copy.

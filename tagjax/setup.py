@@ -29,6 +29,7 @@ def load_stream(config: ConfigDict) -> benchmarks.Stream:
       train_examples_per_task=config.train_examples_per_task,
       test_examples_per_task=config.test_examples_per_task,
       data_dir=config.data_dir,
+      input=config.input,
     )
     return stream.part(config.first_task, config.end_task)
   except ValueError as error:
@@ -64,9 +65,11 @@ def build_programs(
   steps: list[int],
   layout: Layout,
   *,
+  eval_batch_size: int,
   tolerant: bool = False,
+  in_order: bool = False,
 ) -> Programs:
-  """Model, method and learner, as compiled programs.
+  """Model, method and learner, as compiled programs; the options are those of `Programs`.
 
   Raises:
     ConfigError: if the method refuses its settings.
@@ -90,7 +93,8 @@ def build_programs(
     learner(DEVICE_AXIS, shared) if layout.batch_devices > 1 else single,
     single,
     batch_size=config.batch_size,
-    eval_batch_size=config.eval_batch_size,
+    eval_batch_size=eval_batch_size,
     layout=layout,
     tolerant=tolerant,
+    in_order=in_order,
   )

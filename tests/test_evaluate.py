@@ -9,7 +9,7 @@ import pytest
 from scipy.special import log_softmax
 
 from tagjax.batches import to_device
-from tagjax.evaluate import evaluate
+from tagjax.evaluate import evaluate, pass_size
 
 
 class Recorder:
@@ -51,7 +51,8 @@ def example_task(size):
 )
 def test_equals_numpy_over_equal_passes(size, capacity, most, expected):
   task, learner = example_task(size), Recorder()
-  result = evaluate(learner, jnp.float32(2), to_device(task, capacity), 0, 0, batch_size=most)
+  examples, size_of_pass = to_device(task, capacity), pass_size(capacity, most)
+  result = evaluate(learner, jnp.float32(2), examples, 0, 0, batch_size=size_of_pass)
   assert set(learner.sizes) == {expected}
   logits = 2.0 * task.image.astype(np.float64)
   assert int(result.correct) == np.sum(np.argmax(logits, axis=1) == task.label)

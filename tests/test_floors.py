@@ -12,11 +12,11 @@ FLOORS = [
   {"base", "errors", "trees", "packing"},
   {"transforms", "memory", "metrics", "losses"},
   {"methods", "models", "datasets"},
-  {"learner", "benchmarks", "batches"},
+  {"learner", "benchmarks", "batches", "feed"},
   {"loop", "parallel", "evaluate", "checkpoint", "report", "plan", "record", "workdir"}
   | {"signals", "compilation", "hosts", "sharing", "trace"},
-  {"registry", "grid", "config", "forecast", "layout", "setup", "driver", "experiment", "sweep"}
-  | {"command_line"},
+  {"registry", "grid", "config", "forecast", "layout", "setup", "supply", "driver"}
+  | {"experiment", "sweep", "command_line"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 FILES = sorted((ROOT / "tagjax").rglob("*.py"))

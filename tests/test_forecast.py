@@ -35,7 +35,8 @@ def held(run):
   keys = jax.random.split(jax.random.key(0), run.programs.layout.num_lanes)
   state = run.programs.collapse(run.programs.init(keys))
   tasks = range(len(run.stream))
-  examples = (run._train_examples(0), [run._evaluation_examples(task) for task in tasks])
+  training = run._training.boundary(run.programs, run.state, 0)
+  examples = (training, [run._evaluation.windows(task) for task in tasks])
   return state, sum(leaf.nbytes for leaf in jax.tree.leaves(examples))
 
 

@@ -62,7 +62,9 @@ def test_chunks_add_up_to_the_epoch():
 def test_an_epoch_shows_each_example_once_in_a_new_order():
   stream = helpers.spec()
   data = batches.to_device(helpers.examples(stream, 0, 10), 13)
-  orders = [np.asarray(batches.shuffled_rows(jax.random.key(epoch), data, 4)) for epoch in range(2)]
+  orders = [
+    np.asarray(batches.shuffled_rows(jax.random.key(epoch), 13, data.size, 4)) for epoch in range(2)
+  ]
   for order in orders:
     assert order.shape == (4, 4)
     assert sorted(order.ravel()[:10]) == list(range(10))

@@ -120,7 +120,7 @@ def ewc(
     anchor = quadratic.copy(variables["params"])
     return EwcState(importance, anchor, state.tasks + 1), variables
 
-  return Method(init, update, consolidate)
+  return Method(init, update, consolidate, examples=examples)
 
 
 def _mean_of_squares(at: Boundary, variables: Variables, chunk: Batch) -> chex.ArrayTree:

@@ -64,7 +64,7 @@ def fresh_each_task(optimizer: optax.GradientTransformation | Method) -> Method:
     del state, at
     return init(variables["params"]), variables
 
-  return inner._replace(init=init, consolidate=consolidate)
+  return inner._replace(init=init, consolidate=consolidate, examples=0)
 
 
 def _check(state: chex.ArrayTree) -> None:

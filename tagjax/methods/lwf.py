@@ -108,7 +108,7 @@ def lwf(strength: float, spec: StreamSpec, *, temperature: float = 2.0) -> Metho
     del state, at
     return init(variables["params"]), variables
 
-  return Method(init, update, consolidate)
+  return Method(init, update, consolidate, examples=0)
 
 
 def divergence(

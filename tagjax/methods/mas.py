@@ -127,7 +127,9 @@ def mas(
       importance = jax.tree.map(jnp.add, state.importance, importance)
     return MasState(importance, quadratic.copy(variables["params"]), memory), variables
 
-  return Method(init, update, consolidate)
+  if examples is not None and sequence == "recompute":
+    return Method(init, update, consolidate, examples=max(examples, capacity))
+  return Method(init, update, consolidate, examples=examples)
 
 
 def _importance(

@@ -92,7 +92,7 @@ def mas_local(
     importance = jax.tree.map(jnp.add, state.importance, new)
     return MasLocalState(importance, quadratic.copy(variables["params"])), variables
 
-  return Method(init, update, consolidate)
+  return Method(init, update, consolidate, examples=examples)
 
 
 def _co_activation(at: Boundary, variables: Variables) -> per_example.BatchFunction:

@@ -158,7 +158,7 @@ def rwalk(
     importance = jax.tree.map(jnp.add, _normalise(state.fisher), _normalise(score))
     return _new_task(params, importance, state.fisher, score, state.tasks + 1, options), variables
 
-  return Method(init, update, consolidate)
+  return Method(init, update, consolidate, examples=0)
 
 
 def _new_task(params, importance, fisher, score, tasks, options: _Options) -> RwalkState:

@@ -153,4 +153,4 @@ def si(strength: float = 0.1, *, damping: float = 1e-3, clip: float | None = Non
     importance = jax.tree.map(grow, state.importance, path, params, state.anchor)
     return init(params)._replace(importance=importance), variables
 
-  return Method(init, update, consolidate)
+  return Method(init, update, consolidate, examples=0)
