@@ -9,9 +9,29 @@ that only fill the batch up; `train` static. Collections: "params" and "batch_st
 statistics of batches and logits are float32 whatever it is, and so is every gradient.
 """
 
+from tagjax.models.agem_resnet import resnet_b, resnet_s
+from tagjax.models.alexnet import AlexNet
 from tagjax.models.batch_norm import BatchNorm
+from tagjax.models.cifar_alexnet import CifarAlexNet
 from tagjax.models.convolution import Conv
+from tagjax.models.lasem_cnn import LasemCNN
+from tagjax.models.lenet import LeNet
 from tagjax.models.mlp import MLP
 from tagjax.models.reduced_resnet import ReducedResNet
+from tagjax.models.resnet18 import ResNet18
+from tagjax.models.rps_net import RPSNet
 
-__all__ = ["MLP", "BatchNorm", "Conv", "ReducedResNet"]
+__all__ = [
+  "MLP",
+  "AlexNet",
+  "BatchNorm",
+  "CifarAlexNet",
+  "Conv",
+  "LasemCNN",
+  "LeNet",
+  "RPSNet",
+  "ReducedResNet",
+  "ResNet18",
+  "resnet_b",
+  "resnet_s",
+]

@@ -1,4 +1,4 @@
-"""Initial values as PyTorch's layers draw them, which the published results started from."""
+"""Initial values as PyTorch draws them, which most published results started from."""
 
 import math
 
@@ -8,6 +8,9 @@ from flax import linen as nn
 
 torch_kernel = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 """Uniform on `±1/√fan_in`: PyTorch's default for kernels of linear and convolution layers."""
+
+kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+"""Normal with variance `2 / (k² O)`: what residual networks start their convolutions from."""
 
 
 def torch_bias(fan_in: int) -> nn.initializers.Initializer:
