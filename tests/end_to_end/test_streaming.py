@@ -1,0 +1,115 @@
+"""A run whose images are read while it trains ends like one that keeps them in memory."""
+
+import json
+
+import pytest
+
+from tagjax import supply
+from tagjax.benchmarks import lazy
+from tagjax.driver import Driver
+from tagjax.errors import ConfigError
+from tagjax.experiment import run
+
+from .test_resume import outcome
+
+TINY = {
+  "benchmark": "split_digits",
+  "num_tasks": 2,
+  "train_examples_per_task": 64,
+  "test_examples_per_task": 45,
+  "mlp.hidden": (16,),
+  "eval_batch_size": 16,
+  "learning_rate": 0.01,
+  "chunk_steps": 3,
+  "plots": False,
+}
+WINDOW = 3 * 10 * 64  # bytes of three batches of digits
+
+
+@pytest.fixture
+def execute(tiny, tmp_path, monkeypatch):
+  """Runs a config with the given input; returns what does not depend on when it ran."""
+  monkeypatch.setattr(supply, "WINDOW_BYTES", WINDOW)
+
+  def execute(input, **changes):
+    workdir = tmp_path / input
+    config = tiny(**{key.replace(".", "__"): value for key, value in TINY.items()})
+    config.update_from_flattened_dict({key.replace("__", "."): v for key, v in changes.items()})
+    config.input = input
+    results, log = run_and_read(config, workdir)
+    del results["config"]["input"]
+    return results, log
+
+  return execute
+
+
+def run_and_read(config, workdir):
+  run(config, workdir, progress=False)
+  text, log = outcome(workdir)
+  return json.loads(text), log
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"method": "ewc+er+tag", "ewc__examples": 25, "seeds": 2, "seed_axis": "loop"},
+    {"method": "mas+agem", "epochs": 2, "mas__examples": 0},
+    {"method": "sgd", "protocol": "joint", "scenario": "class"},
+    {"method": "si+adam", "drop_last": True, "learning_curve_batches": 2},
+    {"method": "er+sgd", "data_parallel": 2, "batch_size": 8},
+    {
+      "method": "tag",
+      "benchmark": "permuted_digits",
+      "validation_fraction": 0.2,
+      "evaluate_on": "validation",
+    },
+  ],
+  ids=lambda changes: changes["method"],
+)
+def test_stream_and_memory_give_the_same_bits(execute, changes):
+  streamed, streamed_log = execute("stream", **changes)
+  kept, kept_log = execute("memory", **changes)
+  assert streamed == kept
+  assert streamed_log == kept_log
+  assert kept["average_accuracy"]["mean"] > 0.2  # equal, and not for having learned nothing
+
+
+def test_only_windows_are_on_the_device(execute, tiny, monkeypatch):
+  config = tiny(**{key.replace(".", "__"): value for key, value in TINY.items()}, input="stream")
+  driver = Driver(config)
+  assert lazy.is_lazy(driver.stream[0].train.image)
+  assert driver.forecast.examples < 2 * (WINDOW + 64 * 30)
+  config.input = "memory"
+  assert Driver(config).forecast.examples > 5 * WINDOW
+
+
+def test_goes_on_in_mid_epoch(execute, tiny, tmp_path, monkeypatch):
+  config = tiny(**{key.replace(".", "__"): value for key, value in TINY.items()}, input="stream")
+  config.checkpoint_every = 3
+  whole = run_and_read(config, tmp_path / "whole")
+
+  class Stopped(Exception):
+    pass
+
+  original, calls = Driver.perform, []
+
+  def stops(self, action, log, line):
+    calls.append(action)
+    if len(calls) == 4:  # begin, three chunks: in the middle of the first epoch
+      raise Stopped
+    original(self, action, log, line)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Driver, "perform", stops)
+    with pytest.raises(Stopped):
+      run(config, tmp_path / "again", progress=False)
+  assert calls[-1].kind == "train"
+  assert calls[-1].start > 0
+  assert run_and_read(config, tmp_path / "again") == whole
+
+
+def test_seeds_side_by_side_are_refused(tiny):
+  options = {key.replace(".", "__"): value for key, value in TINY.items()}
+  with pytest.raises(ConfigError, match=r"config.seed_axis='vmap'.*config.input='memory'"):
+    Driver(tiny(**options, input="stream", seeds=2, seed_axis="vmap"))
+  assert Driver(tiny(**options, input="stream", seeds=2)).lanes_together == 1
