@@ -76,9 +76,14 @@ def _read_split(archive: str | os.PathLike[str], split: str) -> Iterator[tuple[n
     raise ValueError(
       f"{split}_X.bin in {archive} holds {len(images)} bytes, which are not {len(labels)} images"
     )
+  if not set(labels) <= set(range(1, 11)):
+    raise ValueError(
+      f"{split}_y.bin in {archive} holds labels from {min(labels)} to {max(labels)}, not from 1 "
+      "to 10"
+    )
   image = np.frombuffer(images, np.uint8).reshape(-1, *reversed(_SHAPE)).transpose(0, 3, 2, 1)
-  label = np.frombuffer(labels, np.uint8).astype(int) - 1
-  yield from zip(image, label.tolist(), strict=True)
+  for one_image, label in zip(image, labels, strict=True):
+    yield one_image, label - 1
 
 
 def _read(archive: str | os.PathLike[str], *names: str) -> list[bytes]:

@@ -61,8 +61,9 @@ def test_columns_come_before_rows(pack, offer):
     ({"test_y.bin": None}, r"has no file stl10_binary/test_y\.bin"),
     ({"class_names.txt": None}, r"has no file stl10_binary/class_names\.txt"),
     ({"train_y.bin": bytes(19)}, r"train_X\.bin .* are not 19 images"),
-    ({"class_names.txt": b"cat dog"}, "10"),
-    ({"train_y.bin": bytes([11] * 20)}, "10"),
+    ({"class_names.txt": b"cat dog"}, "2 names"),
+    ({"train_y.bin": bytes([11] * 20)}, r"train_y\.bin .* labels from 11 to 11, not from 1 to 10"),
+    ({"train_y.bin": bytes([0] * 10 + [10] * 10)}, "labels from 0 to 10, not from 1 to 10"),
   ],
 )
 def test_an_archive_of_another_layout_is_reported(pack, offer, changes, message):
