@@ -21,8 +21,17 @@ from tagjax.methods.mas import NORMALISATIONS as MAS_NORMALISATIONS
 from tagjax.methods.mas import NORMS as MAS_NORMS
 from tagjax.methods.mas import SEQUENCES as MAS_SEQUENCES
 from tagjax.metrics.matrix import DEFINITIONS as FORGETTING_DEFINITIONS
+from tagjax.models.lasem_cnn import PRESETS as LASEM_PRESETS
+from tagjax.models.resnet18 import STEMS as RESNET_STEMS
 from tagjax.plan import PROTOCOLS
-from tagjax.registry import COMPUTE_DTYPES, MODELS, check_combination, check_name, method_names
+from tagjax.registry import (
+  COMPUTE_DTYPES,
+  MODELS,
+  check_combination,
+  check_model,
+  check_name,
+  method_names,
+)
 from tagjax.transforms.tag import ACCUMULATOR_DTYPES
 
 
@@ -34,7 +43,17 @@ def base_config() -> ConfigDict:
   c.benchmark = "permuted_digits"  # a name of tagjax.benchmarks.names()
   c.scenario = config_dict.placeholder(str)  # "task", "class" or "domain"; None: the benchmark's
   c.num_tasks = config_dict.placeholder(int)  # None: the benchmark's
-  c.class_order = "natural"  # "natural" or "seeded" (by data_seed)
+  c.classes = config_dict.placeholder(object)  # which are used: 100 (the first), "15-99"; None: all
+  c.class_order = _anything(
+    "natural"
+  )  # or "seeded" (by data_seed), "lasem", or the classes: (3, 1)
+  c.classes_per_task = config_dict.placeholder(object)  # 5, or each task's: (50, 10); None: equal
+  c.task_order = config_dict.placeholder(
+    object
+  )  # "0-4, 0-9": tasks may come again; None: each once
+  c.blurry_fraction = 0.0  # of each task's training examples, exchanged with the other tasks
+  c.train_fraction = 1.0  # of each class's training examples, that is used at all
+  c.label_noise = 0.0  # fraction of the training labels that are wrong
   c.data_seed = 0  # splits, permutations, angles: the same for every seed of the run
   c.data_dir = config_dict.placeholder(str)  # None: $TFDS_DATA_DIR, or ~/tensorflow_datasets
   c.input = "auto"  # images in "memory", or a "stream" from the files; "auto": by their size
@@ -42,18 +61,34 @@ def base_config() -> ConfigDict:
   c.evaluate_on = "test"  # "test" or "validation" (choose hyperparameters on the latter)
   c.train_examples_per_task = config_dict.placeholder(int)  # None: all
   c.test_examples_per_task = config_dict.placeholder(int)  # None: all
+  c.image_folders = config_dict.placeholder(str)  # benchmark "image_folders": a folder of tasks
+  c.image_size = config_dict.placeholder(int)  # of streams of several data sets; None: their own
+  c.image_resize = "stretch"  # images of your own folders: "stretch", or "crop" what overhangs
+  c.test_fraction = 0.2  # of your own folders that have no test images
   c.first_task = 0  # leave the tasks before it out, such as those that chose the hyperparameters
   c.end_task = config_dict.placeholder(int)  # and those from it on; None: none
-  c.normalization = "unit"  # range of the pixels: "unit" [0, 1] or "signed" [-1, 1]
+  c.normalization = "unit"  # pixels: "unit" [0, 1], "signed" [-1, 1], "imagenet" (mean, deviation)
 
   # The model.
-  c.model = "mlp"  # "mlp" or "reduced_resnet"
-  c.dropout = 0.0  # probability of dropping a unit
+  c.model = "mlp"  # a name of tagjax.registry.MODELS, such as "reduced_resnet", "resnet18"
+  c.dropout = 0.0  # probability of dropping a unit, of models without rates of their own below
+  c.pretrained = config_dict.placeholder(str)  # torchvision's file of "resnet18" or "alexnet"
   c.compute_dtype = "float32"  # of products and convolutions; "bfloat16": mixed precision
   c.mlp = ConfigDict()
   c.mlp.hidden = (256, 256)  # widths of the hidden layers
   c.reduced_resnet = ConfigDict()
   c.reduced_resnet.width = 20  # filters of the first stage
+  c.resnet18 = ConfigDict()
+  c.resnet18.width = 64  # filters of the first stage
+  c.resnet18.stem = "imagenet"  # "imagenet", "unpooled", or "cifar" for small images
+  c.alexnet = ConfigDict()
+  c.alexnet.dropout = 0.5  # before each hidden linear layer
+  c.cifar_alexnet = ConfigDict()
+  c.cifar_alexnet.dropout = (0.2, 0.2, 0.5)  # after each convolution
+  c.cifar_alexnet.hidden_dropout = 0.5  # after each hidden linear layer
+  c.lasem_cnn = ConfigDict()
+  c.lasem_cnn.preset = "cifar"  # "cifar", "office_home", "stl10", or deeper: see its PRESETS
+  c.lasem_cnn.dropout = 0.5  # of the features after the convolutions
 
   # The method: names joined by "+", left to right in the chain, such as "tag_adam".
   c.method = "tag"
@@ -146,6 +181,11 @@ def base_config() -> ConfigDict:
   return c
 
 
+def _anything(default: Any) -> config_dict.FieldReference:
+  """A key that takes values of several types, such as a name or a sequence of numbers."""
+  return config_dict.FieldReference(default, field_type=object)
+
+
 def validate(config: ConfigDict) -> None:
   """Checks every key that can be checked before data are loaded.
 
@@ -161,7 +201,6 @@ def validate(config: ConfigDict) -> None:
     ("input", INPUTS),
     ("evaluate_on", ("test", "validation")),
     ("compute_dtype", COMPUTE_DTYPES),
-    ("class_order", ("natural", "seeded")),
     ("forgetting", FORGETTING_DEFINITIONS),
     ("tag.bias_correction", ("task", "epoch")),
     ("tag.accumulator_dtype", ACCUMULATOR_DTYPES),
@@ -173,6 +212,8 @@ def validate(config: ConfigDict) -> None:
     ("mas.normalise", MAS_NORMALISATIONS),
     ("memory.per", MEMORY_PER),
     ("er.variant", RESERVOIR_VARIANTS),
+    ("resnet18.stem", RESNET_STEMS),
+    ("lasem_cnn.preset", LASEM_PRESETS),
   ):
     check_name(key, _get(config, key), options)
   if config.scenario is not None:
@@ -188,6 +229,8 @@ def validate(config: ConfigDict) -> None:
       f"{config.data_parallel}: choose one of the two"
     )
   _ranges(config)
+  _check_stream(config)
+  check_model(config)
   check_combination(config)
   if config.sweep:
     check_sweep(config)
@@ -206,6 +249,7 @@ _LEAST = {
   "train_examples_per_task": 1,
   "test_examples_per_task": 1,
   "reduced_resnet.width": 1,
+  "resnet18.width": 1,
   "epochs": 1,
   "batch_size": 1,
   "data_parallel": 1,
@@ -243,7 +287,14 @@ _LEAST = {
 
 
 def _ranges(config: ConfigDict) -> None:
-  for key in ("dropout", "validation_fraction", "stable_sgd.momentum", "rwalk.decay"):
+  for key in (
+    "dropout",
+    "validation_fraction",
+    "blurry_fraction",
+    "label_noise",
+    "stable_sgd.momentum",
+    "rwalk.decay",
+  ):
     value = _get(config, key)
     if not 0 <= value < 1:
       raise ConfigError(f"config.{key}={value!r}: must be in [0, 1)")
@@ -257,8 +308,16 @@ def _ranges(config: ConfigDict) -> None:
     value = _get(config, key)
     if not (value > 0 and math.isfinite(value)):
       raise ConfigError(f"config.{key}={value!r}: must be positive and finite")
+  if not 0 < config.train_fraction <= 1:
+    raise ConfigError(f"config.train_fraction={config.train_fraction!r}: must be in (0, 1]")
   if not 0 <= config.ewc.decay <= 1:
     raise ConfigError(f"config.ewc.decay={config.ewc.decay!r}: must be in [0, 1]")
+  for key in ("alexnet.dropout", "cifar_alexnet.hidden_dropout", "lasem_cnn.dropout"):
+    if not 0 <= _get(config, key) < 1:
+      raise ConfigError(f"config.{key}={_get(config, key)!r}: must be in [0, 1)")
+  rates = config.cifar_alexnet.dropout
+  if len(rates) != 3 or not all(0 <= rate < 1 for rate in rates):
+    raise ConfigError(f"config.cifar_alexnet.dropout={rates!r}: give three rates in [0, 1)")
   if not all(isinstance(width, int) and width > 0 for width in config.mlp.hidden):
     raise ConfigError(f"config.mlp.hidden={config.mlp.hidden!r}: widths must be positive integers")
   if config.evaluate_on == "validation" and config.validation_fraction == 0:
@@ -270,6 +329,16 @@ def _ranges(config: ConfigDict) -> None:
       f"config.batch_size={config.batch_size} cannot be shared by "
       f"config.data_parallel={config.data_parallel} devices: choose a multiple of it"
     )
+
+
+def _check_stream(config: ConfigDict) -> None:
+  """Refuses what the benchmark has no use for, before its data are loaded."""
+  try:
+    benchmarks.check_options(
+      config.benchmark, config.task_order, {key: config[key] for key in benchmarks.OPTIONS}
+    )
+  except ValueError as error:
+    raise ConfigError(f"config.{error}") from error
 
 
 def at_point(config: ConfigDict, point: Point) -> ConfigDict:

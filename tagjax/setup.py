@@ -1,13 +1,17 @@
 """What a driver works with, made from the config: the stream, its sizes, the programs."""
 
 import functools
+import sys
 
+import jax
 from ml_collections import ConfigDict
 
 from tagjax import benchmarks, registry
+from tagjax.base import Variables
 from tagjax.errors import ConfigError
-from tagjax.learner import make_learner
+from tagjax.learner import initial_variables, make_learner
 from tagjax.loop import DEVICE_AXIS
+from tagjax.models.torch_weights import load_torch_weights
 from tagjax.parallel import Layout, Programs
 from tagjax.transforms import Columns
 
@@ -24,12 +28,16 @@ def load_stream(config: ConfigDict) -> benchmarks.Stream:
       num_tasks=config.num_tasks,
       scenario=config.scenario,
       validation_fraction=config.validation_fraction,
-      class_order=config.class_order,
       data_seed=config.data_seed,
       train_examples_per_task=config.train_examples_per_task,
       test_examples_per_task=config.test_examples_per_task,
       data_dir=config.data_dir,
       input=config.input,
+      task_order=config.task_order,
+      blurry_fraction=config.blurry_fraction,
+      train_fraction=config.train_fraction,
+      label_noise=config.label_noise,
+      **{key: config[key] for key in benchmarks.OPTIONS},
     )
     return stream.part(config.first_task, config.end_task)
   except ValueError as error:
@@ -59,6 +67,30 @@ def steps_per_epoch(config: ConfigDict, sizes: list[int]) -> list[int]:
   return [size // config.batch_size for size in sizes]
 
 
+def load_pretrained(config: ConfigDict, stream: benchmarks.Stream) -> Variables | None:
+  """What the model starts with besides random values; says so if its head is not in it.
+
+  Raises:
+    ConfigError: if the model cannot take the stream's images, or the weights of the file.
+  """
+  model = registry.make_model(config, stream.spec)
+  draw = functools.partial(initial_variables, model, stream.spec)
+  try:
+    like = jax.eval_shape(draw, jax.random.key(0))
+  except ValueError as error:
+    raise ConfigError(f"config.model={config.model!r}: {error}") from error
+  if config.pretrained is None:
+    return None
+  try:
+    weights = load_torch_weights(config.pretrained, like, model.torch_names())
+  except (OSError, ValueError) as error:
+    raise ConfigError(f"config.pretrained={config.pretrained!r}: {error}") from error
+  if "head" not in weights["params"]:
+    outputs = stream.spec.num_outputs
+    print(f"pretrained: all but the head, of {outputs} outputs, which is new", file=sys.stderr)
+  return weights
+
+
 def build_programs(
   config: ConfigDict,
   stream: benchmarks.Stream,
@@ -72,19 +104,26 @@ def build_programs(
   """Model, method and learner, as compiled programs; the options are those of `Programs`.
 
   Raises:
-    ConfigError: if the method refuses its settings.
+    ConfigError: if the method or the model refuses its settings, or this stream.
   """
+  pretrained = load_pretrained(config, stream)
   method_of = functools.partial(registry.make_method, config, stream.spec, steps)
 
   def learner(axis_name: str | None, columns: Columns):
-    return make_learner(
-      registry.make_model(config, stream.spec, axis_name),
-      functools.partial(method_of, columns=columns),
-      stream.spec,
-      max_value=stream.max_value,
-      normalization=config.normalization,
-      axis_name=axis_name,
-    )
+    try:
+      return make_learner(
+        registry.make_model(config, stream.spec, axis_name),
+        functools.partial(method_of, columns=columns),
+        stream.spec,
+        max_value=stream.max_value,
+        normalization=config.normalization,
+        axis_name=axis_name,
+        pretrained=pretrained,
+      )
+    except ConfigError:
+      raise
+    except ValueError as error:
+      raise ConfigError(f"config.{error}") from error
 
   whole = Columns()
   shared = Columns(DEVICE_AXIS, layout.num_devices) if layout.share_columns else whole

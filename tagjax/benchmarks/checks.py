@@ -10,17 +10,32 @@ import numpy as np
 
 from tagjax.errors import nearest
 
-_PURPOSES = ("class order", "validation", "train subset", "test subset", "permutation", "rotation")
+# Only ever add at the end: the place of a purpose is part of its seed.
+_PURPOSES = (
+  "class order",
+  "validation",
+  "train subset",
+  "test subset",
+  "permutation",
+  "rotation",
+  "train fraction",
+  "label noise",
+  "leaving examples",
+  "exchange",
+  "classes of a task",
+  "pixel noise",
+  "channel order",
+)
 
 
-def generator(data_seed: int, purpose: str, task_id: int = 0) -> np.random.Generator:
-  """Random numbers for one purpose of one task.
+def generator(data_seed: int, purpose: str, task_id: int = 0, *details: int) -> np.random.Generator:
+  """Random numbers for one purpose of one task, or of `details` of it such as a class.
 
   Each draw has a generator of its own, so that asking for a validation split, say, does not change
   the permutations. They depend on `data_seed` only: the seeds of a run vary the initialisation and
   the order of the batches, never the data.
   """
-  return np.random.default_rng([data_seed, _PURPOSES.index(purpose), task_id])
+  return np.random.default_rng([data_seed, _PURPOSES.index(purpose), task_id, *details])
 
 
 def check_integer(argument: str, value: object, minimum: int) -> int:
@@ -35,8 +50,44 @@ def check_fraction(argument: str, value: object) -> float:
   """`value` as a float in [0, 1)."""
   is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
   if not is_number or not 0 <= value < 1:
-    raise ValueError(f"{argument} is {value!r}, must be a fraction in [0, 1); 0.1 holds out 10 %")
+    raise ValueError(f"{argument} is {value!r}, must be a fraction in [0, 1), such as 0.1 for 10 %")
   return float(value)
+
+
+def check_share(argument: str, value: object) -> float:
+  """`value` as a float in (0, 1]."""
+  is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+  if not is_number or not 0 < value <= 1:
+    raise ValueError(f"{argument} is {value!r}, must be a fraction in (0, 1], 1 for everything")
+  return float(value)
+
+
+def check_integers(argument: str, value: object) -> tuple[int, ...]:
+  """`value` as a tuple of integers from 0: a sequence, or a text of numbers and ranges.
+
+  >>> check_integers("classes", "0-4, 7")
+  (0, 1, 2, 3, 4, 7)
+  >>> check_integers("classes", (3, 1, 2))
+  (3, 1, 2)
+  """
+  try:
+    found = _read_ranges(value) if isinstance(value, str) else tuple(value)
+  except (TypeError, ValueError):
+    found = ()
+  is_integer = [isinstance(one, numbers.Integral) and not isinstance(one, bool) for one in found]
+  if not found or not all(is_integer) or min(found) < 0:
+    raise ValueError(
+      f"{argument} is {value!r}, must be a sequence of integers from 0, or such a text as '0-4, 7'"
+    )
+  return tuple(int(one) for one in found)
+
+
+def _read_ranges(text: str) -> tuple[int, ...]:
+  found = []
+  for piece in text.split(","):
+    first, _, last = piece.partition("-")
+    found.extend(range(int(first), int(last or first) + 1))
+  return tuple(found)
 
 
 def check_choice(argument: str, value: object, choices: Sequence[str]) -> str:

@@ -13,34 +13,60 @@ A head is described by one table, int32 `[T, C]`: for task t and stored label c 
 head, -1 if task t does not have the class. Shapes and masks follow from it.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tagjax import base
 
 
-def split_outputs(order: np.ndarray, num_tasks: int, scenario: str) -> np.ndarray:
-  """Table of a stream that deals the classes out to the tasks, in the given order.
+def split_outputs(groups: Sequence[np.ndarray], num_classes: int, scenario: str) -> np.ndarray:
+  """Table of a stream that deals classes out to the tasks, each to one task at most.
 
-  With C/T classes a task, the class at position p of the order belongs to task p // (C/T). Its
-  output is p, or p modulo C/T where all tasks share their outputs.
+  The outputs are numbered in the order of learning: the first class of the first task has output
+  0. Where all tasks share their outputs, each task numbers its own classes from 0.
 
   Args:
-    order: int `[C]`, a permutation of the classes.
-    num_tasks: T, a divisor of C.
-    scenario: `"task"`, `"class"` (C outputs) or `"domain"` (C/T outputs).
+    groups: the classes of each task, in the order of learning.
+    num_classes: C, of the data set; a class that is in no group has no output.
+    scenario: `"task"`, `"class"` (as many outputs as there are classes in the groups) or
+      `"domain"` (as many as the largest group has).
 
-  >>> split_outputs(np.array([2, 0, 1, 3]), num_tasks=2, scenario="task")
+  >>> groups = [np.array([2, 0]), np.array([1, 3])]
+  >>> split_outputs(groups, num_classes=4, scenario="task")
   array([[ 1, -1,  0, -1],
          [-1,  2, -1,  3]], dtype=int32)
-  >>> split_outputs(np.array([2, 0, 1, 3]), num_tasks=2, scenario="domain")
+  >>> split_outputs(groups, num_classes=4, scenario="domain")
   array([[ 1, -1,  0, -1],
          [-1,  0, -1,  1]], dtype=int32)
   """
-  position = np.argsort(order)
-  per_task = len(order) // num_tasks
-  is_of_task = position // per_task == np.arange(num_tasks)[:, np.newaxis]
-  output = position % per_task if scenario == "domain" else position
-  return np.where(is_of_task, output, -1).astype(np.int32)
+  outputs = np.full((len(groups), num_classes), -1, np.int32)
+  first = 0
+  for task_outputs, group in zip(outputs, groups, strict=True):
+    task_outputs[group] = first + np.arange(len(group))
+    if scenario != "domain":
+      first += len(group)
+  return outputs
+
+
+def drawn_outputs(groups: Sequence[np.ndarray], num_classes: int, scenario: str) -> np.ndarray:
+  """Table of a stream whose tasks may have classes in common.
+
+  Args:
+    groups: the classes of each task.
+    num_classes: C, of the data set.
+    scenario: `"task"`: a block of C outputs for each task, `C t + label`, so that a class of two
+      tasks has two outputs. `"class"`: one output a class, its label. `"domain"`: each task
+      numbers its own classes from 0.
+
+  >>> drawn_outputs([np.array([2, 0]), np.array([1, 2])], num_classes=3, scenario="task")
+  array([[ 0, -1,  2],
+         [-1,  4,  5]], dtype=int32)
+  """
+  if scenario == "domain":
+    return split_outputs(groups, num_classes, scenario)
+  whole = shared_outputs(num_classes, len(groups), "task" if scenario == "task" else "domain")
+  return np.where(split_outputs(groups, num_classes, "domain") >= 0, whole, -1).astype(np.int32)
 
 
 def shared_outputs(num_classes: int, num_tasks: int, scenario: str) -> np.ndarray:
@@ -61,10 +87,22 @@ def shared_outputs(num_classes: int, num_tasks: int, scenario: str) -> np.ndarra
   return (np.arange(num_classes) + shift * tasks).astype(np.int32)
 
 
-def make_spec(outputs: np.ndarray, scenario: str, image_shape: tuple[int, ...]) -> base.StreamSpec:
-  """The shapes and the masks of a stream with this table."""
+def make_spec(
+  outputs: np.ndarray,
+  scenario: str,
+  image_shape: tuple[int, ...],
+  num_outputs: int | None = None,
+) -> base.StreamSpec:
+  """The shapes and the masks of a stream with this table.
+
+  Args:
+    outputs: the table.
+    scenario: see above.
+    image_shape: shape of one image.
+    num_outputs: outputs of the head; None: one more than the largest of the table.
+  """
   num_tasks = len(outputs)
-  num_outputs = int(outputs.max()) + 1
+  num_outputs = int(outputs.max()) + 1 if num_outputs is None else num_outputs
   classes = np.zeros((num_tasks, num_outputs), dtype=bool)
   tasks, labels = np.nonzero(outputs >= 0)
   classes[tasks, outputs[tasks, labels]] = True

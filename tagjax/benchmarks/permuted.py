@@ -1,7 +1,6 @@
 """Permuted benchmarks: every task shows the same images, their pixels in another fixed order."""
 
 import functools
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,7 +16,6 @@ def make_permuted(
   name: str,
   num_tasks: int,
   scenario: str = "domain",
-  class_order: str | Sequence[int] = "natural",
   selection: holdout.Selection = holdout.EVERYTHING,
 ) -> Stream:
   """Each task permutes the pixels of all images, training, validation and test, in its own way.
@@ -32,14 +30,13 @@ def make_permuted(
     num_tasks: T.
     scenario: `"domain"` (one output a class), or `"task"`, `"class"` (outputs of their own for
       each task, as in TAG's code).
-    class_order: must be `"natural"`.
     selection: which examples train, validate and test.
 
   Returns:
     The stream.
 
   Raises:
-    ValueError: if the selection cannot be met, or an order of the classes is asked for.
+    ValueError: if the selection cannot be met.
 
   References:
     Goodfellow et al., "An Empirical Investigation of Catastrophic Forgetting in Gradient-Based
@@ -51,14 +48,7 @@ def make_permuted(
   for task_id in range(1, num_tasks):
     order = checks.generator(selection.data_seed, "permutation", task_id).permutation(num_pixels)
     transforms.append((f"permutation {task_id}", functools.partial(permute_pixels, order=order)))
-  return make_transformed(
-    dataset,
-    transforms,
-    name=name,
-    scenario=scenario,
-    class_order=class_order,
-    selection=selection,
-  )
+  return make_transformed(dataset, transforms, name=name, scenario=scenario, selection=selection)
 
 
 def permute_pixels(image: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -68,4 +58,4 @@ def permute_pixels(image: np.ndarray, order: np.ndarray) -> np.ndarray:
   array([[[4, 3],
           [2, 1]]])
   """
-  return np.take(image.reshape(len(image), -1), order, axis=1).reshape(image.shape)
+  return np.take(image.reshape(len(image), len(order)), order, axis=1).reshape(image.shape)

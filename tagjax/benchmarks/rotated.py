@@ -1,7 +1,6 @@
 """Rotated benchmarks: every task shows the same images, turned by another fixed angle."""
 
 import functools
-from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage, sparse
@@ -20,7 +19,6 @@ def make_rotated(
   name: str,
   num_tasks: int,
   scenario: str = "domain",
-  class_order: str | Sequence[int] = "natural",
   selection: holdout.Selection = holdout.EVERYTHING,
 ) -> Stream:
   """Each task turns all images, training, validation and test, by its own angle.
@@ -37,14 +35,13 @@ def make_rotated(
     num_tasks: T.
     scenario: `"domain"` (one output a class), or `"task"`, `"class"` (outputs of their own for
       each task).
-    class_order: must be `"natural"`.
     selection: which examples train, validate and test.
 
   Returns:
     The stream.
 
   Raises:
-    ValueError: if the selection cannot be met, or an order of the classes is asked for.
+    ValueError: if the selection cannot be met.
 
   References:
     Lopez-Paz and Ranzato, "Gradient Episodic Memory for Continual Learning", NeurIPS 2017.
@@ -53,14 +50,7 @@ def make_rotated(
     (f"{angle:.1f} degrees", functools.partial(rotate_images, angle=angle))
     for angle in rotation_angles(num_tasks, selection.data_seed)
   ]
-  return make_transformed(
-    dataset,
-    transforms,
-    name=name,
-    scenario=scenario,
-    class_order=class_order,
-    selection=selection,
-  )
+  return make_transformed(dataset, transforms, name=name, scenario=scenario, selection=selection)
 
 
 def rotation_angles(num_tasks: int, data_seed: int) -> list[float]:

@@ -2,13 +2,15 @@
 
 import functools
 import operator
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tagjax import base, datasets
-from tagjax.benchmarks import holdout, lazy
+from tagjax.benchmarks import checks, holdout, lazy
+from tagjax.benchmarks.blur import Blur, Share, exchange
 
 
 class TaskExamples:
@@ -53,6 +55,10 @@ class TaskPlan(NamedTuple):
     rows: the rows of both that belong to the task.
     outputs: int32 `[C]`, the output of the head for each stored label; -1 if not of this task.
     transform: images -> images, row by row; None to leave them as they are.
+    noisy_label: int `[n_train]`, what `rows.train` are taught instead of their stored labels; None:
+      those.
+    class_names: the name of each stored label; empty where they have none.
+    attributes: float32 `[C, a]`, what distinguishes the classes; None: unknown.
   """
 
   name: str
@@ -61,6 +67,22 @@ class TaskPlan(NamedTuple):
   rows: holdout.Rows
   outputs: np.ndarray
   transform: Callable[[np.ndarray], np.ndarray] | None = None
+  noisy_label: np.ndarray | None = None
+  class_names: tuple[str, ...] = ()
+  attributes: np.ndarray | None = None
+
+  def train_label(self, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
+    """Stored labels that the training examples are taught, or those `chosen` of them."""
+    if self.noisy_label is not None:
+      return self.noisy_label[chosen]
+    return self.train.label[self.rows.train[chosen]]
+
+  def names_of_outputs(self) -> dict[int, str]:
+    """The name of the class that each output of the task stands for."""
+    return {
+      int(self.outputs[stored]): self.class_names[stored] if self.class_names else str(stored)
+      for stored in np.flatnonzero(self.outputs >= 0)
+    }
 
 
 class Experience:
@@ -74,15 +96,18 @@ class Experience:
     name: what distinguishes the task.
   """
 
-  def __init__(self, task_id: int, plan: TaskPlan):
+  def __init__(self, task_id: int, plan: TaskPlan, visits: Sequence["Visit"] | None = None):
+    """Made by a stream; `visits`: where the training examples come from, None: all from `plan`."""
     self.task_id = task_id
     self.name = plan.name
     self._plan = plan
+    self._visits = [Visit(plan, task_id)] if visits is None else list(visits)
 
   @functools.cached_property
   def train(self) -> TaskExamples:
     """Examples to learn from."""
-    return self._make(self._plan.train, self._plan.rows.train)
+    parts = [visit.make() for visit in self._visits]
+    return parts[0] if len(parts) == 1 else TaskExamples.together(parts)
 
   @functools.cached_property
   def validation(self) -> TaskExamples:
@@ -95,13 +120,38 @@ class Experience:
     return self._make(self._plan.test, self._plan.rows.test)
 
   def _make(self, pool: datasets.Examples, rows: np.ndarray) -> TaskExamples:
-    image = lazy.choose(pool, rows, self._plan.transform)
-    label = self._plan.outputs[pool.label[rows]]
-    return TaskExamples(image, label, self.task_id)
+    return _make_examples(self._plan, pool, rows, pool.label[rows], self.task_id)
 
   def __repr__(self) -> str:
     sizes = ", ".join(str(len(rows)) for rows in self._plan.rows)
     return f"Experience({self.task_id}, {self.name!r}, train, validation, test = {sizes})"
+
+
+class Visit(NamedTuple):
+  """Training examples of one task that an experience shows.
+
+  Attributes:
+    plan: the task that they are of; it says how they look and which outputs they are taught.
+    task_id: the task that they count to.
+    chosen: which of the task's training examples; all by default.
+  """
+
+  plan: TaskPlan
+  task_id: int
+  chosen: np.ndarray | slice = slice(None)
+
+  def make(self) -> TaskExamples:
+    """The examples."""
+    pool, rows = self.plan.train, self.plan.rows.train[self.chosen]
+    label = self.plan.train_label(self.chosen)
+    return _make_examples(self.plan, pool, rows, label, self.task_id)
+
+
+def _make_examples(
+  plan: TaskPlan, pool: datasets.Examples, rows: np.ndarray, label: np.ndarray, task_id: int
+) -> TaskExamples:
+  image = lazy.choose(pool, rows, plan.transform)
+  return TaskExamples(image, plan.outputs[label], task_id)
 
 
 class Stream:
@@ -117,24 +167,49 @@ class Stream:
     max_value: largest value that a stored pixel can have; the model divides by it.
     task_names: list of the tasks' names.
     sizes: list of `(n_train, n_validation, n_test)`, known without making any images.
+    task_order: for each place the task that it shows, numbered as the benchmark does.
+    class_names: for each task a dict from output to the name of the class that it stands for.
+    attributes: float32 `[num_outputs, a]`, what distinguishes the classes of the outputs, zero
+      where that is unknown or none of the stream's tasks has the class. None if it is known of no
+      class, or not the same for all tasks: outputs that stand for several classes, or several
+      numbers of attributes.
+    settings: what `load_benchmark` was asked for besides its defaults, for `describe`.
 
   Raises:
     ValueError: if a task has no training or no test examples, or a label outside its outputs.
   """
 
   def __init__(
-    self, name: str, spec: base.StreamSpec, plans: Sequence[TaskPlan], max_value: float = 255
+    self,
+    name: str,
+    spec: base.StreamSpec,
+    plans: Sequence[TaskPlan],
+    max_value: float = 255,
+    *,
+    task_order: Sequence[int] | None = None,
+    blur: Blur | None = None,
+    settings: Mapping[str, Any] | None = None,
   ):
+    """See `tagjax.load_benchmark`; `in_order` and `blurred` set the last arguments."""
     if len(plans) != spec.num_tasks:
       raise ValueError(f"{name}: {len(plans)} tasks, but the spec has {spec.num_tasks}")
     for task_id, plan in enumerate(plans):
       _check_plan(f"{name}, task {task_id} ({plan.name})", plan, spec.classes[task_id])
     self.name = name
-    self.spec = spec
     self.max_value = max_value
-    self.task_names = [plan.name for plan in plans]
+    self.task_order = tuple(range(len(plans)) if task_order is None else task_order)
+    self.task_names = [
+      _name_visit(plan.name, self.task_order[:place].count(task))
+      for place, (task, plan) in enumerate(zip(self.task_order, plans, strict=True))
+    ]
     self.sizes = [tuple(len(rows) for rows in plan.rows) for plan in plans]
+    self.settings = dict(settings or {})
     self._plans = tuple(plans)
+    self._pure_spec, self._blur = spec, blur
+    self._shares = None
+    if blur is not None:
+      self._shares = exchange([size[0] for size in self.sizes], self.task_order, blur)
+    self.spec = spec if blur is None else _spec_with_guests(spec, self._plans, self._shares)
 
   @classmethod
   def from_arrays(cls, name: str, tasks: Sequence[tuple], **options) -> "Stream":
@@ -144,10 +219,21 @@ class Stream:
 
     return arrays.stream_from_arrays(name, tasks, **options)
 
+  @functools.cached_property
+  def class_names(self) -> list[dict[int, str]]:
+    """See above."""
+    return [plan.names_of_outputs() for plan in self._plans]
+
+  @functools.cached_property
+  def attributes(self) -> np.ndarray | None:
+    """See above."""
+    return _gather_attributes(self._plans, self.spec.num_outputs)
+
   def part(self, first_task: int, end_task: int | None = None) -> "Stream":
     """The stream of tasks `first_task` to `end_task` (exclusive; None: to the last) alone.
 
-    The head keeps its outputs; the tasks count from 0 again.
+    The head keeps its outputs; the tasks count from 0 again. Blurry tasks exchange examples among
+    themselves only, drawn anew: nothing of the tasks that are left out is shown.
 
     Raises:
       ValueError: if no task is left, or there are not so many.
@@ -158,8 +244,54 @@ class Stream:
         f"first_task={first_task}, end_task={end_task}: choose 0 <= first_task < end_task <= "
         f"{len(self)}, the number of tasks"
       )
-    spec = self.spec._replace(num_tasks=end - first_task, classes=self.spec.classes[first_task:end])
-    return Stream(self.name, spec, self._plans[first_task:end], self.max_value)
+    return self._of_places(range(first_task, end))
+
+  def in_order(self, task_order: Sequence[int] | str) -> "Stream":
+    """The stream of the given tasks, in their order; a task may come again, or not at all.
+
+    Each place is an experience of its own, with a task id of its own, so that methods and models
+    take it for a new task. A task that comes again shows the same examples and teaches the same
+    outputs of the head.
+
+    Args:
+      task_order: task ids, or a text such as `"0-4, 0-9"`.
+
+    Raises:
+      ValueError: if there are not so many tasks.
+
+    >>> image, label = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
+    >>> stream = Stream.from_arrays("mine", [(image, label, image, label)] * 2, scenario="domain")
+    >>> stream.in_order((1, 0, 1)).task_names
+    ['task 1', 'task 0', 'task 1, visit 2']
+    """
+    places = checks.check_integers("task_order", task_order)
+    if max(places) >= len(self):
+      raise ValueError(
+        f"task_order is {task_order!r}, but the tasks are 0 to {len(self) - 1}: choose from these"
+      )
+    return self._of_places(places)
+
+  def blurred(self, fraction: float, data_seed: int = 0) -> "Stream":
+    """The stream with blurry tasks, see `tagjax.benchmarks.blur.exchange`.
+
+    Validation and test examples stay those of the task. In the scenario `"task"` every training
+    example keeps its own task id, and with it its own outputs. Elsewhere it counts to the task that
+    shows it, and `spec.classes` says what each task now shows.
+
+    Args:
+      fraction: of each task's training examples, in [0, 1); 0: none.
+      data_seed: seed of the draws.
+
+    Raises:
+      ValueError: if nothing would be exchanged, or a task has more to give than all others.
+    """
+    fraction = checks.check_fraction("blurry_fraction", fraction)
+    blur = Blur(fraction, data_seed) if fraction else None
+    return self._with(self._pure_spec, self._plans, self.task_order, blur, self.settings)
+
+  def with_settings(self, settings: Mapping[str, Any]) -> "Stream":
+    """The stream with these `settings`, which `describe` tells."""
+    return self._with(self._pure_spec, self._plans, self.task_order, self._blur, settings)
 
   def is_streamed(self, part: str) -> bool:
     """Whether images of a part of some task are read when they are needed.
@@ -170,6 +302,46 @@ class Stream:
     pool = "test" if part == "test" else "train"
     return any(lazy.is_lazy(getattr(plan, pool).image) for plan in self._plans)
 
+  def describe(self) -> str:
+    """A table of the tasks, see `tagjax.benchmarks.description.describe`."""
+    from tagjax.benchmarks import description  # it builds on this module
+
+    return description.describe(self)
+
+  def plot(self, path: str | os.PathLike[str], images_per_task: int = 10) -> None:
+    """Draws some images of each task, see `tagjax.benchmarks.picture.plot_stream`."""
+    from tagjax.benchmarks import picture  # imports matplotlib
+
+    picture.plot_stream(self, path, images_per_task)
+
+  def _of_places(self, places: Sequence[int]) -> "Stream":
+    rows = np.array(places)
+    spec = self._pure_spec._replace(num_tasks=len(rows), classes=self._pure_spec.classes[rows])
+    plans = [self._plans[place] for place in places]
+    order = [self.task_order[place] for place in places]
+    return self._with(spec, plans, order, self._blur, self.settings)
+
+  def _with(
+    self,
+    spec: base.StreamSpec,
+    plans: Sequence[TaskPlan],
+    task_order: Sequence[int],
+    blur: Blur | None,
+    settings: Mapping[str, Any],
+  ) -> "Stream":
+    return Stream(
+      self.name, spec, plans, self.max_value, task_order=task_order, blur=blur, settings=settings
+    )
+
+  def _visits(self, place: int) -> list[Visit]:
+    if self._shares is None:
+      return [Visit(self._plans[place], place)]
+    keeps_id = self.spec.scenario == "task"
+    return [
+      Visit(self._plans[share.home], share.home if keeps_id else place, share.chosen)
+      for share in self._shares[place]
+    ]
+
   def __len__(self) -> int:
     return len(self._plans)
 
@@ -178,7 +350,8 @@ class Stream:
     if not -len(self) <= index < len(self):
       raise IndexError(f"task {index} of {self.name}, which has tasks 0 to {len(self) - 1}")
     index %= len(self)
-    return Experience(index, self._plans[index])
+    plan = self._plans[index]._replace(name=self.task_names[index])
+    return Experience(index, plan, self._visits(index))
 
   def __iter__(self) -> Iterator[Experience]:
     return (self[task_id] for task_id in range(len(self)))
@@ -190,15 +363,49 @@ class Stream:
     )
 
 
+def _name_visit(name: str, times_before: int) -> str:
+  return f"{name}, visit {times_before + 1}" if times_before else name
+
+
+def _spec_with_guests(
+  spec: base.StreamSpec, plans: Sequence[TaskPlan], shares: Sequence[Sequence[Share]]
+) -> base.StreamSpec:
+  """What each task teaches when examples of others are shown in it; see `Stream.blurred`."""
+  if spec.scenario == "task":
+    return spec
+  classes = spec.classes.copy()
+  for place, place_shares in enumerate(shares):
+    for share in place_shares:
+      plan = plans[share.home]
+      classes[place, plan.outputs[plan.train_label(share.chosen)]] = True
+  return spec._replace(classes=classes)
+
+
+def _gather_attributes(plans: Sequence[TaskPlan], num_outputs: int) -> np.ndarray | None:
+  known = [plan for plan in plans if plan.attributes is not None]
+  if len({plan.attributes.shape[1] for plan in known}) != 1:
+    return None
+  gathered = np.zeros((num_outputs, known[0].attributes.shape[1]), np.float32)
+  is_set = np.zeros(num_outputs, bool)
+  for plan in known:
+    stored = np.flatnonzero(plan.outputs >= 0)
+    rows, outputs = plan.attributes[stored], plan.outputs[stored]
+    again = is_set[outputs]
+    if not np.array_equal(gathered[outputs][again], rows[again].astype(np.float32)):
+      return None
+    gathered[outputs], is_set[outputs] = rows, True
+  return gathered
+
+
 def _check_plan(where: str, plan: TaskPlan, allowed: np.ndarray) -> None:
-  for part, pool, rows in (
-    ("training", plan.train, plan.rows.train),
-    ("validation", plan.train, plan.rows.validation),
-    ("test", plan.test, plan.rows.test),
+  for part, labels in (
+    ("training", plan.train_label()),
+    ("validation", plan.train.label[plan.rows.validation]),
+    ("test", plan.test.label[plan.rows.test]),
   ):
-    if len(rows) == 0 and part != "validation":
+    if len(labels) == 0 and part != "validation":
       raise ValueError(f"{where} has no {part} examples: a task needs at least one")
-    present = np.unique(pool.label[rows])
+    present = np.unique(labels)
     is_known = (present >= 0) & (present < len(plan.outputs))
     output = np.full(len(present), -1)
     output[is_known] = plan.outputs[present[is_known]]

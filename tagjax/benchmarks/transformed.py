@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tagjax import datasets
-from tagjax.benchmarks import heads, holdout
-from tagjax.benchmarks.stream import Stream, TaskPlan
+from tagjax.benchmarks import heads, holdout, planning
+from tagjax.benchmarks.stream import Stream
 
 Transform = Callable[[np.ndarray], np.ndarray] | None
 
@@ -17,7 +17,6 @@ def make_transformed(
   *,
   name: str,
   scenario: str,
-  class_order: str | Sequence[int],
   selection: holdout.Selection,
 ) -> Stream:
   """One task for each named transform of the images.
@@ -26,21 +25,19 @@ def make_transformed(
   are drawn anew for each task.
 
   Raises:
-    ValueError: if an order of the classes is asked for, which such a stream does not have, or the
-      selection cannot be met.
+    ValueError: if the selection cannot be met.
   """
-  if not (isinstance(class_order, str) and class_order == "natural"):
-    raise ValueError(
-      f"class_order is {class_order!r}, but every task of {name} has all classes: leave it "
-      "'natural'"
-    )
   outputs = heads.shared_outputs(dataset.num_classes, len(transforms), scenario)
-  train, test = (np.arange(len(pool.label)) for pool in (dataset.train, dataset.test))
-  plans = []
-  for task_id, (task_name, transform) in enumerate(transforms):
-    rows = holdout.select(selection, train, test, task_id=task_id, pool_id=0)
-    plans.append(
-      TaskPlan(task_name, dataset.train, dataset.test, rows, outputs[task_id], transform)
+  plans = [
+    planning.plan_task(
+      task_name,
+      dataset,
+      outputs[task_id],
+      selection,
+      task_id=task_id,
+      pool_id=0,
+      transform=transform,
     )
-  spec = heads.make_spec(outputs, scenario, dataset.train.image.shape[1:])
-  return Stream(name, spec, plans, dataset.max_value)
+    for task_id, (task_name, transform) in enumerate(transforms)
+  ]
+  return Stream(name, planning.make_spec(dataset, outputs, scenario), plans, dataset.max_value)

@@ -14,7 +14,8 @@ from tagjax.benchmarks import heads
 def test_split_heads(num_tasks, per_task, scenario, data):
   num_classes = num_tasks * per_task
   order = np.array(data.draw(st.permutations(range(num_classes))))
-  outputs = heads.split_outputs(order, num_tasks, scenario)
+  groups = np.split(order, num_tasks)
+  outputs = heads.split_outputs(groups, num_classes, scenario)
   spec = heads.make_spec(outputs, scenario, (8, 8))
   assert outputs.dtype == np.int32
   assert spec.num_outputs == (per_task if scenario == "domain" else num_classes)

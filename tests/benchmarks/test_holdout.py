@@ -116,6 +116,11 @@ def test_parts_that_would_be_empty():
     ("train_examples_per_task", 2.5),
     ("test_examples_per_task", 0),
     ("test_examples_per_task", True),
+    ("train_fraction", 0),
+    ("train_fraction", 1.01),
+    ("train_fraction", "all"),
+    ("label_noise", 1.0),
+    ("label_noise", -0.1),
     ("data_seed", -1),
     ("data_seed", None),
   ],
@@ -128,5 +133,6 @@ def test_bad_arguments_are_named(argument, value):
 
 
 def test_numpy_numbers_are_numbers():
-  selection = holdout.Selection(np.float32(0.5), np.int64(3), np.int32(2), np.uint8(1))
-  assert [type(v) for v in holdout.check_selection(selection)] == [float, int, int, int]
+  numbers = (np.float32(0.5), np.int64(3), np.int32(2), np.uint8(1), np.float64(0.5), np.float32(0))
+  selection = holdout.check_selection(holdout.Selection(*numbers))
+  assert [type(value) for value in selection] == [float, int, int, int, float, float]

@@ -19,11 +19,28 @@ TABLE = {
   "split_fashion_mnist": ("fashion_mnist", 5, 10, "task"),
   "split_cifar10": ("cifar10", 5, 10, "task"),
   "split_cifar100": ("cifar100", 20, 100, "task"),
+  "split_mini_imagenet": ("mini_imagenet", 20, 100, "task"),
+  "split_cub": ("cub200", 20, 200, "task"),
+  "split_tiny_imagenet": ("tiny_imagenet", 4, 200, "task"),
+  "split_svhn": ("svhn_cropped", 5, 10, "task"),
+  "split_notmnist": ("not_mnist", 5, 10, "task"),
+  "split_omniglot": ("omniglot_by_drawer", 3, 11, "task"),
+  "split_imagenet": ("imagenet", 10, 100, "task"),
+  "split_ms_celeb": ("ms_celeb", 10, 10_000, "task"),
+  "split_awa2": ("awa2", 20, 1000, "task"),
+  "office_home": ("office_home", 10, 130, "task"),
+  "stl10_lifelong": ("stl10", 20, 200, "task"),
 }
+SEVERAL = {"five_datasets", "object_sequence", "image_folders"}
 
 
 def test_names_are_those_of_the_table():
-  assert sorted(benchmarks.names()) == sorted(TABLE)
+  assert sorted(benchmarks.names()) == sorted({*TABLE, *SEVERAL})
+
+
+def test_the_docstring_tells_of_all():
+  for name in benchmarks.names():
+    assert f"`{name}`" in load_benchmark.__doc__
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -80,7 +97,10 @@ def test_order_of_classes_reaches_the_stream(fake_load):
   ("options", "words"),
   [
     ({"name": "split_cifar"}, "benchmark='split_cifar' is unknown .*split_cifar10 or"),
-    ({"name": "omniglot"}, "benchmark='omniglot' is unknown. There are: permuted_digits"),
+    (
+      {"name": "omniglt"},
+      "benchmark='omniglt' is unknown .did you mean split_omniglot.* There are: perm",
+    ),
     ({"name": None}, "benchmark=None"),
     ({"num_tasks": 0}, "num_tasks is 0"),
     ({"num_tasks": -5}, "num_tasks is -5"),
@@ -106,7 +126,7 @@ def test_bad_arguments(fake_load, options, words):
 def test_labels_outside_the_data_sets_classes(monkeypatch, name):
   broken = make_dataset()
   broken.test.label[3] = 10
-  monkeypatch.setattr(datasets, "load", lambda name, data_dir=None: broken)
+  monkeypatch.setattr(datasets, "load", lambda name, **options: broken)
   with pytest.raises(ValueError, match=r"digits, test examples: label 10 .* 10 classes, 0 to 9"):
     load_benchmark(name)
 

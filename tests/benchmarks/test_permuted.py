@@ -91,7 +91,7 @@ def test_heads(dataset, scenario):
     np.testing.assert_array_equal(taught, np.arange(10) + shift * task_id)
 
 
-def test_order_of_classes_has_no_meaning(dataset):
-  for order in ("seeded", list(range(10))):
-    with pytest.raises(ValueError, match=r"class_order is .* permuted_fake has all classes"):
-      make(dataset, class_order=order)
+def test_a_part_without_examples_keeps_its_shape(dataset):
+  validation = make(dataset)[1].validation
+  assert validation.image.shape == (0, 4, 4, 1)
+  assert len(validation) == 0

@@ -64,8 +64,3 @@ def test_stream_turns_all_parts_alike(dataset):
       examples = getattr(experience, part)
       np.testing.assert_array_equal(examples.image, rotated.rotate_images(pool.image[rows], angle))
       np.testing.assert_array_equal(examples.label, pool.label[rows])
-
-
-def test_order_of_classes_has_no_meaning(dataset):
-  with pytest.raises(ValueError, match="class_order"):
-    rotated.make_rotated(dataset, name="r", num_tasks=2, class_order="seeded")

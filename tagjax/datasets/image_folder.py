@@ -1,0 +1,236 @@
+"""Data sets of the user's own: a folder for each class, with an image file for each example."""
+
+import hashlib
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from tagjax.datasets import arrays, folders, types
+
+RESIZES = ("stretch", "crop")
+"""How images of other shapes are brought to one: see `tagjax.datasets.decode.resize`."""
+
+SUFFIXES = frozenset(
+  {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+)
+"""Files that are read as images, in capital letters too; what else lies there is passed over."""
+
+_CACHE_LAYOUT = "1"  # part of the key: raise it when the cached arrays change
+
+
+class _Split(NamedTuple):
+  """The files of one split, in the order of their labels and names."""
+
+  files: list[pathlib.Path]
+  labels: list[int]
+
+
+def load_folder(
+  path: folders.PathLike,
+  image_shape: tuple[int, int, int],
+  *,
+  resize: str = "stretch",
+  test_fraction: float = 0.2,
+  data_seed: int = 0,
+) -> types.Dataset:
+  """Loads the images of a folder, as uint8 arrays.
+
+  The folder holds `train/CLASS/FILE` and `test/CLASS/FILE`; or `CLASS/FILE`, and then
+  `test_fraction` of each class is drawn for the test, at least one image and never all. Classes are
+  numbered in the order of their names. Hidden files, and files that are no images by their
+  suffix, are passed over. Links are followed.
+
+  Images are decoded once, into the cache of `tagjax.datasets.load`, and mapped from there as long
+  as names, sizes and times of the files stay the same. Photographs are turned upright as their
+  camera noted.
+
+  Args:
+    path: the folder; `~` is the home folder.
+    image_shape: `(height, width, channels)` of the arrays; 1 channel is grey, 3 are colours.
+    resize: `"stretch"` or `"crop"`, see `tagjax.datasets.decode.resize`.
+    test_fraction: fraction of each class for the test, in (0, 1), where there is no folder `test`.
+    data_seed: seed of that draw.
+
+  Returns:
+    The data set; its name is that of the folder, its version a digest of the files.
+
+  Raises:
+    ValueError: if an argument is wrong.
+    DatasetUnavailableError: if there is no such folder, a class has no images or is in one of
+      `train` and `test` only, or a file cannot be read; the text names it.
+  """
+  _check_arguments(image_shape, resize, test_fraction)
+  root = pathlib.Path(path).expanduser().absolute()
+  class_names, train, test = _list_splits(root, test_fraction, data_seed)
+  key = f"{_CACHE_LAYOUT}-{'x'.join(map(str, image_shape))}-{resize}"
+  digest = _digest(root, train.files + test.files)
+  load = {"image_shape": image_shape, "resize": resize, "num_classes": len(class_names)}
+  return types.Dataset(
+    name=root.name,
+    version=digest,
+    train=_load_split(train, f"train-{key}-{_digest(root, train.files)}", **load),
+    test=_load_split(test, f"test-{key}-{_digest(root, test.files)}", **load),
+    num_classes=len(class_names),
+    max_value=255,
+    class_names=tuple(class_names),
+  )
+
+
+def subfolders(path: pathlib.Path) -> list[pathlib.Path]:
+  """The folders in a folder, by name, without hidden ones.
+
+  Raises:
+    DatasetUnavailableError: if the folder cannot be read.
+  """
+  return [entry for entry in _entries(path) if entry.is_dir()]
+
+
+def _check_arguments(image_shape: tuple[int, int, int], resize: str, test_fraction: float) -> None:
+  if len(image_shape) != 3 or min(image_shape) < 1 or image_shape[2] not in (1, 3):
+    raise ValueError(f"image_shape is {image_shape!r}, must be (height, width, 1 or 3)")
+  if resize not in RESIZES:
+    raise ValueError(f"resize={resize!r} is unknown. There are: {', '.join(RESIZES)}")
+  if not 0 < test_fraction < 1:
+    raise ValueError(f"test_fraction is {test_fraction!r}, must be a fraction in (0, 1)")
+
+
+def _entries(path: pathlib.Path) -> list[pathlib.Path]:
+  try:
+    found = list(path.iterdir())
+  except OSError as error:
+    reason = error.strerror or error
+    raise types.DatasetUnavailableError(f"cannot read the image folder {path}: {reason}") from error
+  return sorted(entry for entry in found if not entry.name.startswith("."))
+
+
+def _list_splits(
+  root: pathlib.Path, test_fraction: float, data_seed: int
+) -> tuple[list[str], _Split, _Split]:
+  """The names of the classes, and the files of both splits."""
+  parts = {folder.name: folder for folder in subfolders(root) if folder.name in ("train", "test")}
+  if not parts:
+    names, by_class = _list_classes(root)
+    train, test = _draw_test(root, names, by_class, test_fraction, data_seed)
+    return names, _as_split(train), _as_split(test)
+  if len(parts) == 1:
+    (there,) = parts
+    missing = "test" if there == "train" else "train"
+    raise types.DatasetUnavailableError(
+      f"the image folder {root} has a folder {there!r} but no {missing!r}: add it, or put the "
+      "classes right into the folder"
+    )
+  names, train = _list_classes(parts["train"])
+  test_names, test = _list_classes(parts["test"])
+  if one_sided := sorted(set(names) ^ set(test_names)):
+    there, missing = ("train", "test") if one_sided[0] in names else ("test", "train")
+    raise types.DatasetUnavailableError(
+      f"the image folder {root}: class {one_sided[0]!r} is in {there!r} but not in {missing!r}, "
+      "must be in both"
+    )
+  return names, _as_split(train), _as_split(test)
+
+
+def _list_classes(folder: pathlib.Path) -> tuple[list[str], list[list[pathlib.Path]]]:
+  """The names of the classes, and the image files of each."""
+  classes = subfolders(folder)
+  if not classes:
+    raise types.DatasetUnavailableError(
+      f"the image folder {folder} has no folders in it: it must hold one for each class"
+    )
+  return [path.name for path in classes], [_list_images(path) for path in classes]
+
+
+def _list_images(folder: pathlib.Path) -> list[pathlib.Path]:
+  entries = _entries(folder)
+  images = [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]
+  if images:
+    return images
+  others = sorted({path.suffix or path.name for path in entries})
+  what = f"only {', '.join(others[:5])}" if others else "it is empty"
+  raise types.DatasetUnavailableError(
+    f"the class folder {folder} has no images ({what}): delete it, or add some of the kinds "
+    f"{', '.join(sorted(SUFFIXES))}"
+  )
+
+
+def _draw_test(
+  root: pathlib.Path,
+  names: list[str],
+  by_class: list[list[pathlib.Path]],
+  fraction: float,
+  data_seed: int,
+) -> tuple[list[list[pathlib.Path]], list[list[pathlib.Path]]]:
+  train, test = [], []
+  for label, (name, files) in enumerate(zip(names, by_class, strict=True)):
+    if len(files) < 2:
+      raise types.DatasetUnavailableError(
+        f"the class folder {root / name} has one image only: it takes one to train and one to test"
+      )
+    count = int(np.clip(np.floor(fraction * len(files) + 0.5), 1, len(files) - 1))
+    chosen = set(np.random.default_rng([data_seed, label]).permutation(len(files))[:count].tolist())
+    test.append([file for place, file in enumerate(files) if place in chosen])
+    train.append([file for place, file in enumerate(files) if place not in chosen])
+  return train, test
+
+
+def _as_split(by_class: list[list[pathlib.Path]]) -> _Split:
+  labels = [label for label, files in enumerate(by_class) for _ in files]
+  return _Split([file for files in by_class for file in files], labels)
+
+
+def _digest(root: pathlib.Path, files: list[pathlib.Path]) -> str:
+  """Digest of the files' names below `root`, their sizes and times."""
+  digest = hashlib.sha256(os.fsencode(root))
+  for file in files:
+    status = file.stat()
+    name = os.fsencode(file.relative_to(root))
+    digest.update(b"%s\0%d\0%d\0" % (name, status.st_size, status.st_mtime_ns))
+  return digest.hexdigest()[:16]
+
+
+def _load_split(
+  split: _Split,
+  key: str,
+  *,
+  image_shape: tuple[int, int, int],
+  resize: str,
+  num_classes: int,
+) -> types.Examples:
+  folder = folders.cache_dir() / "arrays" / "image_folder" / key
+  count = len(split.files)
+  cached = arrays.read(folder, count, image_shape, num_classes)
+  if cached is None:
+    arrays.write(folder, count, image_shape, _decode_all(split, image_shape, resize))
+    cached = arrays.read(folder, count, image_shape, num_classes)
+  if cached is None:
+    raise arrays.unwritable(folder, "what was written there cannot be read back")
+  return cached
+
+
+def _decode_all(
+  split: _Split, image_shape: tuple[int, int, int], resize: str
+) -> Iterator[tuple[np.ndarray, int]]:
+  for file, label in zip(split.files, split.labels, strict=True):
+    try:
+      image = _decode(file, image_shape, resize)
+    except Exception as error:  # Pillow raises whatever its decoders do
+      raise types.DatasetUnavailableError(
+        f"the image {file} cannot be read ({error}): mend or delete it"
+      ) from error
+    yield image, label
+
+
+def _decode(file: pathlib.Path, image_shape: tuple[int, int, int], resize: str) -> np.ndarray:
+  from PIL import Image, ImageOps
+
+  from tagjax.datasets import decode  # imports TFDS
+
+  height, width, channels = image_shape
+  with Image.open(file) as opened:
+    image = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
+    if image.size != (width, height):
+      image = decode.resize(image, (height, width), resize)
+    return np.asarray(image).reshape(image_shape)
