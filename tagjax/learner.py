@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import chex
 import flax.linen as nn
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from tagjax import losses
@@ -25,8 +27,18 @@ from tagjax.base import (
   boundary_examples,
 )
 
-NORMALIZATIONS = {"unit": (0.0, 1.0), "signed": (-1.0, 1.0)}
-"""Ranges that stored pixels `0..max_value` are mapped to."""
+_IMAGENET_MEAN, _IMAGENET_STD = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])
+
+NORMALIZATIONS: dict[str, tuple[float | np.ndarray, float | np.ndarray]] = {
+  "unit": (0.0, 1.0),
+  "signed": (-1.0, 1.0),
+  "imagenet": (-_IMAGENET_MEAN / _IMAGENET_STD, (1 - _IMAGENET_MEAN) / _IMAGENET_STD),
+}
+"""Ranges that stored pixels `0..max_value` are mapped to; of all channels, or `[3]`, of each.
+
+"imagenet" gives `(x - mean) / deviation` with the figures of ImageNet's red, green and blue, which
+weights learnt there expect.
+"""
 
 
 class RunKeys(NamedTuple):
@@ -43,9 +55,28 @@ def run_keys(key: chex.PRNGKey) -> RunKeys:
   return RunKeys(*jax.random.split(key, len(RunKeys._fields)))
 
 
-def normalize(image: chex.Array, max_value: float, low: float, high: float) -> chex.Array:
-  """Stored pixels `0..max_value` -> float32 `low..high`."""
-  return image.astype(jnp.float32) * ((high - low) / max_value) + low
+def normalize(
+  image: chex.Array, max_value: float, low: float | np.ndarray, high: float | np.ndarray
+) -> chex.Array:
+  """Stored pixels `0..max_value` -> float32 `low..high`; bounds may be arrays `[C]`."""
+
+  def as_wide_as_the_image(bound):
+    wide = (1,) * (image.ndim - 1) + (-1,)
+    return np.float32(bound).reshape(wide) if np.ndim(bound) else bound
+
+  scale, low = (as_wide_as_the_image(bound) for bound in ((high - low) / max_value, low))
+  return image.astype(jnp.float32) * scale + low
+
+
+def initial_variables(model: nn.Module, spec: StreamSpec, key: chex.PRNGKey) -> Variables:
+  """What the model starts with, drawn from `key`.
+
+  Raises:
+    ValueError: if the model cannot take the stream's images.
+  """
+  one = _blank_batch(spec)
+  image = one.image.astype(jnp.float32)
+  return model.init(key, image, task_id=one.task_id, mask=one.mask, train=False)
 
 
 def make_learner(
@@ -56,6 +87,7 @@ def make_learner(
   max_value: float = 255.0,
   normalization: str = "unit",
   axis_name: str | None = None,
+  pretrained: Variables | None = None,
 ) -> Learner:
   """Joins a model and a method into the pure functions that the loop compiles.
 
@@ -69,18 +101,25 @@ def make_learner(
     axis_name: name of the device axis that the step is mapped over; None on one device. The
       gradient is averaged over it, weighted by each device's number of valid examples. A model
       with batch statistics must have been built with the same name.
+    pretrained: arrays that take the place of those that the model would start with, at their places
+      in its variables; whatever is not in it (a new head) starts at random. None: all does.
 
   Returns:
     The learner. `step` keeps shapes and dtypes, so it can be the body of a compiled loop.
 
   Raises:
-    ValueError: if `normalization` is unknown.
+    ValueError: if `normalization` is unknown, or for images of another number of channels.
   """
   if normalization not in NORMALIZATIONS:
     raise ValueError(
       f"normalization={normalization!r} is unknown: choose one of {sorted(NORMALIZATIONS)}"
     )
   low, high = NORMALIZATIONS[normalization]
+  if np.ndim(low) and spec.image_shape[-1:] != low.shape:
+    raise ValueError(
+      f"normalization={normalization!r} is for images of {len(low)} channels, and these are "
+      f"{spec.image_shape}: choose 'unit' or 'signed'"
+    )
   method_of = (lambda hyper: method) if isinstance(method, Method) else method
   static = method_of({})
   phases = static.phases
@@ -145,14 +184,8 @@ def make_learner(
 
   def init(key: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
     hyper = {} if hyper is None else hyper
-    one = _blank_batch(spec)
-    variables = model.init(
-      run_keys(key).init,
-      normalize(one.image, max_value, low, high),
-      task_id=one.task_id,
-      mask=one.mask,
-      train=False,
-    )
+    variables = initial_variables(model, spec, run_keys(key).init)
+    variables = variables if pretrained is None else _overlaid(variables, pretrained)
     return LearnerState(
       variables=variables,
       method=method_of(hyper).init(variables["params"]),
@@ -235,6 +268,13 @@ def _collectives(axis_name: str | None) -> tuple[Callable, Callable]:
 def _device_key(key: chex.PRNGKey, axis_name: str | None) -> chex.PRNGKey:
   """Dropout must differ between devices, or the examples of two devices share their masks."""
   return key if axis_name is None else jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+
+
+def _overlaid(variables: Variables, pretrained: Variables) -> Variables:
+  """`variables` with the arrays of `pretrained` in their places."""
+  flatten = flax.traverse_util.flatten_dict
+  arrays = jax.tree.map(jnp.asarray, flatten(pretrained))
+  return flax.traverse_util.unflatten_dict(flatten(variables) | arrays)
 
 
 def _blank_batch(spec: StreamSpec) -> Batch:

@@ -26,7 +26,19 @@ from tagjax.methods import (
   si,
   tag_method,
 )
-from tagjax.models import MLP, ReducedResNet
+from tagjax.models import (
+  MLP,
+  AlexNet,
+  CifarAlexNet,
+  LasemCNN,
+  LeNet,
+  ReducedResNet,
+  ResNet18,
+  RPSNet,
+  resnet_b,
+  resnet_s,
+)
+from tagjax.models.lasem_cnn import PRESETS as LASEM_PRESETS
 from tagjax.transforms import Columns, stable_sgd
 
 
@@ -161,33 +173,88 @@ MODIFIERS: dict[str, MethodFactory] = {
 }
 """Change the gradient on its way to the optimizer: regularisers, replay, projection."""
 
-MODELS: dict[str, Callable[[ConfigDict, StreamSpec, str | None], nn.Module]] = {
-  "mlp": lambda config, spec, axis_name: MLP(
-    num_outputs=spec.num_outputs,
-    hidden=tuple(config.mlp.hidden),
-    dropout=config.dropout,
-    compute_dtype=jnp.dtype(config.compute_dtype),
+
+class ModelContext(NamedTuple):
+  """What the factory of a model may use.
+
+  Attributes:
+    config: the whole config.
+    spec: the stream's head.
+    axis_name: mapped axis of the devices that share a batch, or None.
+  """
+
+  config: ConfigDict
+  spec: StreamSpec
+  axis_name: str | None
+
+  def common(self) -> dict[str, Any]:
+    """Arguments that all models take."""
+    dtype = jnp.dtype(self.config.compute_dtype)
+    return {"num_outputs": self.spec.num_outputs, "compute_dtype": dtype}
+
+  def dropped(self) -> dict[str, Any]:
+    """Those of models that have one rate of dropout, off by default."""
+    return self.common() | {"dropout": self.config.dropout}
+
+  def normalised(self) -> dict[str, Any]:
+    """Those of models with batch statistics."""
+    return self.dropped() | {"axis_name": self.axis_name}
+
+
+MODELS: dict[str, Callable[[ModelContext], nn.Module]] = {
+  "mlp": lambda context: MLP(hidden=tuple(context.config.mlp.hidden), **context.dropped()),
+  "lenet": lambda context: LeNet(**context.dropped()),
+  "reduced_resnet": lambda context: ReducedResNet(
+    width=context.config.reduced_resnet.width, **context.normalised()
   ),
-  "reduced_resnet": lambda config, spec, axis_name: ReducedResNet(
-    num_outputs=spec.num_outputs,
-    width=config.reduced_resnet.width,
-    dropout=config.dropout,
-    axis_name=axis_name,
-    compute_dtype=jnp.dtype(config.compute_dtype),
+  "resnet18": lambda context: ResNet18(**context.config.resnet18, **context.normalised()),
+  "resnet_s": lambda context: resnet_s(**context.normalised()),
+  "resnet_b": lambda context: resnet_b(**context.normalised()),
+  "rps_net": lambda context: RPSNet(**context.normalised()),
+  "alexnet": lambda context: AlexNet(**context.config.alexnet, **context.common()),
+  "cifar_alexnet": lambda context: CifarAlexNet(
+    dropout=tuple(context.config.cifar_alexnet.dropout),
+    hidden_dropout=context.config.cifar_alexnet.hidden_dropout,
+    **context.common(),
+  ),
+  "lasem_cnn": lambda context: LasemCNN(
+    **LASEM_PRESETS[context.config.lasem_cnn.preset],
+    dropout=context.config.lasem_cnn.dropout,
+    **context.common(),
   ),
 }
 
+OWN_DROPOUT = {name: f"{name}.dropout" for name in ("alexnet", "cifar_alexnet", "lasem_cnn")}
+"""Models to which dropout belongs, and the keys of its rates; `config.dropout` is of the others."""
+
+PRETRAINABLE = frozenset({"resnet18", "alexnet"})
+"""Models that can start from torchvision's weights."""
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
 """Of matrix products and convolutions. float16 is none of them: its gradients would underflow."""
 
-CONVOLUTIONAL = frozenset({"reduced_resnet"})
+CONVOLUTIONAL = frozenset(MODELS) - {"mlp"}
 """Models that are slower side by side than in turn on a CPU."""
 
 
 def make_model(config: ConfigDict, spec: StreamSpec, axis_name: str | None = None) -> nn.Module:
   """The model that `config.model` names."""
-  return MODELS[config.model](config, spec, axis_name)
+  return MODELS[config.model](ModelContext(config, spec, axis_name))
+
+
+def check_model(config: ConfigDict) -> None:
+  """Refuses settings that the config's model does not have.
+
+  Raises:
+    ConfigError: one line that says what and why.
+  """
+  if config.dropout and config.model in OWN_DROPOUT:
+    way_out = f"{config.model} has rates of its own; set config.{OWN_DROPOUT[config.model]}"
+    _refuse("dropout", config.dropout, way_out)
+  if config.pretrained is not None and config.model not in PRETRAINABLE:
+    names = " or ".join(sorted(PRETRAINABLE))
+    way_out = f"config.model={config.model!r} takes no weights from a file; choose {names}"
+    _refuse("pretrained", config.pretrained, way_out)
 
 
 TRACEABLE = frozenset(
