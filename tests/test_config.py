@@ -37,6 +37,14 @@ WRONG = [
   ("learning_rate", 0.0, "must be positive and finite"),
   ("learning_rate", float("nan"), "must be positive and finite"),
   ("mlp.hidden", (10, -1), "widths must be positive integers"),
+  ("resnet18.width", 0, "must be at least 1"),
+  ("resnet18.stem", "cifr", "did you mean cifar"),
+  ("lasem_cnn.preset", "stl", "There are: cifar, office_home, stl10"),
+  ("lasem_cnn.dropout", 1.0, "must be in .0, 1."),
+  ("alexnet.dropout", -0.1, "must be in .0, 1."),
+  ("cifar_alexnet.hidden_dropout", 1.0, "must be in .0, 1."),
+  ("cifar_alexnet.dropout", (0.2, 0.2), "give three rates"),
+  ("pretrained", "weights.pth", "model='mlp' takes no weights.*choose alexnet or resnet18"),
   ("data_parallel", 3, "choose a multiple"),
   ("tag.shard_rows", True, "config.tag.shard_rows=True: there is one device only"),
 ]
@@ -55,6 +63,17 @@ def test_wrong_values(key, value, message):
     validate(config)
   assert "\n" not in str(error.value)
   assert f"config.{key}" in str(error.value)
+
+
+@pytest.mark.parametrize("model", ["alexnet", "cifar_alexnet", "lasem_cnn"])
+def test_dropout_of_a_model_with_rates_of_its_own(model):
+  config = base_config()
+  config.model = model
+  validate(config)
+  config.dropout = 0.25
+  message = rf"config.dropout=0.25: {model} has rates of its own; set config.{model}.dropout"
+  with pytest.raises(ConfigError, match=message):
+    validate(config)
 
 
 def test_unknown_keys_of_a_config_file_are_refused():

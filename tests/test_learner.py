@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from tagjax.base import lift
-from tagjax.learner import make_learner, normalize, run_keys
+from tagjax.learner import NORMALIZATIONS, make_learner, normalize, run_keys
 
 
 def learner(stream, method=None, **options):
@@ -20,6 +20,38 @@ def test_normalize_maps_the_stored_range():
   image = jnp.array([0, 8, 16], jnp.uint8)
   np.testing.assert_allclose(normalize(image, 16, 0.0, 1.0), [0, 0.5, 1])
   np.testing.assert_allclose(normalize(image, 16, -1.0, 1.0), [-1, 0, 1])
+
+
+def test_normalize_by_the_figures_of_imagenet():
+  image = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype(np.uint8)
+  mean, deviation = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])
+  ours = normalize(jnp.asarray(image), 255, *NORMALIZATIONS["imagenet"])
+  assert ours.dtype == jnp.float32
+  np.testing.assert_allclose(ours, (image / 255.0 - mean) / deviation, rtol=1e-5, atol=1e-6)
+
+
+def test_figures_of_three_channels_are_refused_for_grey_images():
+  stream = helpers.spec()
+  with pytest.raises(ValueError, match=r"'imagenet' is for images of 3 channels.*\(4, 4, 1\)"):
+    make_learner(helpers.TinyModel(6), lift(optax.sgd(0.1)), stream, normalization="imagenet")
+
+
+def test_pretrained_variables_replace_their_own_only_and_the_method_starts_from_them():
+  stream = helpers.spec()
+  sees = optax.GradientTransformation(lambda params: params, optax.identity().update)
+  given = {"params": {"Dense_0": {"kernel": np.full((16, 8), 0.5, np.float32)}}}
+  model = helpers.TinyModel(stream.num_outputs)
+  plain, ours = (
+    jax.jit(make_learner(model, lift(sees), stream, pretrained=weights).init)(jax.random.key(3))
+    for weights in (None, given)
+  )
+  np.testing.assert_array_equal(ours.variables["params"]["Dense_0"]["kernel"], 0.5)
+  for layer, leaf in (("Dense_0", "bias"), ("Dense_1", "kernel"), ("Dense_1", "bias")):
+    np.testing.assert_array_equal(
+      ours.variables["params"][layer][leaf], plain.variables["params"][layer][leaf]
+    )
+  assert not np.allclose(plain.variables["params"]["Dense_0"]["kernel"], 0.5)
+  jax.tree.map(np.testing.assert_array_equal, ours.method, ours.variables["params"])
 
 
 def test_unknown_normalization_is_refused():

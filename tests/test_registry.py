@@ -1,15 +1,20 @@
 """Names are looked up in tables, and joined to a chain with one optimizer at its end."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tagjax.base import StreamSpec
 from tagjax.config import base_config
 from tagjax.errors import ConfigError
+from tagjax.learner import initial_variables
 from tagjax.registry import (
   MODELS,
   MODIFIERS,
   OPTIMIZERS,
+  OWN_DROPOUT,
+  PRETRAINABLE,
   check_combination,
   make_method,
   make_model,
@@ -28,12 +33,40 @@ def test_every_optimizer_can_be_named_and_made(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_can_be_made_with_the_head_of_the_stream(name):
+def test_every_model_gets_the_head_of_the_stream_and_its_settings(name):
   config = base_config()
   config.model = name
-  config.dropout = 0.25
-  model = make_model(config, SPEC)
-  assert (model.num_outputs, model.dropout) == (4, 0.25)
+  config.compute_dtype = "bfloat16"
+  rate = (0.25, 0.5, 0.125) if name == "cifar_alexnet" else 0.25
+  config.update_from_flattened_dict({OWN_DROPOUT.get(name, "dropout"): rate})
+  model = make_model(config, SPEC, "devices")
+  assert (model.num_outputs, model.dropout, model.compute_dtype) == (4, rate, jnp.bfloat16)
+  assert hasattr(model, "torch_names") or name not in PRETRAINABLE
+  spec = SPEC._replace(image_shape=(64, 64, 3))
+  shapes = jax.eval_shape(lambda key: initial_variables(model, spec, key), jax.random.key(0))
+  assert getattr(model, "axis_name", None) == ("devices" if "batch_stats" in shapes else None)
+
+
+@pytest.mark.parametrize(
+  ("model", "key", "value", "attribute"),
+  [
+    ("mlp", "mlp.hidden", (7,), "hidden"),
+    ("reduced_resnet", "reduced_resnet.width", 7, "width"),
+    ("resnet18", "resnet18.width", 7, "width"),
+    ("resnet18", "resnet18.stem", "cifar", "stem"),
+    ("cifar_alexnet", "cifar_alexnet.hidden_dropout", 0.25, "hidden_dropout"),
+  ],
+)
+def test_a_setting_of_a_model_reaches_it(model, key, value, attribute):
+  config = base_config()
+  config.update_from_flattened_dict({"model": model, key: value})
+  assert getattr(make_model(config, SPEC), attribute) == value
+
+
+def test_a_preset_of_the_lasem_network_reaches_it():
+  config = base_config()
+  config.update_from_flattened_dict({"model": "lasem_cnn", "lasem_cnn.preset": "office_home"})
+  assert make_model(config, SPEC).kernels == (11, 5, 3, 3)
 
 
 def test_sgd_is_added_to_modifiers_alone(monkeypatch):
