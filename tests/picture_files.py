@@ -1,6 +1,7 @@
 """Picture files and archives of them, made by the tests of the data sets."""
 
 import io
+import tarfile
 import zipfile
 
 import numpy as np
@@ -17,6 +18,17 @@ def encoded(array: np.ndarray, file_format: str = "PNG", mode: str = "RGB") -> b
   """The content of a picture file."""
   buffer = io.BytesIO()
   Image.fromarray(array).convert(mode).save(buffer, file_format, quality=95)
+  return buffer.getvalue()
+
+
+def tarred(files: dict[str, bytes]) -> bytes:
+  """The content of a tar archive."""
+  buffer = io.BytesIO()
+  with tarfile.open(fileobj=buffer, mode="w") as archive:
+    for name, content in files.items():
+      member = tarfile.TarInfo(name)
+      member.size = len(content)
+      archive.addfile(member, io.BytesIO(content))
   return buffer.getvalue()
 
 

@@ -80,12 +80,17 @@ class Imagenet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     train, test, devkit = (archives.locate(file, dl_manager.manual_dir) for file in self.BY_HAND)
     kit = members.read(devkit, [_SYNSETS, _TRUTH], max_bytes=2**30)
     words = _read_synsets(kit[_SYNSETS])
+    pictures.expect(f"classes in {devkit}", len(words), _NUM_CLASSES)
     wnids = [wnid for wnid, _ in words.values()]
     self.info.features["label"].names = synsets.class_names(sorted(wnids), dict(words.values()))
     label_of = {wnid: label for label, wnid in enumerate(sorted(wnids))}
+    truth = kit[_TRUTH].decode().split()
+    unknown = sorted(set(truth) - set(map(str, words)))
+    if unknown:
+      raise ValueError(f"{_TRUTH}: {unknown[0]} is not the number of a class")
     test_labels = {
       f"ILSVRC2012_val_{image:08d}.JPEG": label_of[words[int(number)][0]]
-      for image, number in enumerate(kit[_TRUTH].split(), 1)
+      for image, number in enumerate(truth, 1)
     }
     return {
       "train": self._generate_train(train, label_of),

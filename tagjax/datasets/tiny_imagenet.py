@@ -76,5 +76,8 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 def _test(annotations: str, label_of: dict[str, int]) -> dict[str, int]:
   """The class of each test picture: the second column of the table, beside the name of its file."""
-  rows = [line.split("\t") for line in annotations.splitlines()]
-  return {f"{_FOLDER}/val/images/{row[0]}": label_of[row[1]] for row in rows}
+  wnid_of = dict(line.split("\t")[:2] for line in annotations.splitlines())
+  unknown = sorted(set(wnid_of.values()) - set(label_of))
+  if unknown:
+    raise ValueError(f"{_TEST} names {unknown[0]}, which is no class in {_WNIDS}")
+  return {f"{_FOLDER}/val/images/{file}": label_of[wnid] for file, wnid in wnid_of.items()}

@@ -12,6 +12,8 @@ import tarfile
 import numpy as np
 import pytest
 
+from tagjax.datasets import catalog
+
 
 @pytest.fixture(autouse=True)
 def data_dir(tmp_path, monkeypatch) -> pathlib.Path:
@@ -67,6 +69,17 @@ def offer(register, data_dir, offline):
     return folder
 
   return offer
+
+
+@pytest.fixture
+def shrink(monkeypatch):
+  """Makes the catalog expect a smaller set: `shrink("awa2", sizes=(300, 50))`."""
+
+  def shrink(name: str, **changes) -> None:
+    smaller = catalog.entry(name)._replace(**changes)
+    monkeypatch.setitem(catalog._ENTRIES, name, smaller)
+
+  return shrink
 
 
 def _idx(array: np.ndarray) -> bytes:
