@@ -84,7 +84,8 @@ def load_pretrained(config: ConfigDict, stream: benchmarks.Stream) -> Variables 
   try:
     weights = load_torch_weights(config.pretrained, like, model.torch_names())
   except (OSError, ValueError) as error:
-    raise ConfigError(f"config.pretrained={config.pretrained!r}: {error}") from error
+    reason = error.strerror if isinstance(error, OSError) else error
+    raise ConfigError(f"config.pretrained={config.pretrained!r}: {reason}") from error
   if "head" not in weights["params"]:
     outputs = stream.spec.num_outputs
     print(f"pretrained: all but the head, of {outputs} outputs, which is new", file=sys.stderr)
