@@ -87,8 +87,7 @@ def draw_groups(
   >>> [len(group) for group in draw_groups(np.arange(5), 3, 2, data_seed=0)]
   [2, 2, 2]
   """
-  # Every task draws from all classes, so their sum has no bound but that of each task.
-  sizes = groups.task_sizes(num_tasks, classes_per_task, len(used) * num_tasks)
+  sizes = groups.task_sizes(num_tasks, classes_per_task, len(used))
   if max(sizes) > len(used):
     raise ValueError(
       f"classes_per_task is {classes_per_task!r}, but there are {len(used)} classes to draw from"

@@ -64,6 +64,11 @@ def deal(
   used = choose_classes(classes, num_classes)
   order = _put_in_order(class_order, used, dataset_name, data_seed)
   sizes = task_sizes(num_tasks, classes_per_task, len(order))
+  if sum(sizes) > len(order):
+    raise ValueError(
+      f"classes_per_task is {classes_per_task!r}, {sum(sizes)} classes for {len(sizes)} tasks, but "
+      f"there are {len(order)}: choose smaller or fewer tasks"
+    )
   return np.split(order, np.cumsum(sizes))[: len(sizes)]
 
 
@@ -154,7 +159,7 @@ def _as_permutation(class_order: object, used: np.ndarray) -> np.ndarray:
 def task_sizes(
   num_tasks: int | None, classes_per_task: Integers | None, num_classes: int
 ) -> list[int]:
-  """Number of classes of each task, see `deal`.
+  """Number of classes of each task, see `deal`; their sum may be more than there are.
 
   >>> task_sizes(4, (4, 2), num_classes=10)
   [4, 2, 2, 2]
@@ -176,11 +181,6 @@ def task_sizes(
     raise ValueError(
       f"num_tasks is {num_tasks}, but classes_per_task names the sizes of {len(sizes)} tasks: "
       "name fewer, or more tasks"
-    )
-  if sum(sizes) > num_classes:
-    raise ValueError(
-      f"classes_per_task is {classes_per_task!r}, {sum(sizes)} classes for {len(sizes)} tasks, but "
-      f"there are {num_classes}: choose smaller or fewer tasks"
     )
   return sizes
 

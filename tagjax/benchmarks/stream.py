@@ -78,10 +78,11 @@ class TaskPlan(NamedTuple):
     return self.train.label[self.rows.train[chosen]]
 
   def names_of_outputs(self) -> dict[int, str]:
-    """The name of the class that each output of the task stands for."""
+    """The name of the class that each output of the task stands for, by ascending outputs."""
     return {
       int(self.outputs[stored]): self.class_names[stored] if self.class_names else str(stored)
-      for stored in np.flatnonzero(self.outputs >= 0)
+      for stored in np.argsort(self.outputs)
+      if self.outputs[stored] >= 0
     }
 
 
