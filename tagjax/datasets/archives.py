@@ -1,19 +1,17 @@
-"""The archives that a builder reads: which are here, which are not, and can the net be reached.
-
-TFDS by itself tries an unreachable server for 204 s and ends in four chained tracebacks.
-"""
+"""The files that a builder reads, what is known of them, and whether a copy is the right one."""
 
 import hashlib
-import json
 import os
 import pathlib
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
-from tagjax.datasets import types
+from tagjax.datasets import contents, folders, types
 
-_PROBE_SECONDS = 3.0
+_BLOCK = 1 << 20
+
+Advance = Callable[[int], None]
+"""Is told the number of bytes read since the last call."""
 
 
 class Archive(NamedTuple):
@@ -54,10 +52,16 @@ class ByHand(NamedTuple):
   sha256: str | None = None
 
 
-def locate(by_hand: ByHand, folder: str | os.PathLike[str]) -> pathlib.Path | None:
-  """The first of its names that is in `folder`, or None."""
-  paths = (pathlib.Path(folder) / name for name in by_hand.names)
-  return next((path for path in paths if path.exists()), None)
+class Copy(NamedTuple):
+  """What was found on the disk.
+
+  Attributes:
+    size: in bytes; of a folder, that of all files in it.
+    sha256: the checksum; None for a folder.
+  """
+
+  size: int
+  sha256: str | None
 
 
 def of_builder(builder: type) -> list[Archive]:
@@ -69,81 +73,83 @@ def of_builder(builder: type) -> list[Archive]:
   ]
 
 
-def check(archive: Archive, path: pathlib.Path) -> None:
-  """Compares a file put in place by hand with its size and checksum.
-
-  Raises:
-    DatasetUnavailableError: if they differ.
-  """
-  with path.open("rb") as file:
-    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-  if (path.stat().st_size, sha256) != (archive.size, archive.sha256):
-    raise types.DatasetUnavailableError(
-      f"{path} is damaged: it has {path.stat().st_size} bytes and sha256 {sha256}, but "
-      f"{archive.size} bytes and sha256 {archive.sha256} are right. Delete it and fetch it again "
-      f"from {archive.url}"
-    )
+def by_hand(builder: type) -> tuple[ByHand, ...]:
+  """What a builder class needs that no program can download."""
+  return getattr(builder, "BY_HAND", ())
 
 
-def is_downloaded(archive: Archive, downloads: pathlib.Path, name: str) -> bool:
-  """Whether TFDS has downloaded the archive for the data set `name` before.
-
-  It leaves a `<file>.INFO` with the URL beside the file.
-  """
-  for note in (downloads / name).glob("*.INFO"):
-    try:
-      urls = json.loads(note.read_text()).get("urls", ())
-    except (OSError, ValueError, AttributeError):
-      continue
-    if archive.url in urls and note.with_suffix("").is_file():
-      return True
-  return False
+def locate(by_hand: ByHand, folder: str | os.PathLike[str]) -> pathlib.Path | None:
+  """The first of its names that is in `folder`, or None."""
+  paths = (pathlib.Path(folder) / name for name in by_hand.names)
+  return next((path for path in paths if path.exists()), None)
 
 
-def why_unreachable(url: str, seconds: float = _PROBE_SECONDS) -> str | None:
-  """The reason why `url` cannot be had, in a few words, or None if its server answers.
-
-  Asks from a thread of its own, since looking a host's name up knows no timeout.
-  """
-  answers = []
-
-  def ask():
-    import requests  # what TFDS downloads with, so it sees the same proxies and certificates
-
-    try:
-      with requests.get(url, stream=True, timeout=seconds) as response:
-        answers.append(None if response.ok else f"HTTP {response.status_code}")
-    except requests.RequestException as error:
-      answers.append(type(error).__name__)
-
-  thread = threading.Thread(target=ask, daemon=True)
-  thread.start()
-  thread.join(seconds)
-  return answers[0] if answers else f"no answer within {seconds:g} s"
+def total_size(builder: type) -> int | None:
+  """Bytes of all that a builder class reads; None where that is not known of every file."""
+  sizes = [wanted.size for wanted in (*of_builder(builder), *by_hand(builder))]
+  return None if None in sizes else sum(sizes)
 
 
-def instructions(
-  name: str,
-  archives: Sequence[Archive],
-  folder: pathlib.Path,
-  reason: str,
-  at_hand: Sequence[str],
-) -> str:
-  """What to do without the net: which files to fetch elsewhere and where to put them.
+def check(wanted: Archive | ByHand, path: pathlib.Path, advance: Advance | None = None) -> Copy:
+  """Compares a copy with what is known of it: size, checksum, else the checksum of its content.
 
   Args:
-    name: the data set.
-    archives: the files that are missing.
-    folder: where they belong.
-    reason: why they cannot be downloaded.
-    at_hand: names of the data sets that need no download.
+    wanted: what it should be.
+    path: the copy; nothing is known of a folder, which is only measured.
+    advance: is told how much was read.
+
+  Returns:
+    What it is.
+
+  Raises:
+    DatasetUnavailableError: if it is something else.
   """
-  files = "\n".join(
-    f"  {archive.name}  {archive.size} bytes  sha256 {archive.sha256}\n    from {archive.url}"
-    for archive in archives
+  if path.is_dir():
+    return Copy(folders.size(path), None)
+  copy = Copy(path.stat().st_size, _sha256(path, advance))
+  if wanted.size in (None, copy.size) and wanted.sha256 in (None, copy.sha256):
+    return copy
+  if isinstance(wanted, Archive):
+    content = contents.known().get(wanted.url)
+    if content is not None and contents.holds(path, content):
+      return copy
+  raise types.DatasetUnavailableError(
+    f"{path} is damaged: it has {copy.size} bytes and sha256 {copy.sha256}, but "
+    f"{' and '.join(_known(wanted))} are right. Delete it and fetch it again from {origin(wanted)}"
   )
-  return (
-    f"{name} is not prepared and cannot be downloaded ({reason}). Fetch these files elsewhere:\n"
-    f"{files}\nand put them into\n  {folder}\nor let TFDS_DATA_DIR name a folder where {name} is "
-    f"prepared. Without any download there are: {', '.join(at_hand)}"
-  )
+
+
+def description(wanted: Archive | ByHand) -> str:
+  """A file's name and what is known of it, in words.
+
+  >>> description(ByHand(("faces.zip", "faces"), "https://example.org", size=42))
+  'faces.zip or faces  42 bytes'
+  """
+  name = wanted.name if isinstance(wanted, Archive) else " or ".join(wanted.names)
+  return "  ".join([name, *_known(wanted)])
+
+
+def origin(wanted: Archive | ByHand) -> str:
+  """Where a file comes from, in words.
+
+  >>> origin(ByHand(("faces.zip",), "https://example.org", "with an account"))
+  'https://example.org with an account'
+  """
+  if isinstance(wanted, Archive):
+    return wanted.url
+  return f"{wanted.page} {wanted.how}".rstrip()
+
+
+def _known(wanted: Archive | ByHand) -> list[str]:
+  size = [] if wanted.size is None else [f"{wanted.size} bytes"]
+  return [*size, f"sha256 {wanted.sha256}"] if wanted.sha256 else size
+
+
+def _sha256(path: pathlib.Path, advance: Advance | None) -> str:
+  digest = hashlib.sha256()
+  with path.open("rb") as file:
+    while block := file.read(_BLOCK):
+      digest.update(block)
+      if advance:
+        advance(len(block))
+  return digest.hexdigest()

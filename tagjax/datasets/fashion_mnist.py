@@ -19,6 +19,10 @@ class FashionMnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   name = "fashion_mnist"
   VERSION = tfds.core.Version("3.0.1")
   URLS = tuple(_FOLDER + file for files in readers.IDX_FILES.values() for file in files)
+  ELSEWHERE = (
+    "On Debian and Ubuntu `apt-get install dataset-fashion-mnist` brings them to "
+    "/usr/share/datasets/fashion-mnist; copy them from there"
+  )
 
   def _info(self):
     return tfds.core.DatasetInfo(

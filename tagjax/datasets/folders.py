@@ -36,13 +36,55 @@ def is_writable(folder: pathlib.Path) -> bool:
 
   Tries it, because access bits say nothing of read-only mounts and of the superuser.
   """
-  while not folder.exists() and folder != folder.parent:
-    folder = folder.parent
   try:
-    with tempfile.TemporaryFile(dir=folder):
+    with tempfile.TemporaryFile(dir=_existing(folder)):
       return True
   except OSError:
     return False
+
+
+def manual_dir(root: pathlib.Path, name: str) -> pathlib.Path:
+  """Where the files of the data set `name` belong that are put in place by hand.
+
+  A folder for each set, since MNIST and Fashion-MNIST use the same file names.
+  """
+  return root / "downloads" / "manual" / name
+
+
+def size(folder: pathlib.Path) -> int:
+  """Bytes of all files in `folder` and below; of a file, its own; 0 where there is nothing.
+
+  Files that vanish meanwhile are not counted.
+  """
+  total = 0
+  for path in [folder, *folder.rglob("*")]:
+    with contextlib.suppress(OSError):
+      if path.is_file():
+        total += path.stat().st_size
+  return total
+
+
+def in_words(size: int) -> str:
+  """A number of bytes as people read it.
+
+  >>> in_words(360), in_words(30_000_000), in_words(13_000_000_000)
+  ('360 bytes', '28.6 MiB', '12.1 GiB')
+  """
+  for unit, exponent in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
+    if size >= 2**exponent:
+      return f"{size / 2**exponent:.1f} {unit}"
+  return f"{size} bytes"
+
+
+def room(folder: pathlib.Path) -> int:
+  """Bytes that are free where `folder` is, or will be."""
+  return shutil.disk_usage(_existing(folder)).free
+
+
+def _existing(folder: pathlib.Path) -> pathlib.Path:
+  while not folder.exists() and folder != folder.parent:
+    folder = folder.parent
+  return folder
 
 
 def remove_abandoned(folder: pathlib.Path) -> None:
@@ -54,3 +96,14 @@ def remove_abandoned(folder: pathlib.Path) -> None:
     with contextlib.suppress(OSError):
       if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
         shutil.rmtree(path)
+
+
+def remove_leftovers(root: pathlib.Path, name: str) -> None:
+  """Removes what killed preparations of the data set `name` have left behind, whatever its age.
+
+  Only for the process that holds the lock of the set: nobody else is preparing it then.
+  """
+  unfinished = (root / name).glob("incomplete.*")
+  cut_off = (root / "downloads" / name).glob("*.tmp.*")  # TFDS begins a download anew
+  for path in [*unfinished, *cut_off]:
+    shutil.rmtree(path, ignore_errors=True)

@@ -1,14 +1,18 @@
 import functools
 import http.server
 import pathlib
+import resource
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
 from tagjax import datasets
-from tagjax.datasets import archives, digits, folders, mnist, prepare, prepared
+from tagjax.datasets import archives, digits, folders, mnist, network, prepare, prepared
 
 
 @pytest.fixture
@@ -88,21 +92,160 @@ def test_an_unwritable_cache_names_the_variable(monkeypatch, tmp_path):
     datasets.load("digits")
 
 
-def test_the_slower_of_two_preparations_takes_the_result_of_the_other(monkeypatch, cache_dir):
+def test_a_program_that_knows_no_lock_may_be_faster(monkeypatch, cache_dir):
   original = digits.Digits._generate_examples
   calls = []
 
   def overtaken(self, *args):
     calls.append(args)
-    if len(calls) == 1:
-      prepare.prepare("digits")  # the other process, from start to end
+    if len(calls) == 1:  # as TFDS does by itself, from start to end
+      other = digits.Digits(data_dir=cache_dir / "tfds")
+      other.download_and_prepare(file_format="array_record")
     return original(self, *args)
 
   monkeypatch.setattr(digits.Digits, "_generate_examples", overtaken)
   loaded = datasets.load("digits")
   assert len(calls) == 4
   assert len(loaded.train.label) == 1437
-  assert [path.name for path in (cache_dir / "tfds" / "digits").iterdir()] == ["1.0.0"]
+  assert _names_in(cache_dir / "tfds" / "digits") == [".lock", "1.0.0"]
+
+
+def _names_in(folder: pathlib.Path) -> list[str]:
+  return sorted(path.name for path in folder.iterdir())
+
+
+_PREPARE = """
+import os, time
+from tagjax.datasets import digits, prepare
+original = digits.Digits._generate_examples
+
+def generate(self, *args):
+  for number, example in enumerate(original(self, *args)):
+    if number == 100:
+      os.write(1, b"generating\\n")  # past what silences TFDS
+      while os.path.exists({hold!r}):
+        time.sleep(0.05)
+    yield example
+
+digits.Digits._generate_examples = generate
+prepare.prepare("digits")
+"""
+
+
+def _start(hold: pathlib.Path) -> subprocess.Popen:
+  """A process that prepares the digits and stops amid them as long as the file `hold` is there."""
+  return subprocess.Popen(
+    [sys.executable, "-c", _PREPARE.format(hold=str(hold))],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def test_whoever_waits_for_a_process_that_is_killed_starts_anew(cache_dir, tmp_path):
+  hold = tmp_path / "hold"
+  hold.touch()
+  first = _start(hold)
+  assert first.stdout.readline() == "generating\n"
+  second = _start(hold)
+  assert second.stderr.readline().startswith("another process is preparing digits in ")
+  first.kill()
+  first.communicate(timeout=60)
+  assert second.stdout.readline() == "generating\n"
+  folder = cache_dir / "tfds" / "digits"
+  unfinished = [name for name in _names_in(folder) if name.startswith("incomplete.")]
+  assert len(unfinished) == 1  # its own: that of the first is removed
+  assert prepared.find("digits") is None
+  hold.unlink()
+  second.communicate(timeout=60)
+  assert second.returncode == 0
+  assert prepared.find("digits").num_examples == {"train": 1437, "test": 360}
+  assert _names_in(folder) == [".lock", "1.0.0"]
+
+
+@pytest.fixture
+def on_generation(monkeypatch):
+  """Sets a function that is called when the digits are about to be generated, for each split."""
+  original = digits.Digits._generate_examples
+
+  def on_generation(function):
+    def generate(self, *args):
+      for number, example in enumerate(original(self, *args)):
+        if number == 100:
+          function()
+        yield example
+
+    monkeypatch.setattr(digits.Digits, "_generate_examples", generate)
+
+  return on_generation
+
+
+def test_the_second_waits_and_takes_what_the_first_has_made(on_generation, capfd):
+  begun, release = threading.Event(), threading.Event()
+  calls = []
+
+  def hold():
+    calls.append(threading.current_thread().name)
+    begun.set()
+    assert release.wait(60)
+
+  on_generation(hold)
+  threads = [threading.Thread(target=prepare.prepare, args=("digits",), name=n) for n in "ab"]
+  threads[0].start()
+  assert begun.wait(60)
+  threads[1].start()
+  said = ""
+  while "waiting for it" not in said:
+    said += capfd.readouterr().err
+    assert threads[1].is_alive()
+    time.sleep(0.01)
+  release.set()
+  for thread in threads:
+    thread.join(60)
+  assert calls == ["a", "a"]  # once for each split
+  assert prepared.find("digits") is not None
+
+
+def test_after_an_interruption_nothing_is_left(on_generation, cache_dir):
+  on_generation(lambda: signal.raise_signal(signal.SIGINT))
+  with pytest.raises(KeyboardInterrupt):
+    prepare.prepare("digits")
+  assert _names_in(cache_dir / "tfds" / "digits") == [".lock"]
+  on_generation(lambda: None)
+  prepare.prepare("digits")
+  assert prepared.find("digits") is not None
+
+
+def test_a_write_that_fails_is_reported_and_leaves_nothing(cache_dir):
+  digits.Digits(data_dir=cache_dir)  # imports what may want to write
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+  try:
+    with pytest.raises(datasets.DatasetUnavailableError, match="File too large") as error:
+      prepare.prepare("digits")
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+  assert str(error.value).startswith("digits cannot be prepared in")
+  assert _names_in(cache_dir / "tfds" / "digits") == [".lock"]
+  prepare.prepare("digits")
+  assert prepared.find("digits") is not None
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_written(
+  offer, small_mnist, data_dir, monkeypatch
+):
+  offer(mnist.Mnist, small_mnist)
+  before = sorted(data_dir.rglob("*"))
+  needed = sum(len(content) for content in small_mnist.values())
+  monkeypatch.setattr(folders, "room", lambda folder: needed - 1)
+  with pytest.raises(datasets.DatasetUnavailableError) as error:
+    datasets.load("mnist")
+  for part in (str(data_dir), folders.in_words(needed), folders.in_words(needed - 1)):
+    assert part in str(error.value)
+  assert "TFDS_DATA_DIR" in str(error.value)
+  assert sorted(data_dir.rglob("*")) == before
+  monkeypatch.setattr(folders, "room", lambda folder: needed)
+  assert len(datasets.load("mnist").train.label) == 20
 
 
 def test_tfds_prints_nothing(capfd):
@@ -151,13 +294,13 @@ def test_downloads_what_is_missing(server, register, small_mnist, capfd, monkeyp
   assert len(datasets.load("mnist").train.label) == 20
   captured = capfd.readouterr()
   assert captured.out == ""
-  assert captured.err.startswith("downloading mnist (")
+  assert captured.err.startswith("preparing mnist in ")
   assert captured.err.count("\n") == 1
 
   # A preparation that was killed after the download goes on without the net.
   stop()
   (data_dir / "mnist" / "3.0.1").rename(data_dir / "mnist" / "incomplete.KILLED_3.0.1")
-  monkeypatch.setattr(archives, "why_unreachable", lambda url: "offline")
+  monkeypatch.setattr(network, "why_unreachable", lambda url: "offline")
   assert len(datasets.load("mnist").train.label) == 20
 
 
