@@ -84,7 +84,7 @@ def load_pretrained(config: ConfigDict, stream: benchmarks.Stream) -> Variables 
   try:
     weights = load_torch_weights(config.pretrained, like, model.torch_names())
   except (OSError, ValueError) as error:
-    reason = error.strerror if isinstance(error, OSError) else error
+    reason = getattr(error, "strerror", None) or error
     raise ConfigError(f"config.pretrained={config.pretrained!r}: {reason}") from error
   if "head" not in weights["params"]:
     outputs = stream.spec.num_outputs
