@@ -11,7 +11,7 @@ import numpy as np
 
 from tagjax.batches import DeviceExamples, to_device
 
-THREADS = 8
+MOST_THREADS = 8
 """Threads that read and decode; more than the cores of a laptop, since some wait for the disk."""
 
 
@@ -34,7 +34,7 @@ class Feed:
     """
     self.position = start
     dataset = grain.MapDataset.source(_Batches(examples, order)).slice(slice(start, None))
-    options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=ahead)
+    options = grain.ReadOptions(num_threads=min(MOST_THREADS, ahead), prefetch_buffer_size=ahead)
     self._batches = iter(dataset.to_iter_dataset(options))
 
   def window(self, stop: int, capacity: int) -> DeviceExamples:

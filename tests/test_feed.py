@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tagjax import feed
 from tagjax.feed import Feed
 
 SIZE, BATCH = 22, 4
@@ -66,8 +65,7 @@ def test_reads_ahead_and_not_everything(examples):
   assert 3 <= len(examples.image.asked) <= 4
 
 
-def test_what_cannot_be_read_is_an_error_of_the_window(examples, monkeypatch):
-  monkeypatch.setattr(feed, "THREADS", 2)
+def test_what_cannot_be_read_is_an_error_of_the_window(examples):
   examples.label = examples.label[:3]
   reader = Feed(examples, ORDER)
   with pytest.raises(IndexError):
