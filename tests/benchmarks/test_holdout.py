@@ -12,9 +12,11 @@ from tagjax.benchmarks import holdout
 TRAIN, TEST = np.arange(100, 160), np.arange(30)
 
 
-def select(train=TRAIN, test=TEST, task_id=0, pool_id=0, **options):
+def select(train=TRAIN, test=TEST, task_id=0, pool_id=0, label=None, by_class=False, **options):
   selection = holdout.check_selection(holdout.Selection(**options))
-  return holdout.select(selection, train, test, task_id=task_id, pool_id=pool_id)
+  return holdout.select(
+    selection, train, test, task_id=task_id, pool_id=pool_id, label=label, by_class=by_class
+  )
 
 
 def test_everything_by_default():
@@ -136,3 +138,60 @@ def test_numpy_numbers_are_numbers():
   numbers = (np.float32(0.5), np.int64(3), np.int32(2), np.uint8(1), np.float64(0.5), np.float32(0))
   selection = holdout.check_selection(holdout.Selection(*numbers))
   assert [type(value) for value in selection] == [float, int, int, int, float, float]
+
+
+@given(
+  sizes=st.lists(st.integers(1, 30), min_size=1, max_size=5),
+  fraction=st.floats(0.01, 1),
+  seed=st.integers(0, 2**32),
+)
+def test_few_shots_of_each_class(sizes, fraction, seed):
+  label = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+  train = 7 * np.arange(len(label))
+  rows = select(train, train_fraction=fraction, data_seed=seed, label=label).train
+  kept = np.bincount(label[rows // 7], minlength=len(sizes))
+  assert kept.tolist() == [max(1, math.floor(fraction * size + 0.5)) for size in sizes]
+  more = select(train, train_fraction=min(1, 2 * fraction), data_seed=seed, label=label).train
+  assert set(rows) <= set(more)
+
+
+def test_the_four_percent_of_lasem():
+  label = np.repeat(np.arange(10), 500)
+  options = {"train_fraction": 0.04, "validation_fraction": 0.15, "label": label}
+  rows = select(np.arange(5000), **options)
+  assert (len(rows.train), len(rows.validation)) == (170, 30)
+  both = np.concatenate([rows.train, rows.validation])
+  np.testing.assert_array_equal(np.bincount(label[both]), 20)
+  assert not np.array_equal(np.sort(both)[:20], np.arange(20)), "the first rows are no draw"
+
+
+def test_few_shots_of_tasks_that_share_a_pool_are_the_same():
+  label = np.arange(60) % 3
+  rows = [
+    select(task_id=task, train_fraction=0.5, validation_fraction=0.2, label=label)
+    for task in (0, 1)
+  ]
+  np.testing.assert_array_equal(rows[0].validation, rows[1].validation)
+  np.testing.assert_array_equal(rows[0].train, rows[1].train)
+
+
+@given(
+  sizes=st.lists(st.integers(5, 30), min_size=2, max_size=4),
+  fraction=st.floats(0.2, 0.8),
+  asked=st.floats(0.3, 1.0),
+)
+def test_holding_out_by_class(sizes, fraction, asked):
+  label = np.repeat(np.arange(len(sizes)), sizes)
+  train = np.arange(len(label))
+  total = max(4, int(asked * len(label)))
+  options = {"validation_fraction": fraction, "label": label, "by_class": True}
+  whole = select(train, **options)
+  held_out = [math.floor(fraction * size + 0.5) for size in sizes]
+  assert np.bincount(label[whole.validation], minlength=len(sizes)).tolist() == held_out
+  some = select(train, train_examples_per_task=total, **options)
+  assert len(some.train) + len(some.validation) == total
+  assert set(some.validation) <= set(whole.validation)
+  assert set(some.train) <= set(whole.train)
+  # A task with the first class only holds the same examples of it out.
+  alone = select(train[label == 0], **{**options, "label": label[label == 0]})
+  assert set(alone.validation) == set(whole.validation[label[whole.validation] == 0])

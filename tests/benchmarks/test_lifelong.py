@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tagjax.benchmarks import lifelong, load_benchmark
+from tagjax.benchmarks import holdout, lifelong, load_benchmark
 
 from .conftest import make_dataset
 
@@ -74,8 +74,6 @@ def test_few_shots_and_validation_by_class(fake_load):
 
 def test_an_image_that_validates_trains_no_task():
   dataset = make_dataset(shape=(4, 4, 3))
-  from tagjax.benchmarks import holdout
-
   stream = lifelong.make_lifelong(
     dataset,
     name="lifelong",

@@ -1,5 +1,7 @@
 """`load_benchmark`: the table of benchmarks, its defaults and its errors."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -65,6 +67,80 @@ def test_every_scenario_of_every_kind(fake_load, name, scenario):
       assert stream.spec.classes[experience.task_id][part.label].all()
 
 
+# SHA-256 of all arrays with the defaults and with `VARIED`, taken when streams had no further options:
+# published results must not move.
+DIGESTS = {
+  "permuted_digits": ("9759e2669a824a19", "9b2d548f64709948"),
+  "rotated_digits": ("cd844556be33ddbd", "e856e232bdc1ff93"),
+  "split_digits": ("cac282f76d8765cf", "63c3fe450e4c2396"),
+  "permuted_mnist": ("dc5660380a91846f", "9b2d548f64709948"),
+  "rotated_mnist": ("aceaf16cc68af569", "e856e232bdc1ff93"),
+  "split_cifar100": ("7cc28c918121de3e", "ce567a4104136d24"),
+}
+VARIED = {
+  "num_tasks": 5,
+  "validation_fraction": 0.2,
+  "train_examples_per_task": 20,
+  "test_examples_per_task": 7,
+  "data_seed": 3,
+  "scenario": "class",
+}
+
+
+def digest(stream):
+  sha = hashlib.sha256()
+  for experience in stream:
+    parts = [experience.train, experience.validation, experience.test]
+    for part in parts:
+      for array in (part.image, part.label, part.task_id):
+        sha.update(np.ascontiguousarray(array).tobytes())
+  sha.update(stream.spec.classes.tobytes())
+  sha.update(repr(stream.task_names).encode())
+  return sha.hexdigest()[:16]
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_streams_are_to_the_bit_what_they_have_been(fake_load, name):
+  varied = VARIED | ({"class_order": "seeded"} if name.startswith("split") else {})
+  assert digest(load_benchmark(name)) == DIGESTS[name][0]
+  assert digest(load_benchmark(name, **varied)) == DIGESTS[name][1]
+
+
+def test_orders_blur_noise_and_few_shots_together(fake_load):
+  stream = load_benchmark(
+    "split_cifar100",
+    num_tasks=10,
+    class_order="lasem",
+    task_order="0-4, 0-9",
+    train_fraction=0.5,
+    validation_fraction=0.2,
+    label_noise=0.25,
+    blurry_fraction=0.1,
+  )
+  assert len(stream) == 15
+  assert stream.sizes == [(48, 12, 50)] * 15
+  np.testing.assert_array_equal(stream.spec.classes[:5], stream.spec.classes[5:10])
+  for place, experience in enumerate(stream):
+    assert (stream.spec.classes[experience.train.task_id, experience.train.label]).all()
+    assert (experience.train.task_id != place).sum() == 5
+    assert (experience.validation.task_id == place).all()
+
+
+def test_subsets_and_sizes_reach_the_streams(fake_load):
+  stream = load_benchmark("split_cifar100", classes="15-99", num_tasks=17, class_order="seeded")
+  assert stream.spec.classes.shape == (17, 85)
+  assert len(load_benchmark("split_imagenet", classes=1000)) == 10
+  assert load_benchmark("split_imagenet", classes=1000).spec.num_outputs == 1000
+  assert len(load_benchmark("split_tiny_imagenet", num_tasks=10)) == 10
+  assert len(load_benchmark("split_cifar100", classes_per_task=(50, 5), num_tasks=11)) == 11
+  assert len(load_benchmark("split_cifar100", classes_per_task=(50, 5))) == 2
+  awa2 = load_benchmark("split_awa2", classes="15-49", num_tasks=17, classes_per_task=4)
+  np.testing.assert_array_equal(awa2.spec.classes.sum(axis=1), 4)
+  assert awa2.attributes.shape == (17 * 50, 3)
+  assert len(load_benchmark("split_awa2", classes_per_task=3)) == 20
+  assert load_benchmark("split_cub").attributes.shape == (200, 7)
+
+
 def test_cifar100_in_ten_tasks(fake_load):
   stream = load_benchmark("split_cifar100", num_tasks=10)
   np.testing.assert_array_equal(stream.spec.classes.sum(axis=1), 10)
@@ -112,6 +188,14 @@ def test_order_of_classes_reaches_the_stream(fake_load):
     ({"data_seed": -1}, "data_seed is -1"),
     ({"train_examples_per_task": -1}, "train_examples_per_task is -1"),
     ({"test_examples_per_task": 0}, "test_examples_per_task is 0"),
+    ({"train_fraction": 0}, "train_fraction is 0, must be a fraction in .0, 1."),
+    ({"blurry_fraction": 1.0}, "blurry_fraction is 1.0"),
+    ({"label_noise": "much"}, "label_noise is 'much'"),
+    ({"task_order": "0-5"}, "task_order is '0-5', but the tasks are 0 to 4"),
+    ({"task_order": "first"}, "task_order is 'first', must be"),
+    ({"classes": 2.5}, "classes is 2.5, must be"),
+    ({"classes_per_task": -1}, "classes_per_task is -1"),
+    ({"image_size": 32}, "image_size is 32, but split_digits has no use for it: leave it None"),
     ({"test_examples_per_task": 11}, "test_examples_per_task is 11, but task 0 has 10"),
   ],
 )

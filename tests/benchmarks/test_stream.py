@@ -137,3 +137,68 @@ def test_a_part_of_the_tasks_is_a_stream_with_the_same_head():
   for first, end in ((3, None), (-1, None), (1, 1), (0, 4)):
     with pytest.raises(ValueError, match=f"first_task={first}, end_task={end}"):
       whole.part(first, end)
+
+
+def test_tasks_in_another_order_come_again_with_their_head():
+  whole = make_stream(outputs=((0, 1), (2, 3), (4, 5)), scenario="task")
+  stream = whole.in_order("2, 0-1, 2")
+  assert stream.task_names == ["t2", "t0", "t1", "t2, visit 2"]
+  assert stream.task_order == (2, 0, 1, 2)
+  assert (stream.spec.num_tasks, stream.spec.num_outputs) == (4, 6)
+  np.testing.assert_array_equal(stream.spec.classes, whole.spec.classes[[2, 0, 1, 2]])
+  for place, task in enumerate((2, 0, 1, 2)):
+    for part in ("train", "validation", "test"):
+      mine, theirs = getattr(stream[place], part), getattr(whole[task], part)
+      np.testing.assert_array_equal(mine.image, theirs.image)
+      np.testing.assert_array_equal(mine.label, theirs.label)
+      np.testing.assert_array_equal(mine.task_id, place)
+  assert stream[3].name == "t2, visit 2"
+  last = stream.part(2)
+  assert last.task_order == (1, 2)
+  assert last.task_names == ["t1", "t2"], "its first visit has been left out"
+  for wrong in ((0, 3), (-1,), "3", ()):
+    with pytest.raises(ValueError, match=r"^task_order is "):
+      whole.in_order(wrong)
+
+
+def test_an_order_of_an_order_counts_places():
+  whole = make_stream(outputs=((0, 1), (2, 3), (4, 5)), scenario="task")
+  stream = whole.in_order((2, 0)).in_order((1, 1))
+  assert stream.task_order == (0, 0)
+  np.testing.assert_array_equal(stream[1].train.label, whole[0].train.label)
+
+
+def with_plans(small, **fields):
+  return stream.Stream("more", small.spec, [plan._replace(**fields) for plan in small._plans])
+
+
+def test_names_of_classes_belong_to_outputs():
+  small = make_stream(outputs=((1, 0), (2, 3)), scenario="task")
+  assert small.class_names == [{0: "1", 1: "0"}, {2: "0", 3: "1"}]
+  named = with_plans(small, class_names=("cat", "dog"))
+  assert named.class_names == [{0: "dog", 1: "cat"}, {2: "cat", 3: "dog"}]
+
+
+def test_attributes_are_those_of_the_outputs_classes():
+  table = np.array([[1.0, 2.0], [3.0, 4.0]])
+  small = make_stream(outputs=((1, 0), (2, 3)), scenario="task")
+  assert small.attributes is None
+  known = with_plans(small, attributes=table)
+  np.testing.assert_array_equal(known.attributes, table[[1, 0, 0, 1]])
+  assert known.attributes.dtype == np.float32
+  rest = known.part(1).attributes
+  np.testing.assert_array_equal(rest, [[0, 0], [0, 0], *table])
+  shared = with_plans(make_stream(), attributes=table)
+  np.testing.assert_array_equal(shared.attributes, table)
+  # One output for two classes that differ: nothing can be said of it.
+  swapped = with_plans(make_stream(outputs=((0, 1), (1, 0))), attributes=table)
+  assert swapped.attributes is None
+
+
+def test_labels_that_are_taught_may_be_wrong_ones():
+  small = make_stream()
+  noisy = with_plans(small, noisy_label=np.array([1, 1, 1]))
+  assert noisy[0].train.label.tolist() == [1, 1, 1]
+  assert noisy[0].validation.label.tolist() == small[0].validation.label.tolist()
+  with pytest.raises(ValueError, match=r"the training label 2"):
+    with_plans(small, noisy_label=np.array([1, 2, 1]))
