@@ -114,6 +114,8 @@ def test_files_are_read_in_pieces_and_can_seek(pack):
         assert file.read(3) == b"\x00\x01\x02"
         assert file.seek(256 * 100) == 25600
         assert file.read(2) == b"\x00\x01"
+        file.seek(0)
+        assert file.read(2_000_000) == FILES["a/two.bin"][:2_000_000]
 
 
 def test_an_archive_within_an_archive_is_read_where_it_lies(pack):

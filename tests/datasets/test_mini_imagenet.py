@@ -14,6 +14,8 @@ PER_CLASS, NUM_TRAINED = 5, 4
 NAMES = {"train": ["n03", "n01", "n02"], "test": ["n09", "n04"], "val": ["n05"]}
 CLASS_NAMES = ("n03", "n01", "n02", "n09", "n04", "n05")
 
+OFFICIAL = dict(mini_imagenet._NUM_CLASSES)
+
 
 @pytest.fixture(autouse=True)
 def smaller(monkeypatch):
@@ -49,6 +51,15 @@ def _expected(contents, which):
       image.extend(contents[part]["image_data"][rows])
       label.extend([CLASS_NAMES.index(name)] * len(rows))
   return np.array(image), np.array(label)
+
+
+def test_the_official_files_hold_64_and_20_and_16_classes():
+  files = [file.names[0].rpartition("-")[2] for file in mini_imagenet.MiniImagenet.BY_HAND]
+  assert list(zip(files, OFFICIAL.values(), strict=True)) == [
+    ("train.pkl", 64),
+    ("test.pkl", 20),
+    ("val.pkl", 16),
+  ]
 
 
 def test_classes_are_numbered_train_test_val_in_the_order_of_the_pickles(

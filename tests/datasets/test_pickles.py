@@ -142,6 +142,11 @@ def test_a_pickle_cannot_change_the_stand_ins(save, name, state):
   assert [dict(vars(stand_in)) for stand_in in pickles._STAND_INS.values()] == before
 
 
+def test_nor_has_what_they_make_a_state_to_set(save):
+  with pytest.raises(ValueError, match=r"content\.pkl is refused: it sets a state of _ArrayClass"):
+    pickles.load(save(b"\x80\x02cnumpy\nndarray\n)R}U\x01xK\x01sb."))
+
+
 def test_a_content_that_does_not_fill_its_shape_is_refused(save):
   content = pickle.dumps(np.arange(6, dtype=np.uint8), 4)
   shorter = content.replace(b"K\x06\x85", b"K\x09\x85")
