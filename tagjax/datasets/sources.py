@@ -41,7 +41,7 @@ def _files_of_folder(folder: pathlib.Path) -> Iterator[members.Member]:
 
 
 def _is_hidden(name: str) -> bool:
-  return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+  return any(part.startswith(".") for part in name.split("/"))
 
 
 def texts(
