@@ -2,7 +2,7 @@
 
 import pytest
 
-from tagjax.config import base_config, to_dict, validate
+from tagjax.config import at_point, base_config, to_dict, validate
 from tagjax.errors import ConfigError
 
 WRONG = [
@@ -14,7 +14,21 @@ WRONG = [
   ("compute_dtype", "float16", "There are: float32, bfloat16"),
   ("normalization", "zscore", "There are: unit, signed"),
   ("scenario", "clas", "did you mean class"),
-  ("class_order", "random", "There are: natural, seeded"),
+  ("class_order", "random", "There are: natural, seeded, lasem"),
+  ("class_order", (0, 1.5), "must be a sequence of integers"),
+  ("class_order", "seeded", "permuted_digits has no use for it: leave it 'natural'"),
+  ("classes", "5-", "must be a sequence of integers"),
+  ("classes", 0, "must be an integer of at least 1"),
+  ("classes_per_task", 2.5, "must be a sequence of integers"),
+  ("task_order", "0, x", "must be a sequence of integers"),
+  ("blurry_fraction", 1.0, "must be in .0, 1."),
+  ("label_noise", -0.5, "must be in .0, 1."),
+  ("train_fraction", 0.0, "must be in .0, 1."),
+  ("image_folders", "/here", "permuted_digits has no use for it: leave it None"),
+  ("image_size", 0, "must be an integer of at least 1"),
+  ("image_resize", "pad", "There are: stretch, crop"),
+  ("test_fraction", 0.0, "a task needs test examples"),
+  ("benchmark", "image_folders", "config.image_folders is None: name the folder"),
   ("evaluate_on", "train", "There are: test, validation"),
   ("evaluate_on", "validation", "set config.validation_fraction"),
   ("forgetting", "gem", "config.forgetting='gem' is unknown"),
@@ -62,7 +76,8 @@ def test_wrong_values(key, value, message):
   with pytest.raises(ConfigError, match=message) as error:
     validate(config)
   assert "\n" not in str(error.value)
-  assert f"config.{key}" in str(error.value)
+  place = "image_folders" if value == "image_folders" else key
+  assert f"config.{place}" in str(error.value)
 
 
 @pytest.mark.parametrize("model", ["alexnet", "cifar_alexnet", "lasem_cnn"])
@@ -85,6 +100,17 @@ def test_unknown_keys_of_a_config_file_are_refused():
   config.tag.beta = 0.1
   with pytest.raises(ConfigError, match=r"config.tag.beta is no key"):
     validate(config)
+
+
+def test_classes_and_orders_are_names_texts_or_sequences():
+  config = base_config()
+  config.benchmark = "split_cifar100"
+  for classes, order in ((None, "lasem"), ("15-99", "seeded"), (50, tuple(range(50)))):
+    config.classes, config.class_order, config.task_order = classes, order, (1, 0, 1)
+    config.classes_per_task = (5, 3)
+    validate(config)
+    assert at_point(config, {"learning_rate": 0.5}).class_order == order
+  assert to_dict(config)["task_order"] == [1, 0, 1]
 
 
 def test_wrong_types_are_refused_when_set():

@@ -85,8 +85,8 @@ def check_integers(argument: str, value: object) -> tuple[int, ...]:
 def _read_ranges(text: str) -> tuple[int, ...]:
   found = []
   for piece in text.split(","):
-    first, _, last = piece.partition("-")
-    found.extend(range(int(first), int(last or first) + 1))
+    first, dash, last = piece.partition("-")
+    found.extend(range(int(first), int(last if dash else first) + 1))
   return tuple(found)
 
 

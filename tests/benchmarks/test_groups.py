@@ -77,6 +77,8 @@ def test_the_order_of_lasem_is_a_permutation_of_ten_tasks():
     ({"classes": "3, 4, 3"}, "classes is '3, 4, 3', which names a class twice"),
     ({"classes": 0}, "classes is 0, must be an integer of at least 1"),
     ({"classes": "a-b"}, "classes is 'a-b', must be a sequence"),
+    ({"classes": "5-"}, "classes is '5-', must be a sequence"),
+    ({"classes": "-5"}, "classes is '-5', must be a sequence"),
     ({"classes": "9-5"}, "classes is '9-5', must be a sequence"),
     ({"classes": ()}, r"classes is \(\), must be"),
     ({"classes": (1.0, 2.0)}, "classes is .* must be a sequence of integers"),

@@ -67,8 +67,8 @@ def test_every_scenario_of_every_kind(fake_load, name, scenario):
       assert stream.spec.classes[experience.task_id][part.label].all()
 
 
-# SHA-256 of all arrays with the defaults and with `VARIED`, taken when streams had no further options:
-# published results must not move.
+# SHA-256 of all arrays with the defaults and with `VARIED`, taken when streams had no further
+# options: published results must not move.
 DIGESTS = {
   "permuted_digits": ("9759e2669a824a19", "9b2d548f64709948"),
   "rotated_digits": ("cd844556be33ddbd", "e856e232bdc1ff93"),
