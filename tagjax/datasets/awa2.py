@@ -8,7 +8,8 @@ References:
 Differs from the reference code:
   A-GEM's repository has lists of 26,102 training, 5,620 validation and 5,600 test images, which are
   not the data set's own. Here are as many test images, chosen by `splits.in_proportion`; a stream
-  takes its validation examples from the other 31,722.
+  takes its validation examples from the other 31,722. A-GEM stretches photographs with OpenCV,
+  which drops pixels; Pillow, here, averages them.
 """
 
 import tensorflow_datasets as tfds

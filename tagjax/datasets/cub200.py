@@ -3,6 +3,11 @@
 References:
   C. Wah, S. Branson, P. Welinder, P. Perona and S. Belongie, The Caltech-UCSD Birds-200-2011
   dataset, technical report CNS-TR-2011-001, California Institute of Technology, 2011.
+
+Differs from the reference code:
+  A-GEM, and TAG after it, read lists of A-GEM's repository. They are as long as the two sets of the
+  authors, which are used here; whether they name the same photographs has not been checked. Both
+  stretch photographs with OpenCV, which drops pixels; Pillow, here, averages them.
 """
 
 import pathlib

@@ -14,7 +14,7 @@ _PAGE = "https://web.mit.edu/torralba/www/indoor.html"
 _ARCHIVE = archives.ByHand(
   names=("indoorCVPR_09.tar", "indoorCVPR_09", "Images"),
   page=_PAGE,
-  how="(2.4 GB; the link is dead at times, and its publisher gives no checksum)",
+  how="(2.4 GB; its publisher gives no checksum, and the link may be dead)",
 )
 _LISTS = {
   "train": archives.ByHand(names=("TrainImages.txt",), page=_PAGE),

@@ -4,6 +4,11 @@ References:
   Y. Le and X. Yang, Tiny ImageNet visual recognition challenge, Stanford CS 231N, 2015.
   J. Deng, W. Dong, R. Socher, L.-J. Li, K. Li and L. Fei-Fei, ImageNet: a large-scale hierarchical
   image database, CVPR 2009.
+
+Differs from the reference code:
+  The MAS repository in PyTorch magnifies the pictures to crops of 224 x 224, and may pair the
+  training pictures of some classes with the test pictures of others. Here they keep their size, and
+  a label means the same class in both splits.
 """
 
 import pathlib
