@@ -117,11 +117,15 @@ def require(name: str, builder_class: type, inventory: Inventory, at_hand: Seque
     DatasetUnavailableError: if something must be fetched by hand, or the net cannot be reached;
       says what to fetch, and where to put it.
   """
-  missing, reason = inventory.to_fetch, "its publisher asks something of you first"
-  if not missing and inventory.to_download:
+  if inventory.to_fetch:
+    missing, why = inventory.to_fetch, "only you can fetch its files. Fetch these"
+  elif inventory.to_download:
     missing = inventory.to_download
     reason = network.why_unreachable(missing[0].url)
-  if not missing or reason is None:
+    if reason is None:
+      return
+    why = f"cannot be downloaded ({reason}). Fetch these files elsewhere"
+  else:
     return
   files = "\n".join(
     f"  {archives.description(wanted)}\n    from {archives.origin(wanted)}" for wanted in missing
@@ -129,7 +133,7 @@ def require(name: str, builder_class: type, inventory: Inventory, at_hand: Seque
   elsewhere = getattr(builder_class, "ELSEWHERE", "")
   hint = f"{elsewhere}. " if elsewhere else ""
   raise types.DatasetUnavailableError(
-    f"{name} is not prepared and cannot be downloaded ({reason}). Fetch these files elsewhere:\n"
+    f"{name} is not prepared and {why}:\n"
     f"{files}\nand put them into\n  {inventory.folder}\nor let TFDS_DATA_DIR name a folder where "
     f"{name} is prepared. {hint}Without any download there are: {', '.join(at_hand)}"
   )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow_datasets as tfds
 
-from tagjax.datasets import archives, arrays, catalog, folders, inventory, lock, types
+from tagjax.datasets import archives, catalog, folders, inventory, lock, types
 from tagjax.datasets import prepared as prepared_lib
 from tagjax.datasets.progress import Bar
 
@@ -33,7 +33,7 @@ def prepare(name: str, data_dir: folders.PathLike | None = None) -> None:
       written.
   """
   builder_class = catalog.builder(name)
-  root = writable_root(name, data_dir)
+  root = prepared_lib.writable_root(name, data_dir)
   found = inventory.take(name, builder_class, root, data_dir)
   inventory.require(name, builder_class, found, _at_hand(data_dir))
   _require_room(name, found, root)
@@ -51,18 +51,6 @@ def prepare(name: str, data_dir: folders.PathLike | None = None) -> None:
       _run(_watched(builder_class, found, _check(found, bar), root, bar), root, found.folder)
 
 
-def writable_root(name: str, data_dir: folders.PathLike | None) -> pathlib.Path:
-  """The folder in which the data set `name` would be prepared.
-
-  Raises:
-    DatasetUnavailableError: if neither the data folder nor the cache can be written.
-  """
-  for root in prepared_lib.roots(name, data_dir):
-    if folders.is_writable(root):
-      return root
-  raise arrays.unwritable(folders.cache_dir(), "not writable")
-
-
 def _at_hand(data_dir: folders.PathLike | None) -> list[str]:
   found = []
   for name in catalog.names():
@@ -75,14 +63,14 @@ def _at_hand(data_dir: folders.PathLike | None) -> list[str]:
 def _require_room(name: str, found: inventory.Inventory, root: pathlib.Path) -> None:
   """Refuses what clearly cannot end well: no room for the downloads and the prepared files.
 
-  These are about as large as the archives; but an archive may hold more than is taken from it, so
-  not more is asked for than the decoded images would need.
+  These take about what the archives take; but an archive may hold more than is read of it, and PNG
+  may be smaller. So it asks for no more than half of the archives, or of the decoded images.
   """
   entry = catalog.entry(name)
   downloads = sum(archive.size for archive in found.to_download)
   sizes = [folders.size(item.path) if item.path else item.wanted.size for item in found.items]
   decoded = sum(entry.sizes) * int(np.prod(entry.image_shape))
-  needed, free = downloads + min(sum(sizes), decoded), folders.room(root)
+  needed, free = downloads + min(sum(sizes), decoded) // 2, folders.room(root)
   if needed > free:
     variable = "TAGJAX_CACHE_DIR" if root == folders.own_data_dir() else "TFDS_DATA_DIR"
     raise types.DatasetUnavailableError(
@@ -133,7 +121,9 @@ def _watched(
       if isinstance(self.info.metadata, dict):
         self.info.metadata["sources"] = {item.path.name: copy._asdict() for item, copy in checked}
       return {
-        split: bar.examples(split, examples, counts.get(split))
+        split: bar.examples(
+          f"reading {split}", examples, counts.get(split), then=f"writing {split}"
+        )
         for split, examples in splits.items()
       }
 

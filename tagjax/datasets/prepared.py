@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tagjax.datasets import catalog, folders, types
+from tagjax.datasets import arrays, catalog, folders, types
 
 _FORMAT = "array_record"
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
@@ -34,6 +34,18 @@ def roots(name: str, data_dir: folders.PathLike | None) -> list[pathlib.Path]:
   if catalog.entry(name).embedded:
     return [folders.own_data_dir()]  # whatever else carries such a short name is not ours
   return [folders.data_dir(data_dir), folders.own_data_dir()]
+
+
+def writable_root(name: str, data_dir: folders.PathLike | None) -> pathlib.Path:
+  """The folder in which the data set `name` is prepared when it is nowhere.
+
+  Raises:
+    DatasetUnavailableError: if neither the data folder nor the cache can be written.
+  """
+  for root in roots(name, data_dir):
+    if folders.is_writable(root):
+      return root
+  raise arrays.unwritable(folders.cache_dir(), "not writable")
 
 
 def find(name: str, data_dir: folders.PathLike | None = None) -> Prepared | None:

@@ -71,16 +71,23 @@ class Bar:
       done.set()
       watcher.join()
 
-  def examples(self, split: str, examples: Iterable, total: int | None) -> Iterator:
-    """Yields `examples`, and shows how many of `total` it were.
+  def examples(
+    self, description: str, examples: Iterable, total: int | None, then: str | None = None
+  ) -> Iterator:
+    """Yields `examples` and shows how many of `total` it were.
 
-    TFDS puts them in order and writes them only after the last one.
+    Args:
+      description: what is done with them.
+      examples: what is yielded.
+      total: their number, if known.
+      then: what goes on after the last one, for a time unknown.
     """
-    self._begin(f"reading {split}", total, _EXAMPLES)
+    self._begin(description, total, _EXAMPLES)
     for example in examples:
       yield example
       self._advance(1)
-    self._begin(f"writing {split}", None, _EXAMPLES)
+    if then is not None:
+      self._begin(then, None, _EXAMPLES)
 
   def _begin(self, description: str, total: int | None, unit: str) -> None:
     if self._task is not None:

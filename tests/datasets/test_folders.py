@@ -1,5 +1,6 @@
 import os
 import pathlib
+import shutil
 import time
 
 from tagjax.datasets import folders
@@ -39,3 +40,29 @@ def test_removes_only_what_was_abandoned_long_ago(tmp_path):
     os.utime(tmp_path / name, (then, then))
   folders.remove_abandoned(tmp_path)
   assert sorted(path.name for path in tmp_path.iterdir()) == ["1.0.0", "incomplete.NEW_1.0.0"]
+
+
+def test_leftovers_go_whatever_their_age_and_nothing_else(tmp_path):
+  kept = ["digits/1.0.0", "downloads/manual/digits/a.tmp.b", "downloads/mnist/a.gz.tmp.1f"]
+  gone = ["digits/incomplete.AB_1.0.0", "downloads/digits/a.gz.tmp.1f"]
+  for name in (*kept, *gone):
+    (tmp_path / name).mkdir(parents=True)
+    (tmp_path / name / "part").touch()
+  (tmp_path / "downloads" / "digits" / "a.gz").touch()
+  folders.remove_leftovers(tmp_path, "digits")
+  assert {name for name in (*kept, *gone) if (tmp_path / name).exists()} == set(kept)
+  assert (tmp_path / "downloads" / "digits" / "a.gz").exists()
+
+
+def test_size_counts_all_files_below(tmp_path):
+  assert folders.size(tmp_path / "none") == 0
+  (tmp_path / "a" / "b").mkdir(parents=True)
+  (tmp_path / "a" / "one").write_bytes(b"12345")
+  (tmp_path / "a" / "b" / "two").write_bytes(b"123")
+  assert folders.size(tmp_path) == 8
+  assert folders.size(tmp_path / "a" / "one") == 5
+
+
+def test_room_is_that_of_the_disk_on_which_the_folder_will_be(tmp_path):
+  free = shutil.disk_usage(tmp_path).free
+  assert abs(folders.room(tmp_path / "not" / "yet") - free) < free / 10
