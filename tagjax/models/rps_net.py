@@ -11,7 +11,6 @@ from tagjax.models.convolution import Conv, Convolve, convolve
 from tagjax.models.pooling import max_pool
 
 _POOLED = (1, 2)  # stages that end in a max-pool
-_BLOCKS = 2
 _POWER = 3
 _FLOOR = 1e-6
 
@@ -58,6 +57,7 @@ class RPSNet(nn.Module):
   Attributes:
     num_outputs: K, the outputs of the head.
     widths: channels of the four stages.
+    blocks: how many each stage has.
     dropout: probability that a feature is dropped before the head, in training.
     axis_name: mapped axis of devices over which BatchNorm's statistics are taken.
     convolve: how convolutions are computed, see `tagjax.models.convolution`.
@@ -81,6 +81,7 @@ class RPSNet(nn.Module):
 
   num_outputs: int
   widths: tuple[int, int, int, int] = (21, 42, 85, 170)
+  blocks: int = 2
   dropout: float = 0.0
   axis_name: str | None = None
   convolve: Convolve = convolve
@@ -109,10 +110,10 @@ class RPSNet(nn.Module):
     x = _conv(self.widths[0], 3, self.convolve, "stem")(image.astype(self.compute_dtype))
     x = nn.relu(BatchNorm(self.axis_name, name="stem_norm")(x, mask=mask, train=train))
     for stage, features in enumerate(self.widths):
-      for block in range(_BLOCKS):
+      for block in range(self.blocks):
         x = _Block(
           features=features,
-          pool=stage in _POOLED and block == _BLOCKS - 1,
+          pool=stage in _POOLED and block == self.blocks - 1,
           project=stage > 0 and block == 0,
           axis_name=self.axis_name,
           convolve=self.convolve,

@@ -50,19 +50,19 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     ".bin": _read_torch,
   }
   if path.suffix not in readers:
-    raise ValueError(f"{path}: the name must end in one of {', '.join(readers)}")
+    raise ValueError(f"the name of the file must end in one of {', '.join(readers)}")
   try:
     return readers[path.suffix](path)
   except OSError:
     raise
   except Exception as error:  # a damaged file can make its parser raise nearly anything
     reason = " ".join(str(error).split()) or type(error).__name__
-    raise ValueError(f"{path} is damaged, or no file of named tensors: {reason}") from error
+    raise ValueError(f"the file is damaged, or holds no named tensors: {reason}") from error
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-  with np.load(path, allow_pickle=False) as file:
-    return dict(file)
+  with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+    return dict(arrays)
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:

@@ -53,7 +53,7 @@ def load_torch_weights(
     for part in ("weight", "bias"):
       tensors.pop(f"{names[_HEAD]}.{part}", None)
     wanted = {place: key for place, key in wanted.items() if _HEAD not in place}
-  _check(path, tensors, {key: shapes[key] for key in wanted.values()})
+  _check(tensors, {key: shapes[key] for key in wanted.values()})
   flat = {place: _our_order(tensors[key]) for place, key in wanted.items()}
   return flax.traverse_util.unflatten_dict(flat)
 
@@ -67,14 +67,15 @@ def _is_other_head(tensors: dict[str, np.ndarray], shapes: dict[str, tuple], hea
   return their_inputs == our_inputs and theirs != ours
 
 
-def _check(path: str | Path, tensors: dict[str, np.ndarray], shapes: dict[str, tuple]) -> None:
+def _check(tensors: dict[str, np.ndarray], shapes: dict[str, tuple]) -> None:
   missing = [f"{key} {shapes[key]}" for key in shapes if key not in tensors]
   unknown = [
     f"{key} {tensor.shape}"
     for key, tensor in tensors.items()
     if key not in shapes and not key.endswith(f".{_COUNTER}")
   ]
-  common = [key for key in shapes if key in tensors]
+  # Kernels first: they tell most of what is different.
+  common = sorted((key for key in tensors if key in shapes), key=lambda key: -len(shapes[key]))
   misshaped = [
     f"{key} is {tensors[key].shape} and should be {shapes[key]}"
     for key in common
@@ -85,13 +86,15 @@ def _check(path: str | Path, tensors: dict[str, np.ndarray], shapes: dict[str, t
   ]
   for fault, found in (
     ("lacks", missing),
-    ("holds what the model has not:", unknown),
+    ("holds what this model has not:", unknown),
     ("holds other shapes:", misshaped),
     ("holds other types than float32:", mistyped),
   ):
     if found:
       more = f" and {len(found) - 2} more" if len(found) > 2 else ""
-      raise ValueError(f"{path} {fault} {', '.join(found[:2])}{more}")
+      raise ValueError(
+        f"the file {fault} {', '.join(found[:2])}{more}; give torchvision's file of this very model"
+      )
 
 
 def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

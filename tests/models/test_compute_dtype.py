@@ -2,11 +2,22 @@
 
 import jax
 import jax.numpy as jnp
+import networks
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from tagjax.models import MLP, Conv, ReducedResNet
+from tagjax.models import (
+  MLP,
+  AlexNet,
+  CifarAlexNet,
+  Conv,
+  LasemCNN,
+  LeNet,
+  ReducedResNet,
+  ResNet18,
+  RPSNet,
+)
 from tagjax.models.convolution import by_patches, direct
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
@@ -20,6 +31,19 @@ MODELS = {
     lambda **options: ReducedResNet(num_outputs=6, width=4, convolve=direct, **options),
     (32, 32, 3),
   ),
+}
+
+LASEM = {"channels": (4, 4), "kernels": (5, 3), "pools": (3, 1), "hidden": (8,)}
+NETWORKS = {
+  "resnet18": (lambda **options: ResNet18(6, width=4, **options), (32, 32, 3)),
+  "alexnet": (lambda **options: AlexNet(6, hidden=8, dropout=0.0, **options), (70, 70, 3)),
+  "cifar_alexnet": (
+    lambda **options: CifarAlexNet(6, 8, (0.0,) * 3, 0.0, **options),
+    (32, 32, 3),
+  ),
+  "lenet": (lambda **options: LeNet(6, **options), (28, 28, 1)),
+  "rps_net": (lambda **options: RPSNet(6, widths=(4, 4, 4, 4), **options), (8, 8, 3)),
+  "lasem_cnn": (lambda **options: LasemCNN(6, **LASEM, dropout=0.0, **options), (8, 8, 3)),
 }
 
 
@@ -85,6 +109,24 @@ def test_logits_and_gradients_are_near_those_of_float32(name):
   assert 0 < distance(ours, exact) < 0.05
   assert distance(*(ravel_pytree(tree)[0] for tree in (grad, exact_grad))) < 0.2
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(changed))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_of_images_do_as_their_dtype_says(name):
+  make, shape = NETWORKS[name]
+  image = networks.images(shape[0], channels=shape[2])
+  call = networks.call(image)
+  for dtype in (jnp.float32, jnp.bfloat16):
+    model = make(compute_dtype=dtype)
+    variables = networks.shapes(model, *shape)[1]
+    assert variables == networks.shapes(make(), *shape)[1]
+    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), variables)
+    run = training_pass(model, blank, image, call)
+    found = set(products(jax.make_jaxpr(run)(blank["params"]).jaxpr))
+    assert found == {jnp.dtype(dtype)}
+    (_, (logits, changed)), grad = jax.eval_shape(run, blank["params"])
+    leaves = jax.tree.leaves((logits, changed, grad))
+    assert {leaf.dtype for leaf in leaves} == {jnp.dtype(jnp.float32)}
 
 
 def distance(one, other):

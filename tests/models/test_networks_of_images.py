@@ -15,26 +15,26 @@ from tagjax.models import (
   LeNet,
   ResNet18,
   RPSNet,
-  resnet_b,
   resnet_s,
 )
+from tagjax.models.convolution import direct
 
 LASEM = {"channels": (4, 4), "kernels": (3, 3), "pools": (1, 3), "hidden": (8,)}
 TINY = {"width": 2, "blocks": (1, 1)}
 MODELS = {
   "resnet18": (functools.partial(ResNet18, 4, **TINY), 32),
   "resnet_s": (functools.partial(resnet_s, 4, **TINY), 8),
-  "resnet_b": (functools.partial(resnet_b, 4, **TINY), 16),
   "alexnet": (functools.partial(AlexNet, 4, hidden=8), 63),
   "cifar_alexnet": (functools.partial(CifarAlexNet, 4, hidden=8), 21),
   "lenet": (functools.partial(LeNet, 4), 28),
-  "rps_net": (functools.partial(RPSNet, 4, widths=(2, 3, 4, 5)), 8),
+  "rps_net": (functools.partial(RPSNet, 4, widths=(2, 3, 4, 5), blocks=1), 8),
   "lasem_cnn": (functools.partial(LasemCNN, 4, **LASEM), 8),
 }
 
 
 def build(name, rate):
   make, pixels = MODELS[name]
+  make = functools.partial(make, convolve=direct)  # compiles more quickly
   if name == "cifar_alexnet":
     return make(dropout=(rate,) * 3, hidden_dropout=rate), pixels
   return make(dropout=rate), pixels
