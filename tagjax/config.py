@@ -13,7 +13,6 @@ from tagjax.base import SCENARIOS
 from tagjax.datasets.loader import INPUTS
 from tagjax.errors import ConfigError, TagjaxError, nearest
 from tagjax.grid import Point, check_sweep, flat_items, grid_points
-from tagjax.learner import NORMALIZATIONS
 from tagjax.memory.capacity import PER as MEMORY_PER
 from tagjax.memory.reservoir import VARIANTS as RESERVOIR_VARIANTS
 from tagjax.methods.ewc import VARIANTS as EWC_VARIANTS
@@ -23,6 +22,7 @@ from tagjax.methods.mas import SEQUENCES as MAS_SEQUENCES
 from tagjax.metrics.matrix import DEFINITIONS as FORGETTING_DEFINITIONS
 from tagjax.models.lasem_cnn import PRESETS as LASEM_PRESETS
 from tagjax.models.resnet18 import STEMS as RESNET_STEMS
+from tagjax.pixels import NORMALIZATIONS
 from tagjax.plan import PROTOCOLS
 from tagjax.registry import (
   COMPUTE_DTYPES,
@@ -67,7 +67,12 @@ def base_config() -> ConfigDict:
   c.test_fraction = 0.2  # of your own folders that have no test images
   c.first_task = 0  # leave the tasks before it out, such as those that chose the hyperparameters
   c.end_task = config_dict.placeholder(int)  # and those from it on; None: none
-  c.normalization = "unit"  # pixels: "unit" [0, 1], "signed" [-1, 1], "imagenet" (mean, deviation)
+  c.normalization = "unit"  # pixels: "unit" [0, 1], "signed" [-1, 1], ...: tagjax/pixels.py
+  c.augmentation = ConfigDict()  # random changes of training images, in this order
+  c.augmentation.crop = 0  # pixels by which they are shifted at most
+  c.augmentation.flip = False  # half of them are mirrored, left to right
+  c.augmentation.rotation = 0.0  # degrees by which they are turned at most
+  c.augmentation.colour = 0.0  # brightness, contrast, saturation change by this fraction at most
 
   # The model.
   c.model = "mlp"  # a name of tagjax.registry.MODELS, such as "reduced_resnet", "resnet18"
@@ -242,6 +247,7 @@ def validate(config: ConfigDict) -> None:
 
 _LEAST = {
   "num_tasks": 1,
+  "augmentation.crop": 0,
   "first_task": 0,
   "end_task": 1,
   "sweep_tasks": 1,
@@ -308,6 +314,13 @@ def _ranges(config: ConfigDict) -> None:
     value = _get(config, key)
     if not (value > 0 and math.isfinite(value)):
       raise ConfigError(f"config.{key}={value!r}: must be positive and finite")
+  if not 0 <= config.augmentation.rotation <= 180:
+    value = config.augmentation.rotation
+    raise ConfigError(f"config.augmentation.rotation={value!r}: must be in degrees, 0 to 180")
+  if not 0 <= config.augmentation.colour <= 1:
+    raise ConfigError(
+      f"config.augmentation.colour={config.augmentation.colour!r}: must be in [0, 1]"
+    )
   if not 0 < config.train_fraction <= 1:
     raise ConfigError(f"config.train_fraction={config.train_fraction!r}: must be in (0, 1]")
   if not 0 <= config.ewc.decay <= 1:

@@ -9,10 +9,10 @@ import flax.linen as nn
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from tagjax import losses
+from tagjax.augmentation import Augmentation, augment
 from tagjax.base import (
   Batch,
   Boundary,
@@ -26,19 +26,9 @@ from tagjax.base import (
   Variables,
   boundary_examples,
 )
+from tagjax.pixels import normalizer
 
-_IMAGENET_MEAN, _IMAGENET_STD = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])
-
-NORMALIZATIONS: dict[str, tuple[float | np.ndarray, float | np.ndarray]] = {
-  "unit": (0.0, 1.0),
-  "signed": (-1.0, 1.0),
-  "imagenet": (-_IMAGENET_MEAN / _IMAGENET_STD, (1 - _IMAGENET_MEAN) / _IMAGENET_STD),
-}
-"""Ranges that stored pixels `0..max_value` are mapped to; of all channels, or `[3]`, of each.
-
-"imagenet" gives `(x - mean) / deviation` with the figures of ImageNet's red, green and blue, which
-weights learnt there expect.
-"""
+_OF_IMAGES = 1  # folded into a pass's key for its images, so that dropout draws as without them
 
 
 class RunKeys(NamedTuple):
@@ -53,19 +43,6 @@ class RunKeys(NamedTuple):
 def run_keys(key: chex.PRNGKey) -> RunKeys:
   """Splits the key of a run into streams that never meet."""
   return RunKeys(*jax.random.split(key, len(RunKeys._fields)))
-
-
-def normalize(
-  image: chex.Array, max_value: float, low: float | np.ndarray, high: float | np.ndarray
-) -> chex.Array:
-  """Stored pixels `0..max_value` -> float32 `low..high`; bounds may be arrays `[C]`."""
-
-  def as_wide_as_the_image(bound):
-    wide = (1,) * (image.ndim - 1) + (-1,)
-    return np.float32(bound).reshape(wide) if np.ndim(bound) else bound
-
-  scale, low = (as_wide_as_the_image(bound) for bound in ((high - low) / max_value, low))
-  return image.astype(jnp.float32) * scale + low
 
 
 def initial_variables(model: nn.Module, spec: StreamSpec, key: chex.PRNGKey) -> Variables:
@@ -86,6 +63,7 @@ def make_learner(
   *,
   max_value: float = 255.0,
   normalization: str = "unit",
+  augmentation: Augmentation = Augmentation(),  # noqa: B008  (it is immutable)
   axis_name: str | None = None,
   pretrained: Variables | None = None,
 ) -> Learner:
@@ -97,7 +75,8 @@ def make_learner(
       which are traced then. It is also called with `{}`, for the method's static phases.
     spec: the stream's head and shapes.
     max_value: largest stored pixel value.
-    normalization: a key of `NORMALIZATIONS`.
+    normalization: a key of `tagjax.pixels.NORMALIZATIONS`.
+    augmentation: of the images of training passes.
     axis_name: name of the device axis that the step is mapped over; None on one device. The
       gradient is averaged over it, weighted by each device's number of valid examples. A model
       with batch statistics must have been built with the same name.
@@ -110,30 +89,25 @@ def make_learner(
   Raises:
     ValueError: if `normalization` is unknown, or for images of another number of channels.
   """
-  if normalization not in NORMALIZATIONS:
-    raise ValueError(
-      f"normalization={normalization!r} is unknown: choose one of {sorted(NORMALIZATIONS)}"
-    )
-  low, high = NORMALIZATIONS[normalization]
-  if np.ndim(low) and spec.image_shape[-1:] != low.shape:
-    raise ValueError(
-      f"normalization={normalization!r} is for images of {len(low)} channels, and these are "
-      f"{spec.image_shape}: choose 'unit' or 'signed'"
-    )
+  normalize = normalizer(normalization, max_value, spec.image_shape)
   method_of = (lambda hyper: method) if isinstance(method, Method) else method
   static = method_of({})
   phases = static.phases
   average, gather = _collectives(axis_name)
 
   def apply(variables: Variables, batch: Batch, *, key=None, train=False):
+    key = None if key is None else _device_key(key, axis_name)
+    image = batch.image
+    if augmentation and train and key is not None:
+      image = augment(jax.random.fold_in(key, _OF_IMAGES), image, augmentation, max_value)
     state_names = [name for name in variables if name != "params"]
     logits, changed = model.apply(
       variables,
-      normalize(batch.image, max_value, low, high),
+      normalize(image),
       task_id=batch.task_id,
       mask=batch.mask,
       train=train,
-      rngs=None if key is None else {"dropout": _device_key(key, axis_name)},
+      rngs=None if key is None else {"dropout": key},
       mutable=state_names if train else [],
     )
     return logits, {**variables, **changed}
@@ -266,7 +240,7 @@ def _collectives(axis_name: str | None) -> tuple[Callable, Callable]:
 
 
 def _device_key(key: chex.PRNGKey, axis_name: str | None) -> chex.PRNGKey:
-  """Dropout must differ between devices, or the examples of two devices share their masks."""
+  """Draws must differ between devices, or the examples of two devices share their masks."""
   return key if axis_name is None else jax.random.fold_in(key, jax.lax.axis_index(axis_name))
 
 

@@ -7,6 +7,7 @@ import jax
 from ml_collections import ConfigDict
 
 from tagjax import benchmarks, registry
+from tagjax.augmentation import Augmentation
 from tagjax.base import Variables
 from tagjax.errors import ConfigError
 from tagjax.learner import initial_variables, make_learner
@@ -118,6 +119,7 @@ def build_programs(
         stream.spec,
         max_value=stream.max_value,
         normalization=config.normalization,
+        augmentation=Augmentation(**config.augmentation),
         axis_name=axis_name,
         pretrained=pretrained,
       )

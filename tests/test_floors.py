@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
   {"base", "errors", "trees", "packing"},
-  {"transforms", "memory", "metrics", "losses"},
+  {"transforms", "memory", "metrics", "losses", "pixels", "augmentation"},
   {"methods", "models", "datasets"},
   {"learner", "benchmarks", "batches", "feed"},
   {"loop", "parallel", "evaluate", "checkpoint", "report", "plan", "record", "workdir"}

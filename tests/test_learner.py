@@ -7,27 +7,14 @@ import numpy as np
 import optax
 import pytest
 
-from tagjax.base import lift
-from tagjax.learner import NORMALIZATIONS, make_learner, normalize, run_keys
+from tagjax.augmentation import Augmentation
+from tagjax.base import Method, lift
+from tagjax.learner import make_learner, run_keys
 
 
 def learner(stream, method=None, **options):
   model = helpers.TinyModel(stream.num_outputs, **options)
   return make_learner(model, method or lift(optax.sgd(0.1)), stream)
-
-
-def test_normalize_maps_the_stored_range():
-  image = jnp.array([0, 8, 16], jnp.uint8)
-  np.testing.assert_allclose(normalize(image, 16, 0.0, 1.0), [0, 0.5, 1])
-  np.testing.assert_allclose(normalize(image, 16, -1.0, 1.0), [-1, 0, 1])
-
-
-def test_normalize_by_the_figures_of_imagenet():
-  image = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype(np.uint8)
-  mean, deviation = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])
-  ours = normalize(jnp.asarray(image), 255, *NORMALIZATIONS["imagenet"])
-  assert ours.dtype == jnp.float32
-  np.testing.assert_allclose(ours, (image / 255.0 - mean) / deviation, rtol=1e-5, atol=1e-6)
 
 
 def test_figures_of_three_channels_are_refused_for_grey_images():
@@ -177,3 +164,35 @@ def test_streams_of_keys_differ():
   keys = run_keys(jax.random.key(0))
   data = [tuple(np.asarray(jax.random.key_data(key)).tolist()) for key in keys]
   assert len(set(data)) == len(data)
+
+
+def test_training_passes_are_augmented_and_no_others():
+  stream = helpers.spec()
+  model = helpers.TinyModel(stream.num_outputs)
+  batch = helpers.batch(stream, 0)
+  seen = []
+
+  def looks(at, variables):
+    seen.append(at.apply_fn(variables, batch, key=at.key, train=False)[0])
+    return at.apply_fn(variables, batch, key=at.key, train=True)[0]
+
+  def outputs(augmentation):
+    method = Method(
+      lambda params: jnp.zeros((6, stream.num_outputs)),
+      lambda updates, state, params, *, at: (updates, at.logits),
+      lambda state, variables, *, at: (looks(at, variables), variables),
+    )
+    made = make_learner(model, method, stream, augmentation=augmentation)
+    state = made.init(jax.random.key(0))
+    stepped, _ = made.step(state, batch, jnp.int32(0), phase="train")
+    again, _ = made.step(state, batch, jnp.int32(0), phase="train")
+    ended = made.consolidate(state, jax.tree.map(lambda x: x[None], batch), jnp.int32(0), phase="")
+    evaluated, _ = made.predict(state.variables, batch, jnp.int32(0))
+    np.testing.assert_array_equal(stepped.method, again.method)
+    return stepped.method, ended.method, evaluated
+
+  plain, changed = outputs(Augmentation()), outputs(Augmentation(crop=2))
+  assert not np.allclose(plain[0], changed[0])
+  assert not np.allclose(plain[1], changed[1])
+  np.testing.assert_array_equal(plain[2], changed[2])
+  np.testing.assert_array_equal(seen[0], seen[1])

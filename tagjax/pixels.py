@@ -1,0 +1,67 @@
+"""How stored pixels become what a model sees."""
+
+from collections.abc import Callable
+
+import chex
+import jax.numpy as jnp
+import numpy as np
+
+
+def _standardised(mean, deviation) -> tuple[np.ndarray, np.ndarray]:
+  """What `(x - mean) / deviation` makes of 0 and of 1."""
+  mean, deviation = np.asarray(mean), np.asarray(deviation)
+  return -mean / deviation, (1 - mean) / deviation
+
+
+NORMALIZATIONS: dict[str, tuple[float | np.ndarray, float | np.ndarray]] = {
+  "unit": (0.0, 1.0),
+  "signed": (-1.0, 1.0),
+  "centered": (-0.5, 0.5),
+  "imagenet": _standardised([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+  "cifar": _standardised([0.5071, 0.4867, 0.4408], [0.2675, 0.2565, 0.2761]),
+  "mnist": _standardised([0.1307], [0.3081]),
+  "legacy_cub": _standardised(np.array([104.44, 117.28, 124.18]) / 255, [1 / 510] * 3),
+}
+"""Ranges that stored pixels `0..max_value` are mapped to; of all channels, or `[C]`, of each.
+
+The last four give `(x - mean) / deviation` with the figures of a data set's channels: of ImageNet,
+which weights learnt there expect; of CIFAR-100 and MNIST, as iTAML's code has them.
+`"legacy_cub"` is what TAG's code makes of CUB: `((255 x - mean) - 0.5) * 2` with ImageNet's means
+in the order blue, green, red, taken from red, green, blue; some -250 to 300.
+"""
+
+
+def normalizer(
+  name: str, max_value: float, image_shape: tuple[int, ...]
+) -> Callable[[chex.Array], chex.Array]:
+  """The map from stored images `[B, ...]` to float32.
+
+  Args:
+    name: a key of `NORMALIZATIONS`.
+    max_value: the largest stored value.
+    image_shape: of one image.
+
+  Returns:
+    `image -> image * scale + low`; takes stored and floating images.
+
+  Raises:
+    ValueError: if the name is unknown, or has figures for other channels than the images have.
+
+  >>> normalizer("signed", 255, (1,))(jnp.array([[0], [255]], jnp.uint8)).tolist()
+  [[-1.0], [1.0]]
+  """
+  if name not in NORMALIZATIONS:
+    raise ValueError(f"normalization={name!r} is unknown: choose one of {sorted(NORMALIZATIONS)}")
+  low, high = NORMALIZATIONS[name]
+  if np.ndim(low) and image_shape[-1:] != low.shape:
+    raise ValueError(
+      f"normalization={name!r} is for images of {len(low)} channels, and these are {image_shape}: "
+      "choose 'unit' or 'signed'"
+    )
+  wide = (1,) * len(image_shape) + (-1,)  # a bound for each channel, beside batch and pixels
+
+  def as_wide(bound):
+    return np.float32(bound).reshape(wide) if np.ndim(bound) else bound
+
+  scale, low = as_wide((high - low) / max_value), as_wide(low)
+  return lambda image: image.astype(jnp.float32) * scale + low
