@@ -28,7 +28,8 @@ def make_families(
     The stream; its tasks have unequally many classes.
 
   Raises:
-    ValueError: if there are fewer families, or the selection cannot be met.
+    ValueError: if there are fewer families, the classes have no names, or the selection cannot be
+      met.
 
   References:
     Lake, Salakhutdinov and Tenenbaum, "Human-level concept learning through probabilistic program
@@ -37,6 +38,8 @@ def make_families(
   families: dict[str, list[int]] = {}
   for label, class_name in enumerate(dataset.class_names):
     families.setdefault(class_name.split("/")[0], []).append(label)
+  if not families:
+    raise ValueError(f"{dataset.name} has no names of its classes: prepare the data set again")
   num_tasks = len(families) if num_tasks is None else num_tasks
   if num_tasks > len(families):
     raise ValueError(

@@ -69,6 +69,7 @@ def load_folders(request: Request) -> list[datasets.Dataset]:
     image_resize=options["image_resize"],
     test_fraction=options["test_fraction"],
     data_seed=request.data_seed,
+    input=request.input,
   )
   return _check([task.name for task in tasks], tasks)
 

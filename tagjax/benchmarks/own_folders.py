@@ -16,6 +16,7 @@ def load_tasks(
   image_resize: str,
   test_fraction: float,
   data_seed: int,
+  input: str,
 ) -> list[datasets.Dataset]:
   """A data set for each folder in a folder, in the order of their names.
 
@@ -29,6 +30,7 @@ def load_tasks(
     image_resize: `"stretch"` or `"crop"`.
     test_fraction: fraction of each class for the test, where a task has no folder `test`.
     data_seed: seed of that draw.
+    input: whether images are kept in memory or read when needed, see `tagjax.datasets.load_folder`.
 
   Raises:
     ValueError: if an argument is wrong, or there are fewer tasks.
@@ -49,6 +51,7 @@ def load_tasks(
       resize=image_resize,
       test_fraction=test_fraction,
       data_seed=data_seed,
+      input=input,
     )
     for task in tasks[:num_tasks]
   ]
@@ -86,7 +89,7 @@ def load_parts(
     )
   shape = (image_size, image_size, 3)
   return [
-    datasets.load_folder(own / name, shape, resize=image_resize)
+    datasets.load_folder(own / name, shape, resize=image_resize, input=input)
     if (own / name).is_dir()
     else datasets.load(name, data_dir=data_dir, input=input)
     for name in names

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tagjax.datasets import arrays, folders, types
+from tagjax.datasets import arrays, folders, loader, types
 
 RESIZES = ("stretch", "crop")
 """How images of other shapes are brought to one: see `tagjax.datasets.decode.resize`."""
@@ -19,6 +19,39 @@ SUFFIXES = frozenset(
 """Files that are read as images, in capital letters too; what else lies there is passed over."""
 
 _CACHE_LAYOUT = "1"  # part of the key: raise it when the cached arrays change
+
+
+class ImageFiles:
+  """The images of some files, decoded when asked for: `images[rows]`, uint8 `[n, H, W, C]`.
+
+  Reads like an array of images and may be larger than memory. Threads may share it.
+
+  Attributes:
+    shape: `[N, H, W, C]`.
+    dtype: uint8.
+  """
+
+  dtype = np.dtype(np.uint8)
+
+  def __init__(self, files: list[pathlib.Path], image_shape: tuple[int, int, int], resize: str):
+    """See `load_folder`; nothing is opened yet."""
+    self.shape = (len(files), *image_shape)
+    self._files, self._resize = files, resize
+
+  def __len__(self) -> int:
+    return len(self._files)
+
+  def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+    """The images of the given rows, in their order.
+
+    Raises:
+      DatasetUnavailableError: if a file cannot be read.
+    """
+    rows = np.asarray(rows)
+    images = np.empty((len(rows), *self.shape[1:]), self.dtype)
+    for place, row in enumerate(rows):
+      images[place] = _decode(self._files[row], self.shape[1:], self._resize)
+    return images
 
 
 class _Split(NamedTuple):
@@ -35,6 +68,7 @@ def load_folder(
   resize: str = "stretch",
   test_fraction: float = 0.2,
   data_seed: int = 0,
+  input: str = "auto",
 ) -> types.Dataset:
   """Loads the images of a folder, as uint8 arrays.
 
@@ -53,6 +87,8 @@ def load_folder(
     resize: `"stretch"` or `"crop"`, see `tagjax.datasets.decode.resize`.
     test_fraction: fraction of each class for the test, in (0, 1), where there is no folder `test`.
     data_seed: seed of that draw.
+    input: `"memory"`: images are arrays, from the cache. `"stream"`: they are `ImageFiles`, decoded
+      whenever asked for. `"auto"`: the latter for folders of more than `loader.LARGE_BYTES`.
 
   Returns:
     The data set; its name is that of the folder, its version a digest of the files.
@@ -62,17 +98,18 @@ def load_folder(
     DatasetUnavailableError: if there is no such folder, a class has no images or is in one of
       `train` and `test` only, or a file cannot be read; the text names it.
   """
-  _check_arguments(image_shape, resize, test_fraction)
+  _check_arguments(image_shape, resize, test_fraction, input)
   root = pathlib.Path(path).expanduser().absolute()
   class_names, train, test = _list_splits(root, test_fraction, data_seed)
-  key = f"{_CACHE_LAYOUT}-{'x'.join(map(str, image_shape))}-{resize}"
-  digest = _digest(root, train.files + test.files)
-  load = {"image_shape": image_shape, "resize": resize, "num_classes": len(class_names)}
+  all_files = train.files + test.files
+  num_bytes = len(all_files) * int(np.prod(image_shape))
+  streamed = input == "stream" or (input == "auto" and num_bytes > loader.LARGE_BYTES)
+  load = _stream_split if streamed else _load_split
   return types.Dataset(
     name=root.name,
-    version=digest,
-    train=_load_split(train, f"train-{key}-{_digest(root, train.files)}", **load),
-    test=_load_split(test, f"test-{key}-{_digest(root, test.files)}", **load),
+    version=_digest(root, all_files),
+    train=load(root, train, image_shape, resize),
+    test=load(root, test, image_shape, resize),
     num_classes=len(class_names),
     max_value=255,
     class_names=tuple(class_names),
@@ -88,11 +125,17 @@ def subfolders(path: pathlib.Path) -> list[pathlib.Path]:
   return [entry for entry in _entries(path) if entry.is_dir()]
 
 
-def _check_arguments(image_shape: tuple[int, int, int], resize: str, test_fraction: float) -> None:
+def _check_arguments(
+  image_shape: tuple[int, int, int], resize: str, test_fraction: float, input: str
+) -> None:
   if len(image_shape) != 3 or min(image_shape) < 1 or image_shape[2] not in (1, 3):
     raise ValueError(f"image_shape is {image_shape!r}, must be (height, width, 1 or 3)")
-  if resize not in RESIZES:
-    raise ValueError(f"resize={resize!r} is unknown. There are: {', '.join(RESIZES)}")
+  for argument, value, options in (
+    ("resize", resize, RESIZES),
+    ("input", input, loader.INPUTS),
+  ):
+    if value not in options:
+      raise ValueError(f"{argument}={value!r} is unknown. There are: {', '.join(options)}")
   if not 0 < test_fraction < 1:
     raise ValueError(f"test_fraction is {test_fraction!r}, must be a fraction in (0, 1)")
 
@@ -191,16 +234,21 @@ def _digest(root: pathlib.Path, files: list[pathlib.Path]) -> str:
   return digest.hexdigest()[:16]
 
 
-def _load_split(
-  split: _Split,
-  key: str,
-  *,
-  image_shape: tuple[int, int, int],
-  resize: str,
-  num_classes: int,
+def _stream_split(
+  root: pathlib.Path, split: _Split, image_shape: tuple[int, int, int], resize: str
 ) -> types.Examples:
+  del root  # nothing is kept
+  images = ImageFiles(split.files, image_shape, resize)
+  return types.Examples(images, np.array(split.labels, np.int32))
+
+
+def _load_split(
+  root: pathlib.Path, split: _Split, image_shape: tuple[int, int, int], resize: str
+) -> types.Examples:
+  shape = "x".join(map(str, image_shape))
+  key = f"{_CACHE_LAYOUT}-{shape}-{resize}-{_digest(root, split.files)}"
   folder = folders.cache_dir() / "arrays" / "image_folder" / key
-  count = len(split.files)
+  count, num_classes = len(split.files), max(split.labels) + 1
   cached = arrays.read(folder, count, image_shape, num_classes)
   if cached is None:
     arrays.write(folder, count, image_shape, _decode_all(split, image_shape, resize))
@@ -214,13 +262,7 @@ def _decode_all(
   split: _Split, image_shape: tuple[int, int, int], resize: str
 ) -> Iterator[tuple[np.ndarray, int]]:
   for file, label in zip(split.files, split.labels, strict=True):
-    try:
-      image = _decode(file, image_shape, resize)
-    except Exception as error:  # Pillow raises whatever its decoders do
-      raise types.DatasetUnavailableError(
-        f"the image {file} cannot be read ({error}): mend or delete it"
-      ) from error
-    yield image, label
+    yield _decode(file, image_shape, resize), label
 
 
 def _decode(file: pathlib.Path, image_shape: tuple[int, int, int], resize: str) -> np.ndarray:
@@ -229,8 +271,13 @@ def _decode(file: pathlib.Path, image_shape: tuple[int, int, int], resize: str) 
   from tagjax.datasets import decode  # imports TFDS
 
   height, width, channels = image_shape
-  with Image.open(file) as opened:
-    image = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
-    if image.size != (width, height):
-      image = decode.resize(image, (height, width), resize)
-    return np.asarray(image).reshape(image_shape)
+  try:
+    with Image.open(file) as opened:
+      image = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
+      if image.size != (width, height):
+        image = decode.resize(image, (height, width), resize)
+      return np.asarray(image).reshape(image_shape)
+  except Exception as error:  # Pillow raises whatever its decoders do
+    raise types.DatasetUnavailableError(
+      f"the image {file} cannot be read ({error}): mend or delete it"
+    ) from error

@@ -55,6 +55,17 @@ def test_options_reach_the_folders(tasks):
   assert tests[0] == tests[1] != tests[2]
 
 
+def test_large_folders_are_read_when_needed(tasks):
+  whole, stream = (
+    load_benchmark("image_folders", image_folders=tasks, image_size=5, input=input)
+    for input in ("memory", "stream")
+  )
+  assert stream.is_streamed("train")
+  assert not whole.is_streamed("train")
+  for one, other in zip(whole, stream, strict=True):
+    np.testing.assert_array_equal(one.train.image, other.train.image[np.arange(len(other.train))])
+
+
 def test_shapes_are_stretched_or_cropped(tasks):
   wide = Image.new("RGB", (30, 10), (255, 0, 0))
   wide.paste((0, 0, 255), (10, 0, 20, 10))

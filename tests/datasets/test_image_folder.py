@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tagjax import datasets
-from tagjax.datasets import image_folder
+from tagjax.datasets import image_folder, loader
 
 SHAPE = (6, 8, 3)
 
@@ -144,6 +144,34 @@ def test_same_names_in_other_folders_are_other_data_sets(animals, tmp_path):
   assert (load(tmp_path / "more" / "animals").train.image[:, 0, 0, 0] == 50).all()
 
 
+def cats(pool):
+  """The files of the first class."""
+  return [file for file, label in zip(pool.image._files, pool.label, strict=True) if label == 0]
+
+
+def test_images_that_are_read_when_needed_are_those_of_the_cache(animals, monkeypatch):
+  whole = load(animals, image_shape=(5, 5, 3))
+  streams = [load(animals, image_shape=(5, 5, 3), input="stream")]
+  monkeypatch.setattr(loader, "LARGE_BYTES", 100)
+  streams.append(load(animals, image_shape=(5, 5, 3)))
+  rows = np.array([7, 0, 7])
+  for stream in streams:
+    assert stream.version == whole.version
+    assert not isinstance(stream.train.image, np.ndarray)
+    assert (stream.train.image.shape, len(stream.train.image)) == ((24, 5, 5, 3), 24)
+    assert stream.train.label.dtype == np.int32
+    np.testing.assert_array_equal(stream.train.label, whole.train.label)
+    np.testing.assert_array_equal(stream.train.image[rows], whole.train.image[rows])
+    assert stream.train.image[rows[:0]].shape == (0, 5, 5, 3)
+  (animals / "cat" / "00.png").write_bytes(b"")
+  dataset = load(animals, input="stream", test_fraction=0.01)
+  (broken,) = (
+    pool for pool in (dataset.train, dataset.test) if "00.png" in {f.name for f in cats(pool)}
+  )
+  with pytest.raises(datasets.DatasetUnavailableError, match=r"cat/00.png cannot be read"):
+    broken.image[np.arange(len(broken.label))]
+
+
 def test_an_unreadable_file_is_named(animals):
   (animals / "dog" / "03.png").write_bytes(b"\x89PNG, cut off")
   with pytest.raises(
@@ -194,6 +222,7 @@ def test_folders_that_hold_nothing(tmp_path):
     ({"image_shape": (8, 8, 2)}, "image_shape is"),
     ({"image_shape": (0, 8, 3)}, "image_shape is"),
     ({"resize": "pad"}, "resize='pad' is unknown. There are: stretch, crop"),
+    ({"input": "disk"}, "input='disk' is unknown. There are: auto, memory, stream"),
     ({"test_fraction": 0.0}, "test_fraction is 0.0"),
     ({"test_fraction": 1.0}, "test_fraction is 1.0"),
   ],
