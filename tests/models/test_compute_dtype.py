@@ -35,14 +35,14 @@ MODELS = {
 
 LASEM = {"channels": (4, 4), "kernels": (5, 3), "pools": (3, 1), "hidden": (8,)}
 NETWORKS = {
-  "resnet18": (lambda **options: ResNet18(6, width=4, **options), (32, 32, 3)),
+  "resnet18": (lambda **options: ResNet18(6, width=4, blocks=(1, 1), **options), (32, 32, 3)),
   "alexnet": (lambda **options: AlexNet(6, hidden=8, dropout=0.0, **options), (70, 70, 3)),
   "cifar_alexnet": (
     lambda **options: CifarAlexNet(6, 8, (0.0,) * 3, 0.0, **options),
     (32, 32, 3),
   ),
   "lenet": (lambda **options: LeNet(6, **options), (28, 28, 1)),
-  "rps_net": (lambda **options: RPSNet(6, widths=(4, 4, 4, 4), **options), (8, 8, 3)),
+  "rps_net": (lambda **options: RPSNet(6, widths=(4, 4, 4, 4), blocks=1, **options), (8, 8, 3)),
   "lasem_cnn": (lambda **options: LasemCNN(6, **LASEM, dropout=0.0, **options), (8, 8, 3)),
 }
 
