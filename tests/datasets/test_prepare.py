@@ -236,7 +236,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
 ):
   offer(mnist.Mnist, small_mnist)
   before = sorted(data_dir.rglob("*"))
-  needed = sum(len(content) for content in small_mnist.values())
+  needed = sum(len(content) for content in small_mnist.values()) // 2
   monkeypatch.setattr(folders, "room", lambda folder: needed - 1)
   with pytest.raises(datasets.DatasetUnavailableError) as error:
     datasets.load("mnist")
