@@ -43,7 +43,7 @@ def writable_root(name: str, data_dir: folders.PathLike | None) -> pathlib.Path:
     DatasetUnavailableError: if neither the data folder nor the cache can be written.
   """
   for root in roots(name, data_dir):
-    if folders.is_writable(root):
+    if folders.is_writable(root / name):
       return root
   raise arrays.unwritable(folders.cache_dir(), "not writable")
 

@@ -15,6 +15,7 @@ from rich.progress import (
   TextColumn,
   TimeRemainingColumn,
 )
+from rich.text import Text
 
 from tagjax.datasets import folders
 
@@ -106,7 +107,7 @@ class _Amount(ProgressColumn):
 
   def __init__(self):
     super().__init__()
-    self._columns = {_BYTES: DownloadColumn(), _EXAMPLES: MofNCompleteColumn()}
+    self._columns = {_BYTES: DownloadColumn(binary_units=True), _EXAMPLES: MofNCompleteColumn()}
 
   def render(self, task):
-    return self._columns[task.fields["unit"]].render(task)
+    return self._columns[task.fields["unit"]].render(task) if task.total is not None else Text()

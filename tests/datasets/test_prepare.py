@@ -1,5 +1,8 @@
 import functools
+import gzip
+import hashlib
 import http.server
+import io
 import pathlib
 import resource
 import signal
@@ -12,7 +15,16 @@ import time
 import pytest
 
 from tagjax import datasets
-from tagjax.datasets import archives, digits, folders, mnist, network, prepare, prepared
+from tagjax.datasets import (
+  archives,
+  contents,
+  digits,
+  folders,
+  mnist,
+  network,
+  prepare,
+  prepared,
+)
 
 
 @pytest.fixture
@@ -307,6 +319,44 @@ def test_downloads_what_is_missing(server, register, small_mnist, capfd, monkeyp
 def test_a_server_without_the_file_is_reported(server):
   with pytest.raises(datasets.DatasetUnavailableError, match="cannot be downloaded \\(HTTP 404\\)"):
     datasets.load("mnist")
+
+
+def test_a_download_that_breaks_off_is_reported_and_starts_anew(
+  server, register, small_mnist, data_dir, monkeypatch
+):
+  served, _ = server
+  register(mnist.Mnist, small_mnist)
+  _serve(served, small_mnist)
+  with monkeypatch.context() as patch:
+    original = _QuietHandler.copyfile
+    patch.setattr(
+      _QuietHandler,
+      "copyfile",
+      lambda self, source, out: original(self, io.BytesIO(source.read()[:30]), out),
+    )
+    with pytest.raises(datasets.DatasetUnavailableError, match="mnist cannot be prepared in"):
+      prepare.prepare("mnist")
+  downloads = data_dir / "downloads" / "mnist"
+  assert any(".tmp." in name for name in _names_in(downloads))
+  prepare.prepare("mnist")
+  assert prepared.find("mnist").num_examples == {"train": 20, "test": 10}
+  assert not any(".tmp." in name for name in _names_in(downloads))
+  assert len(_names_in(downloads)) == 8  # each file with its note
+
+
+def test_copies_that_were_compressed_again_are_taken(
+  offer, small_mnist, same_examples, random_examples, monkeypatch
+):
+  folder = offer(mnist.Mnist, small_mnist)
+  known = {}
+  for archive in archives.of_builder(mnist.Mnist):
+    inside = gzip.decompress(small_mnist[archive.name])
+    known[archive.url] = contents.Content(len(inside), hashlib.sha256(inside).hexdigest())
+    (folder / archive.name).write_bytes(gzip.compress(inside, compresslevel=1, mtime=7))
+  with pytest.raises(datasets.DatasetUnavailableError, match="is damaged"):
+    datasets.load("mnist")
+  monkeypatch.setattr(contents, "known", lambda: known)
+  same_examples(datasets.load("mnist").train, *random_examples(1, 20, (28, 28), 10))
 
 
 def test_a_download_with_another_checksum_is_refused(server, register, small_mnist):

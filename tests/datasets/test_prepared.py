@@ -49,6 +49,15 @@ def test_prefers_the_version_of_the_builder_and_then_the_newest(put):
   assert prepared.find("cifar10").version == "3.0.2"
 
 
+def test_the_root_is_the_first_in_which_the_set_has_a_folder_to_write_to(data_dir, cache_dir):
+  assert prepared.writable_root("cifar10", None) == data_dir
+  assert prepared.writable_root("digits", None) == cache_dir / "tfds"
+  data_dir.mkdir()
+  (data_dir / "cifar10").touch()  # no folder, so nothing can be written there
+  assert prepared.writable_root("cifar10", None) == cache_dir / "tfds"
+  assert prepared.writable_root("cifar100", None) == data_dir
+
+
 def test_tfrecord_gets_the_remedy(put, data_dir):
   folder = put("3.0.2", "tfrecord")
   with pytest.raises(datasets.DatasetUnavailableError) as error:
