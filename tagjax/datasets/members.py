@@ -124,16 +124,14 @@ def read(
   Raises:
     ValueError: as `members` does, and if a member is missing.
   """
-  found = {}
+  wanted, found = set(names), {}
   with contextlib.closing(
     members(source, max_bytes=max_bytes, max_members=max_members)
   ) as iterator:
-    for member in iterator:
-      if member.name in names:
+    while len(found) < len(wanted) and (member := next(iterator, None)):
+      if member.name in wanted:
         found[member.name] = member.read()
-        if len(found) == len(set(names)):
-          break
-  missing = sorted(set(names) - set(found))
+  missing = sorted(wanted - set(found))
   if missing:
     raise ValueError(f"{_title(source)} has no file {', '.join(missing)}")
   return {name: found[name] for name in names}

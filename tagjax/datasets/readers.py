@@ -7,11 +7,12 @@ means that the wrong checksum or the wrong reader was given: a ValueError says w
 import gzip
 import os
 import struct
-import tarfile
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from tagjax.datasets import members as members_lib
 
 IDX_FILES = {
   "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
@@ -21,6 +22,7 @@ IDX_FILES = {
 
 CIFAR_SHAPE = (32, 32, 3)
 _CIFAR_BYTES = 32 * 32 * 3
+_CIFAR_MAX_BYTES = 200_000_000
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
@@ -91,31 +93,18 @@ def read_cifar(
     ValueError: if a member is missing or its length does not fit.
   """
   record_bytes = num_labels + _CIFAR_BYTES
-  with tarfile.open(archive, "r:gz") as tar:
-    for member in members:
-      content = _member(tar, member)
-      if len(content) % record_bytes:
-        raise ValueError(
-          f"{member} in {archive} holds {len(content)} bytes, no multiple of {record_bytes}"
-        )
-      records = np.frombuffer(content, np.uint8).reshape(-1, record_bytes)
-      images = records[:, num_labels:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-      for labels, image in zip(records[:, :num_labels].tolist(), images, strict=True):
-        yield CifarRecord(tuple(labels), image)
+  for member, content in members_lib.read(archive, members, max_bytes=_CIFAR_MAX_BYTES).items():
+    if len(content) % record_bytes:
+      raise ValueError(
+        f"{member} in {archive} holds {len(content)} bytes, no multiple of {record_bytes}"
+      )
+    records = np.frombuffer(content, np.uint8).reshape(-1, record_bytes)
+    images = records[:, num_labels:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    for labels, image in zip(records[:, :num_labels].tolist(), images, strict=True):
+      yield CifarRecord(tuple(labels), image)
 
 
 def read_lines(archive: str | os.PathLike[str], member: str) -> list[str]:
-  """The lines that are not empty of a text member of a `.tar.gz`: the names of classes."""
-  with tarfile.open(archive, "r:gz") as tar:
-    return [line for line in _member(tar, member).decode().splitlines() if line.strip()]
-
-
-def _member(tar: tarfile.TarFile, member: str) -> bytes:
-  try:
-    file = tar.extractfile(member)
-  except KeyError:
-    file = None
-  if file is None:
-    raise ValueError(f"{tar.name} has no file {member}")
-  with file:
-    return file.read()
+  """The lines that are not empty of a text member of a CIFAR archive: the names of classes."""
+  (content,) = members_lib.read(archive, [member], max_bytes=_CIFAR_MAX_BYTES).values()
+  return [line for line in content.decode().splitlines() if line.strip()]
