@@ -6,6 +6,7 @@ file is executed.
 """
 
 import collections
+import io
 import json
 import math
 import pickle
@@ -153,22 +154,22 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
 
 def _read_torch_zip(path: Path) -> dict[str, np.ndarray]:
   with zipfile.ZipFile(path) as archive:
-    index = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+    names = archive.namelist()
+    index = [name for name in names if name.endswith("/data.pkl")]
     if len(index) != 1:
       raise ValueError(f"it is an archive with {len(index)} files data.pkl instead of one")
     root = index[0].removesuffix("data.pkl")
-    if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
+    if f"{root}byteorder" in names and _member(archive, f"{root}byteorder") != b"little":
       raise ValueError("its numbers are not in little-endian order")
-    with archive.open(index[0]) as file:
-      tensors = _Unpickler(file).load()
+    tensors = _Unpickler(io.BytesIO(_member(archive, index[0]))).load()
+    return _arrays(tensors, lambda storage: _member(archive, f"{root}data/{storage.key}"))
 
-    def content(storage: _Storage) -> bytes:
-      member = archive.getinfo(f"{root}data/{storage.key}")
-      if member.compress_type != zipfile.ZIP_STORED:
-        raise ValueError(f"{member.filename} is compressed, as PyTorch never does")
-      return archive.read(member)
 
-    return _arrays(tensors, content)
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+  """The bytes of a file of the archive, no more of them than the archive has itself."""
+  if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+    raise ValueError(f"{name} is compressed, which no file of torch.save is")
+  return archive.read(name)
 
 
 def _read_torch_legacy(path: Path) -> dict[str, np.ndarray]:

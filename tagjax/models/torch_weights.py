@@ -68,14 +68,15 @@ def _is_other_head(tensors: dict[str, np.ndarray], shapes: dict[str, tuple], hea
 
 
 def _check(tensors: dict[str, np.ndarray], shapes: dict[str, tuple]) -> None:
-  missing = [f"{key} {shapes[key]}" for key in shapes if key not in tensors]
+  # Kernels first: they tell most of what is different.
+  by_rank = sorted(shapes, key=lambda key: -len(shapes[key]))
+  missing = [f"{key} {shapes[key]}" for key in by_rank if key not in tensors]
   unknown = [
     f"{key} {tensor.shape}"
     for key, tensor in tensors.items()
     if key not in shapes and not key.endswith(f".{_COUNTER}")
   ]
-  # Kernels first: they tell most of what is different.
-  common = sorted((key for key in tensors if key in shapes), key=lambda key: -len(shapes[key]))
+  common = [key for key in by_rank if key in tensors]
   misshaped = [
     f"{key} is {tensors[key].shape} and should be {shapes[key]}"
     for key in common

@@ -78,8 +78,8 @@ def pickled(monkeypatch):
   return dump
 
 
-def write_zip(path, content, storages=(), byteorder=b"little"):
-  with zipfile.ZipFile(path, "w") as archive:
+def write_zip(path, content, storages=(), byteorder=b"little", how=zipfile.ZIP_STORED):
+  with zipfile.ZipFile(path, "w", how) as archive:
     archive.writestr("weights/data.pkl", content)
     archive.writestr("weights/byteorder", byteorder)
     for storage in storages:
@@ -258,6 +258,7 @@ def test_other_contents_are_refused(pickled, tmp_path):
   assert_refused(write_zip(path, pickled(tensors), [short]), "w has 5 numbers instead of 6")
   assert_refused(write_zip(path, pickled(tensors)), "no item named 'weights/data/0'")
   assert_refused(write_zip(path, pickled(tensors), [storage], b"big"), "not in little-endian")
+  assert_refused(write_zip(path, pickled(tensors), how=zipfile.ZIP_DEFLATED), "is compressed")
   assert_refused(write_legacy(path, pickled, tensors, [storage], magic=5), "does not begin as")
 
 
