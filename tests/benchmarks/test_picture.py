@@ -25,7 +25,7 @@ def test_a_row_for_each_task(fake_load, tmp_path, name):
 
 
 def test_the_images_are_in_the_picture(tmp_path):
-  colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)
+  colours = np.array([[255, 0, 0], [0, 120, 0], [51, 0, 204]], np.uint8)
   image = np.broadcast_to(colours[:, np.newaxis, np.newaxis], (3, 4, 4, 3))
   task = (image, np.arange(3)) * 2
   stream = Stream.from_arrays("mine", [task], scenario="domain")

@@ -121,6 +121,13 @@ WRONG = {
     ["--config.benchmark=split_digits", "--config.num_tasks=3"],
     ["num_tasks is 3", "1, 2, 5, 10"],
   ),
+  "text of classes": (
+    ["--config.benchmark=split_digits", "--config.classes=2-12"],
+    ["config.classes is '2-12'", "0 to 9"],
+  ),
+  "sequence of tasks": (["--config.task_order=(1, 7)"], ["config.task_order is (1, 7)", "0 to 1"]),
+  "blur": (["--config.blurry_fraction=0.001"], ["config.blurry_fraction is 0.001", "larger"]),
+  "folders": (["--config.benchmark=image_folders"], ["config.image_folders is None", "name the"]),
   "negative tasks": (["--config.num_tasks=-1"], ["config.num_tasks=-1"]),
   "negative batch": (["--config.batch_size=-10"], ["config.batch_size=-10"]),
   "negative examples": (
