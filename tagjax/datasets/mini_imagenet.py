@@ -118,9 +118,11 @@ def _read(path: str | os.PathLike[str], num_classes: int) -> _Part:
   content = pickles.load(path)
   try:
     image = np.asarray(content["image_data"])
-    indices = {str(name): np.asarray(rows) for name, rows in content["class_dict"].items()}
+    indices = {name: np.asarray(rows) for name, rows in content["class_dict"].items()}
   except (TypeError, KeyError, AttributeError) as error:
     raise ValueError(f"{path} holds no image_data and class_dict: {error!r}") from error
+  if not all(isinstance(name, str) for name in indices):
+    raise ValueError(f"{path} names its classes {list(indices)[:2]}, which are no texts")
   expected = (num_classes * _PER_CLASS, *_SHAPE)
   if image.dtype != np.uint8 or image.shape != expected:
     raise ValueError(f"{path} holds images {image.dtype} {image.shape}, not uint8 {expected}")

@@ -129,9 +129,14 @@ def _of_lists(part):
   part["class_dict"] = list(part["class_dict"].values())
 
 
+def _with_names_of_bytes(part):
+  part["class_dict"] = {name.encode(): rows for name, rows in part["class_dict"].items()}
+
+
 @pytest.mark.parametrize(
   ("change", "message"),
   [
+    (_with_names_of_bytes, "names its classes .* which are no texts"),
     (_without_an_image, "does not hold 3 classes of 5 images"),
     (_with_an_image_twice, "does not hold 3 classes of 5 images"),
     (_with_an_image_out_of_range, "does not hold 3 classes of 5 images"),
