@@ -1,3 +1,4 @@
+import contextlib
 import functools
 import gzip
 import hashlib
@@ -5,6 +6,7 @@ import http.server
 import io
 import pathlib
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +22,7 @@ from tagjax.datasets import (
   contents,
   digits,
   folders,
+  lock,
   mnist,
   network,
   prepare,
@@ -216,6 +219,26 @@ def test_the_second_waits_and_takes_what_the_first_has_made(on_generation, capfd
     thread.join(60)
   assert calls == ["a", "a"]  # once for each split
   assert prepared.find("digits") is not None
+
+
+def test_who_has_waited_looks_whether_anything_is_left_to_do(
+  offer, small_mnist, monkeypatch, capfd
+):
+  folder = offer(mnist.Mnist, small_mnist)
+  original = lock.exclusive
+
+  @contextlib.contextmanager
+  def late(*args):
+    with monkeypatch.context() as patch:
+      patch.setattr(lock, "exclusive", original)
+      prepare.prepare("mnist")  # another process, while this one waits
+    shutil.rmtree(folder)
+    with original(*args):
+      yield
+
+  monkeypatch.setattr(lock, "exclusive", late)
+  prepare.prepare("mnist")
+  assert capfd.readouterr().err.count("preparing mnist") == 1
 
 
 def test_after_an_interruption_nothing_is_left(on_generation, cache_dir):
