@@ -4,19 +4,19 @@ import os
 
 import numpy as np
 
-from tagjax.benchmarks.stream import Stream, TaskExamples
+from tagjax.benchmarks.stream import Stream
 
 _LONGEST_NAME = 16
 _CELL_INCHES = 0.9
 _MOST_TASKS = 40
+_DPI = 110
 
 
 def plot_stream(stream: Stream, path: str | os.PathLike[str], images_per_task: int = 10) -> None:
   """Draws a row of training images for each task, with the names of their classes, as PNG.
 
   The images are spread evenly over the task's classes, the first example of each class first. Of
-  blurry tasks the images of their guests are shown as they are. Of more than 40 tasks the first 40
-  are drawn.
+  blurry tasks their guests are shown as well. Of more than 40 tasks the first 40 are drawn.
 
   Args:
     stream: the stream; images are of shape `[H, W]`, `[H, W, 1]` or `[H, W, 3]`.
@@ -28,26 +28,24 @@ def plot_stream(stream: Stream, path: str | os.PathLike[str], images_per_task: i
   """
   from matplotlib.figure import Figure  # most users never draw, and it takes a second
 
+  _check(stream, images_per_task)
+  num_rows = min(len(stream), _MOST_TASKS)
+  width, height = _CELL_INCHES * images_per_task, 1.4 * _CELL_INCHES * num_rows + 0.4
+  figure = Figure(figsize=(width, height), dpi=_DPI)
+  figure.suptitle(f"{stream.name}, {stream.spec.scenario}-incremental", fontsize=9)
+  figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.55 / height, hspace=0.4)
+  axes = figure.subplots(num_rows, 1, squeeze=False)[:, 0]
+  for task, axis in enumerate(axes):
+    _draw_task(axis, stream, task, images_per_task)
+  figure.savefig(path, format="png")
+
+
+def _check(stream: Stream, images_per_task: int) -> None:
   shape = stream.spec.image_shape
   if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)):
     raise ValueError(f"images of shape {shape} cannot be drawn, must be [H, W] with 1 or 3 colours")
   if images_per_task < 1:
     raise ValueError(f"images_per_task is {images_per_task}, must be at least 1")
-  num_rows = min(len(stream), _MOST_TASKS)
-  width, height = _CELL_INCHES * images_per_task, 1.35 * _CELL_INCHES * num_rows
-  figure = Figure(figsize=(width + 0.4, height + 0.5), layout="constrained", dpi=110)
-  figure.suptitle(f"{stream.name}, {stream.spec.scenario}-incremental", fontsize=9)
-  rows = figure.subfigures(num_rows, 1, squeeze=False)[:, 0]
-  for task, row in enumerate(rows):
-    experience = stream[task]
-    row.suptitle(f"{task}: {experience.name}", fontsize=7, x=0.01, ha="left")
-    chosen = spread(experience.train.label, images_per_task)
-    axes = row.subplots(1, images_per_task, squeeze=False)[0]
-    for place, axis in enumerate(axes):
-      axis.set_axis_off()
-      if place < len(chosen):
-        _draw(axis, stream, experience.train, chosen[place])
-  figure.savefig(path, format="png")
 
 
 def spread(label: np.ndarray, count: int) -> np.ndarray:
@@ -66,16 +64,23 @@ def spread(label: np.ndarray, count: int) -> np.ndarray:
   return np.array([by_label[place][turn] for place, turn in chosen], dtype=int)
 
 
-def _draw(axis, stream: Stream, examples: TaskExamples, row: int) -> None:
-  image = examples.image[np.array([row])][0]
-  if image.ndim == 3 and image.shape[2] == 1:
-    image = image[..., 0]
-  # matplotlib takes colours as they are, of 0 to 255 or of 0 to 1, and scales grey only.
-  scaled = np.asarray(image, np.float32) / stream.max_value
-  axis.imshow(scaled, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-  name = _name_of(stream, int(examples.task_id[row]), int(examples.label[row]))
-  short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
-  axis.set_title(short, fontsize=5, pad=2)
+def _draw_task(axis, stream: Stream, task: int, count: int) -> None:
+  """One strip of images: an axis for each of them would take seconds."""
+  examples = stream[task].some_of_train(lambda label: spread(label, count))
+  image = np.asarray(examples.image, np.float32) / stream.max_value
+  colours = image.reshape(*image.shape[:3], -1)
+  num, height, width = colours.shape[:3]
+  gap = max(1, width // 12)
+  strip = np.ones((height, count * (width + gap) - gap, 3), np.float32)
+  for place in range(num):
+    left = place * (width + gap)
+    strip[:, left : left + width] = colours[place]
+    name = _name_of(stream, int(examples.task_id[place]), int(examples.label[place]))
+    short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+    axis.text(left + width / 2, -1, short, fontsize=5, ha="center", va="bottom")
+  axis.imshow(np.clip(strip, 0, 1), interpolation="nearest")
+  axis.set_title(f"{task}: {stream.task_names[task]}", fontsize=7, loc="left", pad=10)
+  axis.set_axis_off()
 
 
 def _name_of(stream: Stream, task_id: int, label: int) -> str:

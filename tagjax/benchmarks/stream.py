@@ -110,6 +110,21 @@ class Experience:
     parts = [visit.make() for visit in self._visits]
     return parts[0] if len(parts) == 1 else TaskExamples.together(parts)
 
+  def some_of_train(self, choose: Callable[[np.ndarray], np.ndarray]) -> TaskExamples:
+    """Some of the examples to learn from, without making the others.
+
+    Args:
+      choose: int32 `[N]`, the labels of all of them -> the rows that are wanted.
+    """
+    labels = [visit.label for visit in self._visits]
+    ends = np.cumsum([len(label) for label in labels])
+    wanted = []
+    for row in choose(np.concatenate(labels)):
+      number = int(np.searchsorted(ends, row, side="right"))
+      place = row - ends[number] + len(labels[number])
+      wanted.append(self._visits[number].only(place))
+    return TaskExamples.together([visit.make() for visit in wanted])
+
   @functools.cached_property
   def validation(self) -> TaskExamples:
     """Examples for choosing hyper-parameters; none unless a fraction was asked for."""
@@ -140,6 +155,16 @@ class Visit(NamedTuple):
   plan: TaskPlan
   task_id: int
   chosen: np.ndarray | slice = slice(None)
+
+  @property
+  def label(self) -> np.ndarray:
+    """int32 `[N]`, the outputs that the examples are taught."""
+    return self.plan.outputs[self.plan.train_label(self.chosen)]
+
+  def only(self, place: int) -> "Visit":
+    """One of the examples alone."""
+    chosen = np.arange(len(self.plan.rows.train))[self.chosen]
+    return self._replace(chosen=chosen[place : place + 1])
 
   def make(self) -> TaskExamples:
     """The examples."""

@@ -172,6 +172,19 @@ def with_plans(small, **fields):
   return stream.Stream("more", small.spec, [plan._replace(**fields) for plan in small._plans])
 
 
+@pytest.mark.parametrize("fraction", [0.0, 0.34])
+def test_some_training_examples_are_those_of_all(fraction):
+  small = make_stream(outputs=((0, 1), (2, 3), (4, 5)), scenario="task").blurred(fraction)
+  for experience in small:
+    rows = np.array([2, 0])
+    seen = []
+    some = experience.some_of_train(lambda label: seen.append(label) or rows)  # noqa: B023
+    np.testing.assert_array_equal(seen[0], experience.train.label)
+    for name in ("image", "label", "task_id"):
+      whole = getattr(experience.train, name)
+      np.testing.assert_array_equal(getattr(some, name)[np.arange(2)], whole[rows])
+
+
 def test_names_of_classes_belong_to_outputs():
   small = make_stream(outputs=((1, 0), (2, 3)), scenario="task")
   assert small.class_names == [{0: "1", 1: "0"}, {2: "0", 3: "1"}]
