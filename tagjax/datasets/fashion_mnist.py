@@ -11,10 +11,22 @@ from PIL import Image
 from tagjax.datasets import readers
 
 _FOLDER = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+_CLASSES = (
+  "T-shirt/top",
+  "Trouser",
+  "Pullover",
+  "Dress",
+  "Coat",
+  "Sandal",
+  "Shirt",
+  "Sneaker",
+  "Bag",
+  "Ankle boot",
+)
 
 
 class FashionMnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-  """Prepares Fashion-MNIST with the features and the version of TFDS's stock builder."""
+  """Prepares Fashion-MNIST as TFDS's stock builder does, and with the names of the classes."""
 
   name = "fashion_mnist"
   VERSION = tfds.core.Version("3.0.1")
@@ -31,7 +43,7 @@ class FashionMnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       features=tfds.features.FeaturesDict(
         {
           "image": tfds.features.Image(shape=(28, 28, 1)),
-          "label": tfds.features.ClassLabel(num_classes=10),
+          "label": tfds.features.ClassLabel(names=_CLASSES),
         }
       ),
       supervised_keys=("image", "label"),

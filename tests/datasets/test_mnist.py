@@ -44,3 +44,10 @@ def test_images_of_another_size_are_not_stretched(offer, idx_files, random_examp
   offer(mnist.Mnist, idx_files(tiny, tiny))
   with pytest.raises(datasets.DatasetUnavailableError, match=r"has shape \(1, 1, 1\)"):
     datasets.load("mnist")
+
+
+def test_clothes_have_names(offer, idx_files, random_examples):
+  train = random_examples(1, 20, (28, 28), 10)
+  offer(fashion_mnist.FashionMnist, idx_files(train, train))
+  names = datasets.load("fashion_mnist").class_names
+  assert (len(names), names[0], names[9]) == (10, "T-shirt/top", "Ankle boot")
