@@ -44,13 +44,9 @@ def base_config() -> ConfigDict:
   c.scenario = config_dict.placeholder(str)  # "task", "class" or "domain"; None: the benchmark's
   c.num_tasks = config_dict.placeholder(int)  # None: the benchmark's
   c.classes = config_dict.placeholder(object)  # which are used: 100 (the first), "15-99"; None: all
-  c.class_order = _anything(
-    "natural"
-  )  # or "seeded" (by data_seed), "lasem", or the classes: (3, 1)
+  c.class_order = _anything("natural")  # or "seeded" (by data_seed), "lasem", or classes: (3, 1)
   c.classes_per_task = config_dict.placeholder(object)  # 5, or each task's: (50, 10); None: equal
-  c.task_order = config_dict.placeholder(
-    object
-  )  # "0-4, 0-9": tasks may come again; None: each once
+  c.task_order = config_dict.placeholder(object)  # "0-4, 0-9": tasks may come again; None: once
   c.blurry_fraction = 0.0  # of each task's training examples, exchanged with the other tasks
   c.train_fraction = 1.0  # of each class's training examples, that is used at all
   c.label_noise = 0.0  # fraction of the training labels that are wrong
