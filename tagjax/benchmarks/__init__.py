@@ -5,8 +5,9 @@
 `Stream.from_arrays`.
 """
 
+from tagjax.benchmarks.experience import Experience, TaskExamples
 from tagjax.benchmarks.load import check_options, load_benchmark, names
-from tagjax.benchmarks.stream import Experience, Stream, TaskExamples
+from tagjax.benchmarks.stream import Stream
 from tagjax.benchmarks.table import OPTIONS
 
 __all__ = [

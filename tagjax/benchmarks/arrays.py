@@ -7,7 +7,8 @@ from numpy.typing import ArrayLike
 
 from tagjax import base, datasets
 from tagjax.benchmarks import checks, holdout
-from tagjax.benchmarks.stream import Stream, TaskPlan
+from tagjax.benchmarks.experience import TaskPlan
+from tagjax.benchmarks.stream import Stream
 
 
 def stream_from_arrays(

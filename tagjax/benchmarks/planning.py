@@ -6,7 +6,8 @@ import numpy as np
 
 from tagjax import base, datasets
 from tagjax.benchmarks import checks, heads, holdout, noise
-from tagjax.benchmarks.stream import Stream, TaskPlan
+from tagjax.benchmarks.experience import TaskPlan
+from tagjax.benchmarks.stream import Stream
 
 
 def plan_task(
