@@ -15,6 +15,7 @@ from tagjax.datasets import prepared as prepared_lib
 from tagjax.errors import TagjaxError
 
 _INTERRUPTED = 130
+_NARROWEST, _WIDEST = 120, 240  # columns of the table: with words folded, and with all on one line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,13 +44,18 @@ def _list(names: Sequence[str], data_dir: str | None) -> int:
   table = Table(box=box.SIMPLE_HEAD)
   rows = [overview.row(name, data_dir) for name in names]
   for column in rows[0]:
-    right = column in ("classes", "images", "shape", "files")
-    table.add_column(column, justify="right" if right else "left", no_wrap=column == "name")
+    figures = column in ("classes", "images", "shape", "files")
+    table.add_column(
+      column,
+      justify="right" if figures else "left",
+      no_wrap=column == "name",
+      overflow="fold",
+    )
   for row in rows:
     table.add_row(*row.values())
   console = Console()
-  # Into a file or pipe whole lines: without a terminal rich folds at 80 columns.
-  console.width = console.width if console.is_terminal else 240
+  # Rich takes 80 columns where there is no terminal, and leaves out what is too wide for them.
+  console.width = max(console.width, _NARROWEST) if console.is_terminal else _WIDEST
   console.print(table)
   return 0
 

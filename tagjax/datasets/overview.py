@@ -1,7 +1,7 @@
 """What there is of each data set on this machine, in words."""
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tagjax.datasets import archives, catalog, folders, inventory, types
 from tagjax.datasets import prepared as prepared_lib
@@ -10,19 +10,28 @@ from tagjax.datasets import prepared as prepared_lib
 def row(name: str, data_dir: folders.PathLike | None = None) -> dict[str, str]:
   """The data set's row of the table of all: column -> text."""
   entry = catalog.entry(name)
-  sizes = [item.wanted.size for item in take_inventory(name, data_dir).items]
-  unknown = "" if None not in sizes else " and more" if any(sizes) else "unknown"
-  known = sum(size for size in sizes if size)
   return {
     "name": name,
+    "state": _state(name, data_dir),
     "title": entry.title,
     "classes": str(entry.num_classes),
     "images": " + ".join(map(str, entry.sizes)),
     "shape": " x ".join(map(str, entry.image_shape)),
-    "files": (folders.in_words(known) if known else "") + unknown,
+    "files": _size([item.wanted.size for item in take_inventory(name, data_dir).items]),
     "licence": entry.licence,
-    "state": _state(name, data_dir),
   }
+
+
+def _size(sizes: Sequence[int | None]) -> str:
+  """The sum in words, of which some parts may be unknown.
+
+  >>> _size([1024, 1024]), _size([1024, None]), _size([None]), _size([])
+  ('2.0 KiB', 'over 1.0 KiB', 'unknown', '')
+  """
+  known = [size for size in sizes if size is not None]
+  if len(known) == len(sizes):
+    return folders.in_words(sum(known)) if known else ""
+  return f"over {folders.in_words(sum(known))}" if known else "unknown"
 
 
 def _state(name: str, data_dir: folders.PathLike | None) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from tagjax import datasets
 from tagjax.datasets import __main__ as command
-from tagjax.datasets import catalog, digits
+from tagjax.datasets import catalog, digits, overview
 
 
 def test_list_is_a_table_of_all(capfd):
@@ -18,6 +18,15 @@ def test_list_is_a_table_of_all(capfd):
     (line,) = [line for line in lines if line.split()[:1] == [name]]
     assert catalog.entry(name).title in line
     assert catalog.entry(name).licence in line
+
+
+def test_on_a_narrow_terminal_no_column_is_left_out(capfd, monkeypatch):
+  monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes anything for a terminal
+  monkeypatch.setenv("TERM", "xterm")
+  monkeypatch.setenv("COLUMNS", "60")
+  assert command.main(["list"]) == 0
+  header = re.sub(r"\x1b\[[0-9;]*m", "", capfd.readouterr().out).splitlines()[1]
+  assert header.split() == list(overview.row("digits"))
 
 
 def test_status_takes_several_names_all_or_none(capfd):
