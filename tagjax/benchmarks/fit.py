@@ -6,6 +6,7 @@ import numpy as np
 
 from tagjax import datasets
 from tagjax.benchmarks import lazy
+from tagjax.datasets import loader
 
 _ROWS_AT_ONCE = 4096
 
@@ -30,16 +31,30 @@ class FittedImages:
     return fit_images(self._image[rows], self._size)
 
 
-def fit_pool(pool: datasets.Examples, size: int) -> tuple[datasets.Examples, functools.partial]:
-  """Examples, and the transform after which their images are `[size, size, 3]`; None if they are.
+def fit_dataset(
+  dataset: datasets.Dataset, size: int, input: str = "auto"
+) -> tuple[datasets.Dataset, functools.partial | None]:
+  """Brings the images of a data set to `[size, size, 3]`.
 
-  What is lazy already is wrapped, since a transform of lazy images must keep their shape.
+  Args:
+    dataset: the data set; its images may be lazy.
+    size: height and width.
+    input: `"auto"`: images that are large then (`loader.LARGE_BYTES`) become lazy, as those of
+      32 x 32 do at 224 x 224; `"memory"`: they do not.
+
+  Returns:
+    The data set, and the transform that brings its images to the size. None if they have it, or
+    are lazy and do it by themselves: a transform of lazy images must keep their shape.
   """
-  if pool.image.shape[1:] == (size, size, 3):
-    return pool, None
-  if lazy.is_lazy(pool.image):
-    return pool._replace(image=FittedImages(pool.image, size)), None
-  return pool, functools.partial(fit_images, size=size)
+  pools = (dataset.train, dataset.test)
+  if all(pool.image.shape[1:] == (size, size, 3) for pool in pools):
+    return dataset, None
+  num_bytes = 3 * size * size * sum(len(pool.label) for pool in pools)
+  is_large = input == "auto" and num_bytes > loader.LARGE_BYTES
+  if is_large or any(lazy.is_lazy(pool.image) for pool in pools):
+    train, test = (pool._replace(image=FittedImages(pool.image, size)) for pool in pools)
+    return dataset._replace(train=train, test=test), None
+  return dataset, functools.partial(fit_images, size=size)
 
 
 def fit_images(image: np.ndarray, size: int) -> np.ndarray:

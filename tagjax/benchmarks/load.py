@@ -154,7 +154,7 @@ def load_benchmark(
     num_tasks=_default_tasks(benchmark, classes_per_task) if num_tasks is None else num_tasks,
     scenario=scenario,
     selection=selection,
-    **{option: options[option] for option in benchmark.takes},
+    **{option: (options | {"input": input})[option] for option in benchmark.takes},
   )
   if task_order is not None:
     stream = stream.in_order(task_order)

@@ -16,6 +16,7 @@ def make_several(
   num_tasks: int,
   scenario: str = "task",
   image_size: int,
+  input: str = "auto",
   selection: holdout.Selection = holdout.EVERYTHING,
 ) -> Stream:
   """A task for each data set, in their order.
@@ -30,6 +31,7 @@ def make_several(
     num_tasks: T, the number of data sets.
     scenario: `"task"`, `"class"` or `"domain"`.
     image_size: height and width of the images.
+    input: whether images that are large then are kept in memory, see `fit.fit_dataset`.
     selection: which examples train, validate and test.
 
   Returns:
@@ -52,9 +54,7 @@ def make_several(
   tables = _number_outputs([part.num_classes for part in parts], scenario)
   plans = []
   for task_id, (part, outputs) in enumerate(zip(parts, tables, strict=True)):
-    train, transform = fit.fit_pool(part.train, image_size)
-    test, _ = fit.fit_pool(part.test, image_size)
-    fitted = part._replace(train=train, test=test)
+    fitted, transform = fit.fit_dataset(part, image_size, input)
     plans.append(
       planning.plan_task(
         part.name,

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tagjax import datasets
 from tagjax.benchmarks import fit, lazy
+
+from .conftest import make_dataset
 
 
 @pytest.mark.parametrize("size", [16, 28, 32, 45])
@@ -42,13 +43,18 @@ def test_more_images_than_are_resized_at_once(monkeypatch):
 
 
 def test_what_is_lazy_stays_lazy():
-  image = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1)).astype(np.uint8)
-  rows = np.array([5, 0, 3])
-  pool = datasets.Examples(lazy.ChosenImages(image, np.arange(6)), np.zeros(6, np.int32))
-  fitted, transform = fit.fit_pool(pool, 12)
+  dataset = make_dataset(num_classes=2, shape=(8, 8, 1))
+  train = dataset.train._replace(image=lazy.ChosenImages(dataset.train.image, np.arange(24)))
+  fitted, transform = fit.fit_dataset(dataset._replace(train=train), 12)
   assert transform is None
-  assert lazy.is_lazy(fitted.image)
-  assert (fitted.image.shape, len(fitted.image)) == ((6, 12, 12, 3), 6)
-  np.testing.assert_array_equal(fitted.image[rows], fit.fit_images(image[rows], 12))
-  ready = datasets.Examples(image.repeat(3, axis=3), pool.label)
-  assert fit.fit_pool(ready, 8) == (ready, None)
+  for mine, theirs in ((fitted.train, dataset.train), (fitted.test, dataset.test)):
+    rows = np.array([5, 0, 3])
+    assert lazy.is_lazy(mine.image)
+    assert mine.image.shape == (len(theirs.label), 12, 12, 3)
+    assert len(mine.image) == len(theirs.label)
+    np.testing.assert_array_equal(mine.image[rows], fit.fit_images(theirs.image[rows], 12))
+
+
+def test_what_has_the_size_stays_as_it_is():
+  dataset = make_dataset(shape=(8, 8, 3))
+  assert fit.fit_dataset(dataset, 8) == (dataset, None)

@@ -85,3 +85,14 @@ def test_an_image_that_validates_trains_no_task():
   validation = set(np.concatenate([plan.rows.validation for plan in stream._plans]))
   assert validation
   assert not train & validation
+
+
+def test_the_figures_of_lasem():
+  stream = lifelong.make_lifelong(
+    make_dataset(train_per_class=500, test_per_class=8, shape=(2, 2, 3)),
+    name="lifelong",
+    num_tasks=20,
+    classes_per_task=3,
+    selection=holdout.Selection(validation_fraction=0.15, train_fraction=0.25),
+  )
+  assert stream.sizes == [(3 * 106, 3 * 19, 24)] * 20

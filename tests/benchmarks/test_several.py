@@ -5,6 +5,7 @@ import pytest
 
 from tagjax import datasets
 from tagjax.benchmarks import fit, lazy, load_benchmark, several
+from tagjax.datasets import loader
 
 from .conftest import make_dataset, row_numbers
 
@@ -75,10 +76,25 @@ def test_large_data_sets_stay_lazy(parts):
   parts[1] = parts[1]._replace(train=pool._replace(image=images))
   stream = make(parts).blurred(0.3)
   assert stream.is_streamed("train")
-  assert not stream.is_streamed("test")
+  np.testing.assert_array_equal(stream[1].test.image[np.arange(10)], plain[1].test.image)
   mixed, expected = stream[0].train, plain.blurred(0.3)[0].train
   assert lazy.is_lazy(mixed.image)
   np.testing.assert_array_equal(mixed.image[np.arange(len(mixed))], expected.image)
+
+
+def test_images_that_grow_large_become_lazy(parts, monkeypatch):
+  plain = make(parts)
+  monkeypatch.setattr(loader, "LARGE_BYTES", 20 * 5 * 5 * 3)
+  large = make(parts)
+  assert large.is_streamed("train")
+  assert large.is_streamed("test")
+  assert not make(parts, input="memory").is_streamed("train")
+  assert not lazy.is_lazy(large[0].train.image), "its images have the size"
+  for one, other in zip(plain, large, strict=True):
+    for part in ("train", "test"):
+      mine, theirs = getattr(other, part), getattr(one, part)
+      np.testing.assert_array_equal(mine.image[np.arange(len(mine))], theirs.image)
+      np.testing.assert_array_equal(mine.label, theirs.label)
 
 
 def test_attributes_of_the_tasks_that_have_some(parts):

@@ -15,7 +15,7 @@ def test_options_of_a_row_are_those_of_its_maker(name):
   common = {"name", "num_tasks", "scenario", "selection"}
   own = parameters - common - {"dataset", "parts"}
   assert own == set(benchmark.takes)
-  assert {*benchmark.takes, *benchmark.load_takes} <= set(OPTIONS)
+  assert {*benchmark.takes, *benchmark.load_takes} <= {*OPTIONS, "input"}
   assert set(benchmark.defaults) <= {*benchmark.takes, *benchmark.load_takes}
 
 
