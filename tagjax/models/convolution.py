@@ -19,6 +19,8 @@ from flax import linen as nn
 
 from tagjax.models import initializers
 
+_SMALL = 3  # kernels up to this size take one slice for each of their elements
+
 Convolve = Callable[..., chex.Array]
 """`(image [B, H, W, I], kernel [k, k, I, O], stride, padding) -> [B, H', W', O]`, see `convolve`;
 one that takes no `padding` serves models whose kernels all have the usual one."""
@@ -133,7 +135,18 @@ def by_patches(
 def _patches(image: chex.Array, size: int, stride: int, margin: int) -> chex.Array:
   """The `size`² shifted views of the padded image, side by side in the channels."""
   padded = jnp.pad(image, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
-  return jnp.concatenate(shifted_views(padded, size, stride), axis=-1)
+  if size <= _SMALL:
+    return jnp.concatenate(shifted_views(padded, size, stride), axis=-1)
+  # 2k slices instead of k²: as fast, and an 11×11 kernel compiles in a seventh of the time.
+  bottom, right = (_reach(side, size, stride) for side in padded.shape[1:3])
+  strips = [padded[:, :, j : j + right : stride] for j in range(size)]
+  strips = jnp.concatenate(strips, axis=-1)
+  return jnp.concatenate([strips[:, i : i + bottom : stride] for i in range(size)], axis=-1)
+
+
+def _reach(side: int, size: int, stride: int) -> int:
+  """Up to which row a slice must go: one beyond it would give an output too many."""
+  return (side - size) // stride * stride + 1
 
 
 def shifted_views(padded: chex.Array, size: int, stride: int) -> list[chex.Array]:
@@ -147,9 +160,7 @@ def shifted_views(padded: chex.Array, size: int, stride: int) -> list[chex.Array
   Returns:
     `size`² arrays `[B, floor((H - size) / stride) + 1, ..., C]`, row by row.
   """
-  _, height, width, _ = padded.shape
-  # The last row and column needed: a slice beyond them would give an output too many.
-  bottom, right = ((side - size) // stride * stride + 1 for side in (height, width))
+  bottom, right = (_reach(side, size, stride) for side in padded.shape[1:3])
   return [
     padded[:, i : i + bottom : stride, j : j + right : stride]
     for i in range(size)
