@@ -1,12 +1,31 @@
 """What the config files share: a method's tuned values by name, and grids to tune by."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from tagjax.errors import ConfigError, nearest
 from tagjax.grid import flat_items
 
+LOCAL: Mapping[str, Any] = MappingProxyType(
+  {"epochs": 1, "train_examples_per_task": 300, "test_examples_per_task": 100}
+)
+"""What `,runlocal` sets, where a stream's file says nothing else."""
 
-def choose(config: ConfigDict, tuned: dict[str, dict], argument: str) -> ConfigDict:
+FEW_LARGE_IMAGES: Mapping[str, Any] = MappingProxyType(
+  {"epochs": 1, "end_task": 2, "train_examples_per_task": 40, "test_examples_per_task": 20}
+)
+"""The same for streams of photographs that a network of full width learns."""
+
+
+def choose(
+  config: ConfigDict,
+  tuned: Mapping[str, Mapping[str, Any]],
+  argument: str,
+  local: Mapping[str, Any] = LOCAL,
+) -> ConfigDict:
   """Sets `config.method` and its tuned values.
 
   Args:
@@ -14,6 +33,7 @@ def choose(config: ConfigDict, tuned: dict[str, dict], argument: str) -> ConfigD
     tuned: `{method: {key: value}}`; keys may have dots. A name that is no method gives one.
     argument: what followed the colon: a method, and `,runlocal` to shrink the experiment to
       something that ends in about a minute and shows that everything works.
+    local: `{key: value}`, what shrinks it.
 
   Returns:
     The same config.
@@ -33,10 +53,27 @@ def choose(config: ConfigDict, tuned: dict[str, dict], argument: str) -> ConfigD
   for option in options:
     if option != "runlocal":
       raise ConfigError(f"unknown option {option!r} after the method: there is runlocal")
-
-    config.train_examples_per_task = 300
-    config.test_examples_per_task = 100
+    config.update_from_flattened_dict(local)
   return config
+
+
+def compositions(
+  optimizers: Mapping[str, Mapping[str, Any]], modifiers: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+  """Every modifier before every optimizer, with the values of both.
+
+  Args:
+    optimizers: `{optimizer: {key: value}}`; before "sgd" a modifier goes by its own name.
+    modifiers: `{modifier: {key: value}}`.
+
+  >>> compositions({"sgd": {"learning_rate": 0.1}, "tag": {"tag.b": 3.0}}, {"er": {"epochs": 2}})
+  {'er': {'learning_rate': 0.1, 'epochs': 2}, 'er+tag': {'tag.b': 3.0, 'epochs': 2}}
+  """
+  return {
+    modifier if optimizer == "sgd" else f"{modifier}+{optimizer}": {**tuned, **extra}
+    for optimizer, tuned in optimizers.items()
+    for modifier, extra in modifiers.items()
+  }
 
 
 RATES = (0.1, 0.05, 0.01, 0.001)

@@ -1,38 +1,154 @@
-"""Every name of every config file gives a config that can be run."""
+"""Every name of every config file gives a config that can be run on data of the real sizes."""
 
 import importlib
+import re
 from pathlib import Path
+from unittest.mock import ANY
 
+import numpy as np
 import pytest
 
-from configs import cifar, cifar10, cifar_grid, digits, digits_grid
-from configs.common import choose
+from configs import cifar, cifar_grid, digits, digits_grid
+from configs.common import choose, compositions
+from tagjax import benchmarks, datasets, setup
+from tagjax.benchmarks.table import BENCHMARKS
 from tagjax.config import base_config, validate
+from tagjax.datasets import catalog
 from tagjax.errors import ConfigError
+from tagjax.grid import flat_items
+from tagjax.registry import make_method
 
-NAMED = [(module, name) for module in (cifar, cifar10, digits) for name in module.TUNED]
-FILES = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("*.py"))
+ROOT = Path(__file__).parents[1]
+FILES = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+MODULES = [importlib.import_module(f"configs.{name}") for name in FILES]
+TABLES = [module for module in MODULES if hasattr(module, "TUNED")]
+NAMED = [(module, name) for module in TABLES for name in module.TUNED]
+OWN_CLASSES = {"cars": 196, "aircraft": 100, "actions": 10, "letters": 62}
+"""Data sets of `object_sequence` that come from the user's folders."""
+SHRUNK = {
+  *("end_task", "num_tasks", "classes", "epochs"),
+  *("train_examples_per_task", "test_examples_per_task"),
+}
+"""Keys that `,runlocal` may change, besides the size of the memory."""
+MOST_LOCAL_STEPS = 600  # the 20 tasks of split CIFAR-100, of 300 examples each
+
+
+def completed(config):
+  """With what only the user can give."""
+  if "image_folders" in BENCHMARKS[config.benchmark].load_takes:
+    config.image_folders = "photographs"
+  return config
 
 
 @pytest.mark.parametrize(
   ("module", "name"), NAMED, ids=[f"{module.__name__}:{name}" for module, name in NAMED]
 )
 def test_every_tuned_name_is_valid_and_set(module, name):
-  config = module.get_config(f"{name},runlocal")
+  config = completed(module.get_config(name))
   validate(config)
   for key, value in module.TUNED[name].items():
     place = config
     for part in key.split("."):
       place = place[part]
     assert place == value
-  assert config.train_examples_per_task == 300
 
 
 @pytest.mark.parametrize("name", [n for n in FILES if n not in ("__init__", "common")])
 def test_every_file_has_a_default(name):
-  config = importlib.import_module(f"configs.{name}").get_config()
+  config = completed(importlib.import_module(f"configs.{name}").get_config())
   validate(config)
   assert config.method.startswith("tag")
+
+
+def test_every_downloaded_benchmark_has_a_file():
+  there = {module.get_config().benchmark for module in TABLES}
+  assert set(benchmarks.names()) - there == {"rotated_digits", "split_digits"}
+
+
+def _class_names(name, num_classes):
+  if name == "omniglot_by_drawer":
+    return tuple(f"alphabet {label * 50 // num_classes:02}/{label}" for label in range(num_classes))
+  if name == "office_home":
+    domains = ("Art", "Clipart", "Product", "RealWorld")
+    return tuple(f"{domain}/thing {thing:02}" for domain in domains for thing in range(65))
+  return ()
+
+
+def _fake(name, shape, num_classes, sizes):
+  """A data set of the real size whose images take no memory: they are all the same byte."""
+
+  def examples(size):
+    label = np.arange(size, dtype=np.int32) % num_classes
+    return datasets.Examples(np.broadcast_to(np.uint8(0), (size, *shape)), label)
+
+  names = _class_names(name, num_classes)
+  return datasets.Dataset(name, "1.0.0", *map(examples, sizes), num_classes, 255, names)
+
+
+def _fake_known(name, **options):
+  del options
+  entry = catalog.entry(name)
+  return _fake(name, entry.image_shape, entry.num_classes, entry.sizes)
+
+
+def _fake_folder(path, image_shape, **options):
+  del options
+  name = Path(path).name
+  num_classes = OWN_CLASSES.get(name, 7)
+  return _fake(name, image_shape, num_classes, (20 * num_classes, 5 * num_classes))
+
+
+@pytest.fixture
+def fake_data(monkeypatch, tmp_path):
+  """Data sets of the real shapes and sizes, equally many examples of each class."""
+  monkeypatch.setattr(datasets, "load", _fake_known)
+  monkeypatch.setattr(datasets, "load_folder", _fake_folder)
+  for folder in [*(f"image_folders/{name}" for name in OWN_CLASSES), "tasks/cats", "tasks/dogs"]:
+    (tmp_path / folder).mkdir(parents=True)
+  return tmp_path
+
+
+def _stream(config, folder):
+  config.data_dir = str(folder)
+  if config.image_folders:
+    config.image_folders = str(folder / "tasks")
+  return setup.load_stream(config)
+
+
+@pytest.mark.parametrize("module", TABLES, ids=lambda module: module.__name__)
+def test_stream_model_and_methods_fit_together(fake_data, module):
+  config = completed(module.get_config("tag"))
+  stream = _stream(config, fake_data)
+  assert setup.load_pretrained(config, stream) is None  # it has tried the shapes of the model
+  steps = setup.steps_per_epoch(config, setup.training_sizes(config, stream))
+  for name in module.TUNED:
+    make_method(module.get_config(name), stream.spec, steps)
+
+
+@pytest.mark.parametrize("module", TABLES, ids=lambda module: module.__name__)
+def test_the_local_run_is_the_same_experiment_but_smaller(fake_data, module):
+  whole, local = (completed(module.get_config(name)) for name in ("tag", "tag,runlocal"))
+  assert any(whole[key] != local[key] for key in SHRUNK)
+  same = set(whole) - SHRUNK - {"memory"}
+  assert {key: whole[key] for key in same} == {key: local[key] for key in same}
+  stream = _stream(local, fake_data)
+  steps = setup.steps_per_epoch(local, setup.training_sizes(local, stream))
+  for name in module.TUNED:
+    local = completed(module.get_config(f"{name},runlocal"))
+    validate(local)
+    make_method(local, stream.spec, steps)
+    assert 0 < local.epochs * sum(steps) <= MOST_LOCAL_STEPS
+
+
+@pytest.mark.parametrize("module", TABLES, ids=lambda module: module.__name__)
+def test_commands_of_the_docstring_are_right(module):
+  commands = module.__doc__.replace("\\\n", " ")
+  files = re.findall(r"--config=configs/(\w+)\.py:([\w+]+)", commands)
+  assert (module.__name__.removeprefix("configs."), ANY) in files
+  for name, argument in files:
+    importlib.import_module(f"configs.{name}").get_config(argument)
+  keys = re.findall(r"--config\.([\w.]+)=", commands)
+  assert set(keys) <= set(flat_items(base_config()))
 
 
 def test_unknown_names_and_options():
@@ -41,6 +157,20 @@ def test_unknown_names_and_options():
     choose(base_config(), tuned, "tga")
   with pytest.raises(ConfigError, match="unknown option 'runlocl'"):
     choose(base_config(), tuned, "tag,runlocl")
+
+
+def test_runlocal_sets_what_the_file_says():
+  config = choose(base_config(), {"tag": {"epochs": 20}}, "tag,runlocal", {"epochs": 1})
+  assert (config.epochs, config.train_examples_per_task) == (1, None)
+  assert choose(base_config(), {"tag": {}}, "tag,runlocal").train_examples_per_task == 300
+
+
+def test_compositions_take_the_values_of_both():
+  optimizers = {"sgd": {"learning_rate": 0.1}, "tag": {"learning_rate": 0.01, "tag.b": 3.0}}
+  made = compositions(optimizers, {"er": {}, "ewc": {"ewc.strength": 7.0}})
+  assert list(made) == ["er", "ewc", "er+tag", "ewc+tag"]
+  assert made["er"] == {"learning_rate": 0.1}
+  assert made["ewc+tag"] == {"learning_rate": 0.01, "tag.b": 3.0, "ewc.strength": 7.0}
 
 
 @pytest.mark.parametrize(

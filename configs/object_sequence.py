@@ -1,0 +1,50 @@
+r"""Eight data sets of objects in a row, pretrained AlexNet, 100 epochs, batches of 150.
+
+The sequence of MAS (Aljundi et al., ECCV 2018): Flowers, Scenes, Birds, Cars, Aircraft, Actions,
+Letters, SVHN. The tables of the paper were not at hand: there is no figure to compare with here.
+
+`mas` and `sgd` have the learning rate of the authors' code (0.0008), strength 1, its batches and
+its epochs. Their SGD has momentum 0.9, a learning rate that falls by ten every 54 epochs, and keeps
+the best network on validation data; ours does none of these. The other learning rates are those of
+split CUB (configs/cub.py), not tuned for this stream.
+
+The network starts with what it has learnt on ImageNet, all but its head: the file of torchvision's
+`alexnet` (`alexnet-owt-7be5be79.pth`, or the same tensors as .npz or .safetensors), which you fetch
+yourself. Without `config.pretrained` it starts at random, which is another experiment.
+
+  python launch.py --config=configs/object_sequence.py:mas \
+      --config.pretrained=alexnet-owt-7be5be79.pth
+
+Cars, Aircraft, Actions and Letters come from folders of yours, as train/CLASS/FILE and
+test/CLASS/FILE (docs/benchmarks.md); without them `--config.num_tasks=3` learns the first three
+tasks. MIT Indoor 67, the second, is to be fetched by hand (docs/data.md). TAG's state takes 16
+times the memory of AlexNet's 60 million parameters: `--config.tag.accumulator_dtype=bfloat16`
+halves it. The time of a run is not measured; `:tag,runlocal` trains on 40 examples of each of the
+first two tasks.
+"""
+
+from configs.common import FEW_LARGE_IMAGES, choose, compositions
+from configs.cub import COMBINED, OPTIMIZERS
+from tagjax.config import base_config
+
+MAS = {"learning_rate": 0.0008, "mas.strength": 1.0}
+TUNED = {
+  **OPTIMIZERS,
+  "sgd": {"learning_rate": 0.0008},
+  **compositions(COMBINED, {"ewc": {}, "agem": {}, "er": {}}),
+  "mas": MAS,
+  "mas+tag": {**OPTIMIZERS["tag"], "mas.strength": 1.0},
+}
+# Nothing is asked of the data sets beyond the first two, which may not be there.
+LOCAL = {**FEW_LARGE_IMAGES, "num_tasks": 2}
+
+
+def get_config(argument: str = "tag"):
+  c = base_config()
+  c.benchmark = "object_sequence"
+  c.num_tasks = 8
+  c.model = "alexnet"
+  c.normalization = "imagenet"
+  c.batch_size = 150
+  c.epochs = 100
+  return choose(c, TUNED, argument, LOCAL)
