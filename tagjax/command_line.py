@@ -32,7 +32,6 @@ def parse(argv: list[str], default_config: str) -> list[str]:
   Returns:
     What is left of `argv`: the program's name, and arguments that are no flags.
   """
-  flags.FLAGS.set_default("verbosity", -1)  # TFDS tells of every file that it writes
   try:
     config_flags.DEFINE_config_file(  # reads sys.argv at once, so not at import
       "config", default_config, "Config; FILE.py:METHOD picks a method."
@@ -45,6 +44,8 @@ def parse(argv: list[str], default_config: str) -> list[str]:
     flags.DEFINE_bool("distributed", False, text)
     flags.DEFINE_bool("profile", False, "Record a trace of some steps in WORKDIR/profile.")
     left = flags.FLAGS(argv)
+    if flags.FLAGS["verbosity"].using_default_value:  # absl would make it 0 then
+      flags.FLAGS.verbosity = -1  # TFDS tells of every file that it writes
   except (flags.Error, AttributeError, KeyError, OSError) as error:
     sys.exit(f"error: {flag_error(argv, error)}")
   if len(left) > 1:
