@@ -22,7 +22,7 @@ others. Needs AWA2, fetched by hand (docs/data.md); its images are read while th
 time of a run is not measured; `:tag,runlocal` trains on 40 examples of each of two tasks.
 """
 
-from configs.common import FEW_LARGE_IMAGES, choose, compositions
+from configs.common import FEW_STEPS, choose, compositions
 from configs.cub import OPTIMIZERS as CUB
 from tagjax.config import base_config
 
@@ -52,4 +52,4 @@ def get_config(argument: str = "tag"):
   c.num_tasks = 17
   c.model = "resnet_b"
   c.normalization = "imagenet"
-  return choose(c, TUNED, argument, FEW_LARGE_IMAGES)
+  return choose(c, TUNED, argument, FEW_STEPS)

@@ -14,10 +14,17 @@ LOCAL: Mapping[str, Any] = MappingProxyType(
 )
 """What `,runlocal` sets, where a stream's file says nothing else."""
 
-FEW_LARGE_IMAGES: Mapping[str, Any] = MappingProxyType(
-  {"epochs": 1, "end_task": 2, "train_examples_per_task": 40, "test_examples_per_task": 20}
+FEW_STEPS: Mapping[str, Any] = MappingProxyType(
+  {
+    "epochs": 1,
+    "end_task": 2,
+    "train_examples_per_task": 40,
+    "test_examples_per_task": 20,
+    "batch_size": 10,  # a larger one would be computed in full, whatever is in it
+    "memory.batch_size": 10,
+  }
 )
-"""The same for streams of photographs that a network of full width learns."""
+"""The same where large images or a wide network make a step slow."""
 
 
 def choose(

@@ -26,7 +26,7 @@ Needs CUB-200-2011 (docs/data.md). The time of a run is not measured; `:tag,runl
 examples of each of two tasks.
 """
 
-from configs.common import FEW_LARGE_IMAGES, choose, compositions
+from configs.common import FEW_STEPS, choose, compositions
 from tagjax.config import base_config
 
 OPTIMIZERS = {
@@ -56,4 +56,4 @@ def get_config(argument: str = "tag"):
   c.normalization = "imagenet"
   c.drop_last = True
   c.forgetting = "tag"
-  return choose(c, TUNED, argument, FEW_LARGE_IMAGES)
+  return choose(c, TUNED, argument, FEW_STEPS)

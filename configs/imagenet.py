@@ -21,7 +21,7 @@ while they are needed. The time of a run is not measured; `:tag,runlocal` trains
 each of two tasks.
 """
 
-from configs.common import FEW_LARGE_IMAGES, choose, compositions
+from configs.common import FEW_STEPS, choose, compositions
 from configs.mini_imagenet import COMBINED
 from configs.mini_imagenet import TUNED as NEAREST
 from tagjax.config import base_config
@@ -44,4 +44,4 @@ def get_config(argument: str = "tag"):
   c.memory.per = "total"
   c.batch_size = 256
   c.epochs = 70
-  return choose(c, TUNED, argument, FEW_LARGE_IMAGES)
+  return choose(c, TUNED, argument, FEW_STEPS)

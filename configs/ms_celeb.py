@@ -17,14 +17,14 @@ The publisher has withdrawn the data set: only who holds a copy that may be used
 `:tag,runlocal` trains on 10 people a task.
 """
 
-from configs.common import FEW_LARGE_IMAGES, choose, compositions
+from configs.common import FEW_STEPS, choose, compositions
 from configs.mini_imagenet import COMBINED
 from configs.mini_imagenet import TUNED as NEAREST
 from tagjax.config import base_config
 
 TUNED = {**NEAREST, **compositions(COMBINED, {"derpp": {}})}
 # An example of each of a thousand people would already be too many: so there are fewer people.
-LOCAL = {**FEW_LARGE_IMAGES, "classes": 100, "memory.capacity": 1000}
+LOCAL = {**FEW_STEPS, "classes": 100, "memory.capacity": 1000}
 
 
 def get_config(argument: str = "tag"):

@@ -23,7 +23,7 @@ halves it. The time of a run is not measured; `:tag,runlocal` trains on 40 examp
 first two tasks.
 """
 
-from configs.common import FEW_LARGE_IMAGES, choose, compositions
+from configs.common import FEW_STEPS, choose, compositions
 from configs.cub import COMBINED, OPTIMIZERS
 from tagjax.config import base_config
 
@@ -36,7 +36,7 @@ TUNED = {
   "mas+tag": {**OPTIMIZERS["tag"], "mas.strength": 1.0},
 }
 # Nothing is asked of the data sets beyond the first two, which may not be there.
-LOCAL = {**FEW_LARGE_IMAGES, "num_tasks": 2}
+LOCAL = {**FEW_STEPS, "num_tasks": 2}
 
 
 def get_config(argument: str = "tag"):

@@ -13,10 +13,10 @@ stream.
 A mirrored digit is no digit, but so it is in their code: `--config.augmentation.flip=False`.
 
 Needs SVHN (docs/data.md). The time of a run is not measured; `:tag,runlocal` trains for one epoch
-on 300 examples of each of two tasks.
+on 40 examples of each of two tasks.
 """
 
-from configs.common import LOCAL, choose, compositions
+from configs.common import FEW_STEPS, choose, compositions
 from configs.five_datasets import COMBINED
 from configs.five_datasets import TUNED as NEAREST
 from tagjax.config import base_config
@@ -38,4 +38,4 @@ def get_config(argument: str = "tag"):
   c.memory.per = "total"
   c.batch_size = 256
   c.epochs = 20
-  return choose(c, TUNED, argument, {**LOCAL, "end_task": 2})
+  return choose(c, TUNED, argument, FEW_STEPS)

@@ -27,7 +27,7 @@ OWN_CLASSES = {"cars": 196, "aircraft": 100, "actions": 10, "letters": 62}
 """Data sets of `object_sequence` that come from the user's folders."""
 SHRUNK = {
   *("end_task", "num_tasks", "classes", "epochs"),
-  *("train_examples_per_task", "test_examples_per_task"),
+  *("train_examples_per_task", "test_examples_per_task", "batch_size"),
 }
 """Keys that `,runlocal` may change, besides the size of the memory."""
 MOST_LOCAL_STEPS = 600  # the 20 tasks of split CIFAR-100, of 300 examples each
