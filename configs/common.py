@@ -39,7 +39,7 @@ def choose(
     config: the stream's config.
     tuned: `{method: {key: value}}`; keys may have dots. A name that is no method gives one.
     argument: what followed the colon: a method, and `,runlocal` to shrink the experiment to
-      something that ends in about a minute and shows that everything works.
+      something small that shows that everything works.
     local: `{key: value}`, what shrinks it.
 
   Returns:
