@@ -32,6 +32,7 @@ _NOT_SWEPT = frozenset(
     "test_fraction",
     "data_seed",
     "data_dir",
+    "input",
     "validation_fraction",
     "evaluate_on",
     "train_examples_per_task",

@@ -47,6 +47,7 @@ def test_good_grids_pass():
     ({"seeds": [1, 2]}, "no grid over 'seeds'"),
     ({"sweep": [{}]}, "no grid over 'sweep'"),
     ({"blurry_fraction": [0.1]}, "no grid over 'blurry_fraction'"),
+    ({"input": ["stream"]}, "no grid over 'input'"),
     ({"learning_rate": []}, r"learning_rate=\[\] must be a list of values, at least one"),
     ({"learning_rate": 0.1}, "learning_rate=0.1 must be a list"),
     ({"learning_rate": [0.1, 0.2, 0.1]}, r"\[0.1, 0.2, 0.1\] names a value twice"),

@@ -13,9 +13,6 @@ from tagjax.datasets import prepared as prepared_lib
 _MODES = {1: "L", 3: "RGB"}
 _BATCH = 1000  # reading records one by one takes three times as long
 
-RESIZES = ("stretch", "crop")
-"""How an image of another size is brought to the shape of the arrays, see `resize`."""
-
 
 class Records:
   """The images of a prepared split, decoded when asked for: `records[rows]`, uint8 `[n, H, W, C]`.
@@ -45,7 +42,7 @@ class Records:
       prepared: the data set.
       split: `"train"` or `"test"`.
       image_shape: of the images that are given out.
-      resize: one of `RESIZES`; None: images of another shape are an error.
+      resize: see `resize`; None: images of another shape are an error.
 
     Raises:
       DatasetUnavailableError: if the files are damaged.

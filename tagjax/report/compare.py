@@ -49,6 +49,7 @@ SHARED_SETTINGS = (
   "train_examples_per_task",
   "test_examples_per_task",
   "normalization",
+  "augmentation",
   "model",
   "epochs",
   "batch_size",

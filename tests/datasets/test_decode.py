@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tagjax import datasets
-from tagjax.datasets import decode, prepared
+from tagjax.datasets import decode, image_folder, prepared
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
 
@@ -29,7 +29,7 @@ def test_pictures_are_converted_to_the_channels_asked_for():
 
 
 def test_a_picture_of_the_right_size_is_left_alone():
-  for how in decode.RESIZES:
+  for how in image_folder.RESIZES:
     np.testing.assert_array_equal(decode.decode(png(PICTURE), 3, (6, 9), how), PICTURE)
 
 

@@ -87,6 +87,7 @@ def test_different_definitions_need_a_choice(runs, capsys, make_results):
     ("scenario", "class"),
     ("epochs", 2),
     ("batch_size", 20),
+    ("augmentation", {"flip": True}),
     ("model", "reduced_resnet"),
     ("mlp", {"hidden": [64]}),
     ("seed", 7),
