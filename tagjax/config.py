@@ -295,7 +295,6 @@ def _ranges(config: ConfigDict) -> None:
     "blurry_fraction",
     "label_noise",
     "stable_sgd.momentum",
-    "rwalk.decay",
   ):
     value = _get(config, key)
     if not 0 <= value < 1:
@@ -317,8 +316,10 @@ def _ranges(config: ConfigDict) -> None:
     raise ConfigError(
       f"config.augmentation.colour={config.augmentation.colour!r}: must be in [0, 1]"
     )
-  if not 0 < config.train_fraction <= 1:
-    raise ConfigError(f"config.train_fraction={config.train_fraction!r}: must be in (0, 1]")
+  for key in ("train_fraction", "rwalk.decay"):
+    value = _get(config, key)
+    if not 0 < value <= 1:
+      raise ConfigError(f"config.{key}={value!r}: must be in (0, 1]")
   if not 0 <= config.ewc.decay <= 1:
     raise ConfigError(f"config.ewc.decay={config.ewc.decay!r}: must be in [0, 1]")
   for key in ("alexnet.dropout", "cifar_alexnet.hidden_dropout", "lasem_cnn.dropout"):

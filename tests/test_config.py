@@ -24,6 +24,7 @@ WRONG = [
   ("blurry_fraction", 1.0, "must be in .0, 1."),
   ("label_noise", -0.5, "must be in .0, 1."),
   ("train_fraction", 0.0, "must be in .0, 1."),
+  ("rwalk.decay", 0.0, "must be in .0, 1."),
   ("image_folders", "/here", "permuted_digits has no use for it: leave it None"),
   ("image_size", 0, "must be an integer of at least 1"),
   ("image_resize", "pad", "There are: stretch, crop"),
@@ -78,6 +79,12 @@ def test_wrong_values(key, value, message):
   assert "\n" not in str(error.value)
   place = "image_folders" if value == "image_folders" else key
   assert f"config.{place}" in str(error.value)
+
+
+def test_rwalk_may_keep_nothing_of_the_past():
+  config = base_config()
+  config.method, config.rwalk.decay = "rwalk", 1.0
+  validate(config)
 
 
 @pytest.mark.parametrize("model", ["alexnet", "cifar_alexnet", "lasem_cnn"])
