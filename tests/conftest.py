@@ -32,17 +32,33 @@ chex.set_n_cpu_devices(4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Their tests compile many programs that run for milliseconds.
-_MOSTLY_COMPILING = {"contract", "methods", "models", "test_parallel"}
+_MOSTLY_COMPILING = {
+  "contract",
+  "methods",
+  "models",
+  "test_experiment",
+  "test_forecast",
+  "test_learner",
+  "test_parallel",
+  "test_precision",
+  "test_protocols",
+  "test_seeds",
+  "test_setup",
+  "test_shared_rows",
+  "test_streaming",
+  "test_sweep",
+}
 
 
 def pytest_collection_modifyitems(items):
   """Marks them, so that `make test` can run them apart."""
-  for item in items:
-    if "tests" in item.path.parts and _MOSTLY_COMPILING & {*item.path.parts, item.path.stem}:
-      item.add_marker("compiling")
+  for module in {item.getparent(pytest.Module) for item in items} - {None}:
+    if "tests" in module.path.parts and _MOSTLY_COMPILING & {*module.path.parts, module.path.stem}:
+      module.add_marker("compiling")
 
 
-@pytest.fixture(autouse=True)
+# Of the whole module: runs that are compared may belong to its fixtures.
+@pytest.fixture(autouse=True, scope="module")
 def _compile_quickly(request):
   if request.node.get_closest_marker("compiling") is None:
     yield

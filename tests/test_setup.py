@@ -15,8 +15,6 @@ from tagjax.learner import initial_variables
 from tagjax.registry import make_model
 from tagjax.setup import build_programs, load_pretrained, load_stream
 
-pytestmark = pytest.mark.compiling
-
 
 def settings(**changes) -> ConfigDict:
   config = base_config()
