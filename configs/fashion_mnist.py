@@ -2,15 +2,16 @@
 
 No paper gives values or figures for this stream that were at hand. The learning rates of SGD,
 RMSProp and TAG, and the strengths of the regularisers with SGD, were chosen on validation examples
-(docs/results.md). With TAG a regulariser keeps its strength; what replays or projects has the
-learning rate of its optimizer, its own defaults and ten exemplars of each class. The other
+(docs/tuning_fashion_mnist.md). With TAG a regulariser keeps its strength; what replays or projects
+has the learning rate of its optimizer, its own defaults and ten exemplars of each class. The other
 optimizers have the values of permuted MNIST (configs/permuted_mnist.py), not tuned for this stream.
+Measured: docs/results.md.
 
   python launch.py --config=configs/fashion_mnist.py:tag --config.seeds=5
   python launch.py --config=configs/fashion_mnist.py:er --config.scenario=class
 
-Needs Fashion-MNIST, which Debian and Ubuntu have as a package (docs/data.md). Five seeds of SGD or
-TAG take about a minute on two CPU cores; `:tag,runlocal` trains on 300 examples a task.
+Needs Fashion-MNIST, which Debian and Ubuntu have as a package (docs/data.md). Five seeds of TAG
+took a minute on two CPU cores; `:tag,runlocal` trains on 300 examples a task.
 """
 
 from configs.common import choose, compositions
@@ -25,7 +26,7 @@ OPTIMIZERS = {
 MEMORY = {"memory.capacity": 10}
 MODIFIERS = {
   "ewc": {"ewc.strength": 1e6},
-  "mas": {"mas.strength": 0.1},  # 1 diverges on the whole stream, docs/results.md
+  "mas": {"mas.strength": 0.1},  # 1 diverges on the whole stream
   "mas_local": {"mas_local.strength": 1.0},
   "si": {"si.strength": 0.1},
   "rwalk": {"rwalk.strength": 10.0},

@@ -84,15 +84,30 @@ def line_with_band(
   label: str | None,
   half_width: np.ndarray | None = None,
   marker: str = "o",
+  linestyle: str = "-",
   opacity: float = 0.15,
 ) -> None:
-  """The mean of `values` `[S, n]` with a band of `half_width`, the std over seeds by default."""
+  """The mean of `values` `[S, n]` with a band of `half_width`, the std over seeds by default.
+
+  An `opacity` of 0 leaves the band out.
+  """
   mean = mean_over_seeds(values)
   width = std(values) if half_width is None else half_width
-  axes.plot(times, mean, color=color, linewidth=1.5, marker=marker, markersize=4, label=label)
-  if width is not None and len(times) > 1:
+  axes.plot(
+    times,
+    mean,
+    color=color,
+    linewidth=1.5,
+    linestyle=linestyle,
+    marker=marker,
+    markersize=4,
+    label=label,
+  )
+  if width is None or not opacity:
+    return
+  if len(times) > 1:
     axes.fill_between(times, mean - width, mean + width, color=color, alpha=opacity, linewidth=0)
-  elif width is not None:
+  else:
     axes.errorbar(times, mean, width, color=color, capsize=3)
 
 

@@ -168,7 +168,8 @@ def plot_task_relatedness(results: Results) -> Figure:
 def plot_comparison(results: Mapping[str, Results], *, definition: str | None = None) -> Figure:
   """Methods side by side: average accuracy along the stream, and forgetting at its end.
 
-  Lines and bars are means over seeds, bands and error bars 95 % confidence intervals.
+  Lines and bars are means over seeds, bands and error bars 95 % confidence intervals. Of more
+  methods than there are colours, the later ones have broken lines, and none has a band.
 
   Args:
     results: name of the method -> its results.
@@ -181,7 +182,9 @@ def plot_comparison(results: Mapping[str, Results], *, definition: str | None = 
     raise ValueError("plot_comparison needs the results of at least one method")
   first = next(iter(results.values()))
   definition = definition or _definition(first)
-  figure = Figure(figsize=(9.6, 4.0), layout="constrained", dpi=DPI)
+  is_crowded = len(results) > len(COLORS)
+  size = (11.0, 4.6) if is_crowded else (9.6, 4.0)
+  figure = Figure(figsize=size, layout="constrained", dpi=DPI)
   left, right = figure.subplots(1, 2, width_ratios=(3, 2))
   bars = []
   longest = 1
@@ -192,7 +195,8 @@ def plot_comparison(results: Mapping[str, Results], *, definition: str | None = 
     averages = 100 * np.stack(
       [metrics.average_accuracy(matrices, after=task) for task in range(num_tasks)], axis=1
     )
-    color, marker = COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
+    lap, place = divmod(index, len(COLORS))
+    color = COLORS[place]
     line_with_band(
       left,
       np.arange(num_tasks) + 1,
@@ -200,12 +204,17 @@ def plot_comparison(results: Mapping[str, Results], *, definition: str | None = 
       color,
       label=name,
       half_width=_interval(averages),
-      marker=marker,
+      marker=MARKERS[(place + lap) % len(MARKERS)],
+      linestyle="--" if lap else "-",
+      opacity=0 if is_crowded else 0.15,
     )
     bars.append((name, 100 * metrics.forgetting(matrices, definition), color))
   style_task_axis(left, longest)
   left.set(xlabel="after training task", ylabel="average accuracy of the tasks so far (%)")
-  left.legend(frameon=False)
+  if is_crowded:
+    left.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
+  else:
+    left.legend(frameon=False)
   _forgetting_bars(right, bars, definition)
   config = first.get("config", {})
   seeds = sorted({len(one["accuracy_matrix"]) for one in results.values()})
@@ -305,7 +314,8 @@ def _forgetting_bars(axes: Axes, bars: list[tuple[str, np.ndarray, str]], defini
       continue
     error = None if np.isnan(summary.ci95) else summary.ci95
     axes.bar(index, summary.mean, 0.65, yerr=error, color=color, ecolor=INK, capsize=4)
-  axes.set_xticks(range(len(bars)), [name for name, _, _ in bars], rotation=20 * (len(bars) > 4))
+  rotation = 0 if len(bars) <= 4 else 20 if len(bars) <= len(COLORS) else 90
+  axes.set_xticks(range(len(bars)), [name for name, _, _ in bars], rotation=rotation)
   axes.set_xlim(-0.6, len(bars) - 0.4)
   axes.set_ylabel(f"forgetting (points; definition: {definition})")
   axes.axhline(0, color=INK, linewidth=0.8)

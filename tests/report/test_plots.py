@@ -1,7 +1,10 @@
 """Pictures: what they show, and that odd sizes work."""
 
+import itertools
+
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from tagjax import metrics
 from tagjax.report import plots
@@ -100,6 +103,22 @@ def test_the_comparison_shows_each_method(tmp_path, make_results, num_tasks, num
     assert heights == pytest.approx(means)
   else:
     assert heights == []
+
+
+def test_more_methods_than_colours_can_be_told_apart(make_results):
+  runs = {f"method {number}": make_results(3, 2, random_seed=number) for number in range(15)}
+  figure = plots.plot_comparison(runs)
+  canvas = FigureCanvasAgg(figure)
+  canvas.draw()
+  left, right = figure.axes
+  lines = left.lines[: len(runs)]
+  looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}
+  assert len(looks) == len(runs)
+  renderer = canvas.get_renderer()
+  legend = left.get_legend().get_window_extent(renderer)
+  assert legend.x0 >= left.get_window_extent(renderer).x1
+  names = [label.get_window_extent(renderer) for label in right.get_xticklabels()]
+  assert all(one.x1 <= other.x0 for one, other in itertools.pairwise(names))
 
 
 def test_a_comparison_of_nothing_is_refused():
