@@ -13,6 +13,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 
 MARKERS = "osD^vPX*"
 INK = "#333333"
+BAND_OPACITY = 0.15
 # Dark to light, in the order of the tasks; without the end that white paper swallows.
 TASK_COLORS = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0, 0.92, 256)))
 DPI = 150
@@ -85,7 +86,7 @@ def line_with_band(
   half_width: np.ndarray | None = None,
   marker: str = "o",
   linestyle: str = "-",
-  opacity: float = 0.15,
+  opacity: float = BAND_OPACITY,
 ) -> None:
   """The mean of `values` `[S, n]` with a band of `half_width`, the std over seeds by default.
 
@@ -124,6 +125,11 @@ def style(axes: Axes) -> None:
   axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
   axes.set_axisbelow(True)
   axes.spines[["top", "right"]].set_visible(False)
+
+
+def legend_beside(axes: Axes) -> None:
+  """A legend to the right of the axes, where it hides no line."""
+  axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
 
 
 def limit_from_data(axes: Axes, percents: np.ndarray) -> None:

@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 
 from tagjax import metrics
 from tagjax.report.drawing import (
+  BAND_OPACITY,
   COLORS,
   DPI,
   INK,
@@ -27,6 +28,7 @@ from tagjax.report.drawing import (
   TASK_COLORS,
   heat_map,
   label_tasks,
+  legend_beside,
   limit_from_data,
   line_with_band,
   mean_over_seeds,
@@ -72,7 +74,7 @@ def plot_accuracy_over_time(results: Results) -> Figure:
       colors[task],
       label=None if is_crowded else f"task {task + 1}",
       marker="" if is_crowded and task < num_tasks - 1 else "o",
-      opacity=0.06 if is_crowded else 0.15,
+      opacity=0.06 if is_crowded else BAND_OPACITY,
     )
   average = np.stack(
     [metrics.average_accuracy(matrices / 100, after=task) for task in range(num_tasks)], axis=1
@@ -93,11 +95,12 @@ def plot_accuracy_over_time(results: Results) -> Figure:
     f"{_name(results)}\naccuracy on each task{_over_seeds(matrices, ', mean ± std of ')}"
   )
   limit_from_data(axes, matrices)
-  axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
   if is_crowded:
     axes.legend(loc="lower left", frameon=False)
     scale = ScalarMappable(Normalize(1, num_tasks), TASK_COLORS)
     figure.colorbar(scale, ax=axes, label="evaluated on task", ticks=MaxNLocator(integer=True))
+  else:
+    legend_beside(axes)
   return figure
 
 
@@ -206,13 +209,13 @@ def plot_comparison(results: Mapping[str, Results], *, definition: str | None = 
       half_width=_interval(averages),
       marker=MARKERS[(place + lap) % len(MARKERS)],
       linestyle="--" if lap else "-",
-      opacity=0 if is_crowded else 0.15,
+      opacity=0 if is_crowded else BAND_OPACITY,
     )
     bars.append((name, 100 * metrics.forgetting(matrices, definition), color))
   style_task_axis(left, longest)
   left.set(xlabel="after training task", ylabel="average accuracy of the tasks so far (%)")
   if is_crowded:
-    left.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
+    legend_beside(left)
   else:
     left.legend(frameon=False)
   _forgetting_bars(right, bars, definition)
