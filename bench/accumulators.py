@@ -13,9 +13,10 @@ import tempfile
 import jax
 import jax.numpy as jnp
 
-from tagjax import experiment, registry
-from tagjax.base import Method, lift
-from tagjax.config import base_config
+from tagjax.config import registry
+from tagjax.config.defaults import base_config
+from tagjax.core.method import Method, lift
+from tagjax.training import experiment
 from tagjax.transforms import tag, task_relatedness
 
 LEARNING_RATES = {"rmsprop": 0.002, "adagrad": 0.02, "adam": 0.005}  # those of configs/digits.py

@@ -13,7 +13,7 @@ import statistics
 import jax
 from train_step import IMAGES, measure
 
-from tagjax.registry import MODIFIERS, OPTIMIZERS
+from tagjax.config.registry import MODIFIERS, OPTIMIZERS
 
 METHODS = ["sgd", *(name for name in OPTIMIZERS if name not in ("sgd", "tag_rmsprop")), *MODIFIERS]
 

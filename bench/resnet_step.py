@@ -20,11 +20,11 @@ from torch.nn import functional
 
 from bench.torch_split_cifar10 import ReducedResNet
 from bench.train_step import CLASSES, TASKS, examples, stream_spec
-from tagjax.base import StreamSpec
-from tagjax.config import base_config
-from tagjax.learner import make_learner
-from tagjax.parallel import Programs
-from tagjax.registry import make_method, make_model
+from tagjax.config.defaults import base_config
+from tagjax.config.registry import make_method, make_model
+from tagjax.core.types import StreamSpec
+from tagjax.engine.learner import make_learner
+from tagjax.engine.programs import Programs
 
 BATCH, SIZE = 10, 1024
 RATE = 1e-4  # small: random labels must not make the loss diverge

@@ -26,14 +26,14 @@ from PIL import Image
 
 from tagjax import datasets
 from tagjax.benchmarks import split
-from tagjax.config import base_config
+from tagjax.config.build import build_programs
+from tagjax.config.defaults import base_config
 from tagjax.datasets import decode, prepared
-from tagjax.feed import Feed
-from tagjax.layout import choose_layout
-from tagjax.parallel import Programs
-from tagjax.plan import Action
-from tagjax.setup import build_programs
-from tagjax.supply import supply_training
+from tagjax.engine.programs import Programs
+from tagjax.input_pipeline.data_source import supply_training
+from tagjax.input_pipeline.prefetch import Feed
+from tagjax.training.placement import choose_layout
+from tagjax.training.schedule import Action
 
 CLASSES, TASKS, DISTINCT = 100, 10, 2000
 

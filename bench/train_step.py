@@ -1,8 +1,8 @@
 """Training steps per second inside the compiled loop, compile seconds and peak memory.
 
-The program that `launch.py` runs (`tagjax.parallel.Programs`), on random images: forward pass,
-gradient and method on batches of 10. Called repeatedly for `--steps` steps of the last task, where
-TAG has the most to weigh; the median, fastest and slowest repeat are printed.
+The program that `launch.py` runs (`tagjax.engine.programs.Programs`), on random images: forward
+pass, gradient and method on batches of 10. Called repeatedly for `--steps` steps of the last task,
+where TAG has the most to weigh; the median, fastest and slowest repeat are printed.
 
   python bench/train_step.py [--method=tag] [--models=mlp,reduced_resnet] [--steps=100]
 """
@@ -16,12 +16,13 @@ import jax
 import numpy as np
 import psutil
 
-from tagjax.base import StreamSpec
-from tagjax.batches import to_device
-from tagjax.config import base_config, validate
-from tagjax.learner import make_learner
-from tagjax.parallel import Programs
-from tagjax.registry import make_method, make_model
+from tagjax.config.defaults import base_config
+from tagjax.config.registry import make_method, make_model
+from tagjax.config.validate import validate
+from tagjax.core.types import StreamSpec
+from tagjax.engine.learner import make_learner
+from tagjax.engine.programs import Programs
+from tagjax.input_pipeline.device_examples import to_device
 
 TASKS, CLASSES = 20, 5
 IMAGES = {"mlp": (28, 28, 1), "reduced_resnet": (32, 32, 3)}

@@ -55,11 +55,11 @@ def trial(method: str, learning_rate: float, seeds: int) -> list[float | None]:
 def validation_accuracies(config) -> list[float | None]:
   """Runs `config`; its final average validation accuracies, None for all if the loss diverged."""
   from tagjax import metrics
-  from tagjax.config import validate
-  from tagjax.driver import Driver
-  from tagjax.errors import DivergedError
+  from tagjax.config.validate import validate
+  from tagjax.core.errors import DivergedError
+  from tagjax.distributed.shared_workdir import NoLog
   from tagjax.report.progress import Progress
-  from tagjax.sharing import NoLog
+  from tagjax.training.trainer import Driver
 
   config.evaluate_on = "validation"
   validate(config)

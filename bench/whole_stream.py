@@ -21,13 +21,13 @@ from torch.nn import functional
 
 from bench.torch_split_cifar10 import ReducedResNet
 from bench.torch_tag import TorchTag
-from tagjax.base import StreamSpec
-from tagjax.batches import to_device
-from tagjax.config import base_config
-from tagjax.evaluate import pass_size
-from tagjax.learner import make_learner
-from tagjax.parallel import Programs
-from tagjax.registry import make_method, make_model
+from tagjax.config.defaults import base_config
+from tagjax.config.registry import make_method, make_model
+from tagjax.core.types import StreamSpec
+from tagjax.engine.learner import make_learner
+from tagjax.engine.programs import Programs
+from tagjax.input_pipeline.device_examples import to_device
+from tagjax.input_pipeline.order import pass_size
 
 CLASSES, BATCH, EVAL_BATCH, IMAGE = 2, 10, 256, (32, 32, 3)
 

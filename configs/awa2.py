@@ -24,7 +24,7 @@ time of a run is not measured; `:tag,runlocal` trains on 40 examples of each of 
 
 from configs.common import FEW_STEPS, choose, compositions
 from configs.cub import OPTIMIZERS as CUB
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
 
 MEMORY = {"memory.capacity": 20, "memory.batch_size": 128}
 TUNED = {

@@ -26,7 +26,7 @@ trains on 300 examples a task.
 """
 
 from configs.common import choose
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
 
 TUNED = {
   "sgd": {"learning_rate": 0.1},

@@ -13,7 +13,7 @@ well (docs/results.md); `:tag,runlocal` trains on 300 examples a task.
 
 from configs.cifar import TUNED as AUTHORS
 from configs.common import choose
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
 
 SGD, TAG = AUTHORS["sgd"], AUTHORS["tag"]
 TUNED = AUTHORS | {

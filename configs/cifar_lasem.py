@@ -24,7 +24,7 @@ epochs.
 """
 
 from configs.common import choose, compositions
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
 
 
 def lasem_table(learning_rate: float) -> dict[str, dict]:

@@ -6,8 +6,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from tagjax.errors import ConfigError, nearest
-from tagjax.grid import flat_items
+from tagjax.config.grid import flat_items
+from tagjax.core.errors import ConfigError, nearest
 
 LOCAL: Mapping[str, Any] = MappingProxyType(
   {"epochs": 1, "train_examples_per_task": 300, "test_examples_per_task": 100}

@@ -27,7 +27,7 @@ examples of each of two tasks.
 """
 
 from configs.common import FEW_STEPS, choose, compositions
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
 
 OPTIMIZERS = {
   "sgd": {"learning_rate": 0.01},

@@ -7,7 +7,7 @@ a few seconds. Validation data chose the learning rates: docs/tuning.md.
 """
 
 from configs.common import choose
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
 
 TUNED = {
   "sgd": {"learning_rate": 0.2},

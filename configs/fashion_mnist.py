@@ -16,7 +16,7 @@ took a minute on two CPU cores; `:tag,runlocal` trains on 300 examples a task.
 
 from configs.common import choose, compositions
 from configs.permuted_mnist import TUNED as PERMUTED
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
 
 OPTIMIZERS = {
   "sgd": {"learning_rate": 0.05},

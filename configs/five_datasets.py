@@ -26,7 +26,7 @@ measured; `:tag,runlocal` trains on 300 examples a task.
 """
 
 from configs.common import choose, compositions
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
 
 OPTIMIZERS = {
   "sgd": {"learning_rate": 0.1},

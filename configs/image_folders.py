@@ -14,7 +14,7 @@ docs/grids.md chooses them on validation examples. `:tag,runlocal` trains on the
 
 from configs.cifar import TUNED
 from configs.common import choose
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
 
 
 def get_config(argument: str = "tag"):

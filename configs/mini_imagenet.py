@@ -25,7 +25,7 @@ measured; `:tag,runlocal` trains on 300 examples of each of two tasks.
 """
 
 from configs.common import LOCAL, choose, compositions
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
 
 OPTIMIZERS = {
   "sgd": {"learning_rate": 0.05},

@@ -20,7 +20,7 @@ The publisher has withdrawn the data set: only who holds a copy that may be used
 from configs.common import FEW_STEPS, choose, compositions
 from configs.mini_imagenet import COMBINED
 from configs.mini_imagenet import TUNED as NEAREST
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
 
 TUNED = {**NEAREST, **compositions(COMBINED, {"derpp": {}})}
 # An example of each of a thousand people would already be too many: so there are fewer people.

@@ -12,7 +12,7 @@ The time of a run is not measured; `:tag,runlocal` trains on 300 examples a task
 
 from configs.common import choose
 from configs.permuted_mnist import TUNED
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
 
 
 def get_config(argument: str = "tag"):

@@ -25,7 +25,7 @@ first two tasks.
 
 from configs.common import FEW_STEPS, choose, compositions
 from configs.cub import COMBINED, OPTIMIZERS
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
 
 MAS = {"learning_rate": 0.0008, "mas.strength": 1.0}
 TUNED = {

@@ -15,7 +15,7 @@ Needs Office-Home, fetched by hand (docs/data.md). The time of a run is not meas
 
 from configs.cifar_lasem import lasem_table
 from configs.common import choose
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
 
 TUNED = lasem_table(0.00002)
 LOCAL = {"end_task": 2, "epochs": 1, "train_examples_per_task": 100, "test_examples_per_task": 50}

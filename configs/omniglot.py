@@ -16,7 +16,7 @@ examples of each of three tasks.
 
 from configs.cifar import TUNED
 from configs.common import choose
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
 
 LOCAL = {"end_task": 3, "train_examples_per_task": 100, "test_examples_per_task": 50}
 

@@ -27,7 +27,7 @@ initial weights are PyTorch's. Needs MNIST (docs/data.md). The time of a run is 
 
 from configs.common import choose, compositions
 from configs.digits import TUNED as DIGITS
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
 
 MEMORY = {"memory.capacity": 25, "memory.batch_size": 256}
 TUNED = {

@@ -17,7 +17,7 @@ examples a task.
 
 from configs.common import choose
 from configs.permuted_mnist import TUNED as NEAREST
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
 
 TUNED = {**NEAREST, "sgd": {"learning_rate": 0.003}}
 

@@ -15,7 +15,7 @@ trains for two epochs on each of two tasks.
 
 from configs.cifar_lasem import lasem_table
 from configs.common import choose
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
 
 TUNED = lasem_table(0.0001)
 

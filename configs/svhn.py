@@ -19,7 +19,7 @@ on 40 examples of each of two tasks.
 from configs.common import FEW_STEPS, choose, compositions
 from configs.five_datasets import COMBINED
 from configs.five_datasets import TUNED as NEAREST
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
 
 TUNED = {**NEAREST, **compositions(COMBINED, {"derpp": {}})}
 

@@ -18,7 +18,7 @@ examples of each of two tasks.
 from configs.common import LOCAL, choose, compositions
 from configs.mini_imagenet import COMBINED
 from configs.mini_imagenet import TUNED as NEAREST
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
 
 TUNED = {**NEAREST, **compositions(COMBINED, {"mas": {}, "si": {}})}
 

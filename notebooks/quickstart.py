@@ -26,9 +26,9 @@ from pathlib import Path
 import numpy as np
 
 import tagjax
-from tagjax.config import base_config
-from tagjax.experiment import run
+from tagjax.config.defaults import base_config
 from tagjax.report import plots
+from tagjax.training.experiment import run
 
 # %% [markdown]
 # ## The stream
@@ -44,8 +44,8 @@ for experience in stream:
 # %% [markdown]
 # ## Two runs
 #
-# All settings stand in one config; every key is explained in `tagjax/config.py`. We train with
-# RMSProp and with TAG-RMSProp, two seeds each.
+# All settings stand in one config; every key is explained in `tagjax/config/defaults.py`. We train
+# with RMSProp and with TAG-RMSProp, two seeds each.
 
 # %%
 folder = Path(tempfile.mkdtemp())

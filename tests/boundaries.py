@@ -8,9 +8,10 @@ import numpy as np
 import optax
 from helpers import TinyModel, examples, programs, spec
 
-from tagjax import batches
-from tagjax.base import Batch, chain, lift
-from tagjax.learner import make_learner
+from tagjax.core.method import chain, lift
+from tagjax.core.types import Batch
+from tagjax.engine.learner import make_learner
+from tagjax.input_pipeline import device_examples
 
 
 def chunk(stream, task, size=23, batch_size=4) -> Batch:
@@ -89,7 +90,7 @@ def trajectory(method, stream, *, size=24, batch_size=8, **options):
   run = programs(stream, method, batch_size=batch_size, **options)
   state, after = run.init(jax.random.key(0)[None]), []
   for task in range(stream.num_tasks):
-    data = batches.to_device(examples(stream, task, size), size)
+    data = device_examples.to_device(examples(stream, task, size), size)
     state, _ = run.train(state, data, task, task, 0, size // batch_size, phase="train")
     state = run.consolidate(state, data, task, phase="train")
     # Copied: the state is donated to the next call.

@@ -6,11 +6,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from tagjax import batches
-from tagjax.base import Batch, StreamSpec
-from tagjax.learner import make_learner
-from tagjax.loop import DEVICE_AXIS
-from tagjax.parallel import Layout, Programs
+from tagjax.core.types import Batch, StreamSpec
+from tagjax.engine.learner import make_learner
+from tagjax.engine.programs import Layout, Programs
+from tagjax.engine.train_loop import DEVICE_AXIS
+from tagjax.input_pipeline import device_examples
 
 IMAGE = (4, 4, 1)
 
@@ -104,7 +104,7 @@ def train_stream(
   steps = -(-size // batch_size)
   epoch = 0
   for task in range(stream.num_tasks) if tasks is None else tasks:
-    data = batches.to_device(examples(stream, task, size), size)
+    data = device_examples.to_device(examples(stream, task, size), size)
     for phase in run.phases:
       state, _ = run.train(state, data, task, epoch, 0, steps, phase=phase)
       state = run.consolidate(state, data, task, phase=phase)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import optax
 
-from tagjax.base import chain
+from tagjax.core.method import chain
 
 GUIDE = Path(__file__).parents[1] / "docs/add_a_method.md"
 

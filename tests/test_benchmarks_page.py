@@ -12,11 +12,11 @@ from tagjax import benchmarks
 from tagjax.benchmarks import __main__ as command
 from tagjax.benchmarks.groups import ORDERS
 from tagjax.benchmarks.table import BENCHMARKS
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
+from tagjax.config.grid import flat_items
 from tagjax.datasets import catalog
 from tagjax.datasets.loader import LARGE_BYTES
-from tagjax.grid import flat_items
-from tagjax.pixels import NORMALIZATIONS
+from tagjax.input_pipeline.normalization import NORMALIZATIONS
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "benchmarks.md").read_text()

@@ -10,13 +10,15 @@ import pytest
 
 from configs import cifar, cifar_grid, digits, digits_grid
 from configs.common import choose, compositions
-from tagjax import benchmarks, datasets, setup
+from tagjax import benchmarks, datasets
 from tagjax.benchmarks.table import BENCHMARKS
-from tagjax.config import base_config, validate
+from tagjax.config import build
+from tagjax.config.defaults import base_config
+from tagjax.config.grid import flat_items
+from tagjax.config.registry import make_method
+from tagjax.config.validate import validate
+from tagjax.core.errors import ConfigError
 from tagjax.datasets import catalog
-from tagjax.errors import ConfigError
-from tagjax.grid import flat_items
-from tagjax.registry import make_method
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
@@ -112,15 +114,15 @@ def _stream(config, folder):
   config.data_dir = str(folder)
   if config.image_folders:
     config.image_folders = str(folder / "tasks")
-  return setup.load_stream(config)
+  return build.load_stream(config)
 
 
 @pytest.mark.parametrize("module", TABLES, ids=lambda module: module.__name__)
 def test_stream_model_and_methods_fit_together(fake_data, module):
   config = completed(module.get_config("tag"))
   stream = _stream(config, fake_data)
-  assert setup.load_pretrained(config, stream) is None  # it has tried the shapes of the model
-  steps = setup.steps_per_epoch(config, setup.training_sizes(config, stream))
+  assert build.load_pretrained(config, stream) is None  # it has tried the shapes of the model
+  steps = build.steps_per_epoch(config, build.training_sizes(config, stream))
   for name in module.TUNED:
     make_method(module.get_config(name), stream.spec, steps)
 
@@ -132,7 +134,7 @@ def test_the_local_run_is_the_same_experiment_but_smaller(fake_data, module):
   same = set(whole) - SHRUNK - {"memory"}
   assert {key: whole[key] for key in same} == {key: local[key] for key in same}
   stream = _stream(local, fake_data)
-  steps = setup.steps_per_epoch(local, setup.training_sizes(local, stream))
+  steps = build.steps_per_epoch(local, build.training_sizes(local, stream))
   for name in module.TUNED:
     local = completed(module.get_config(f"{name},runlocal"))
     validate(local)

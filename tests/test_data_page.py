@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tagjax import feed, supply
 from tagjax.datasets import archives, catalog, loader
+from tagjax.input_pipeline import data_source, prefetch
 
 PAGE = (Path(__file__).parents[1] / "docs" / "data.md").read_text()
 
@@ -54,6 +54,6 @@ def test_no_other_sums_and_sets():
 def test_bounds_are_those_of_the_code():
   assert loader.LARGE_BYTES == 2 * 2**30
   assert "more than 2 GiB" in PAGE
-  assert supply.WINDOW_BYTES == 64 * 2**20
+  assert data_source.WINDOW_BYTES == 64 * 2**20
   assert "64 MiB" in PAGE
-  assert f"up to {feed.MOST_THREADS} threads" in PAGE
+  assert f"up to {prefetch.MOST_THREADS} threads" in PAGE

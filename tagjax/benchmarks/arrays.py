@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tagjax import base, datasets
+from tagjax import datasets
 from tagjax.benchmarks import checks, holdout
 from tagjax.benchmarks.experience import TaskPlan
 from tagjax.benchmarks.stream import Stream
+from tagjax.core import types
 
 
 def stream_from_arrays(
@@ -51,7 +52,7 @@ def stream_from_arrays(
   >>> stream[1].train.label
   array([0, 1, 0, 1], dtype=int32)
   """
-  checks.check_choice("scenario", scenario, base.SCENARIOS)
+  checks.check_choice("scenario", scenario, types.SCENARIOS)
   selection = holdout.check_selection(holdout.Selection(validation_fraction, data_seed=data_seed))
   if len(tasks) == 0:
     raise ValueError("tasks is empty, a stream needs at least one")
@@ -63,7 +64,7 @@ def stream_from_arrays(
   if len(names) != len(pools):
     raise ValueError(f"task_names has {len(names)} names for {len(pools)} tasks")
   first = pools[0][0].image
-  spec = base.StreamSpec(len(pools), num_outputs, is_taught, scenario, first.shape[1:])
+  spec = types.StreamSpec(len(pools), num_outputs, is_taught, scenario, first.shape[1:])
   outputs = np.arange(num_outputs, dtype=np.int32)
   plans = []
   for task_id, (train, test) in enumerate(pools):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tagjax.errors import nearest
+from tagjax.core.errors import nearest
 
 # Only ever add at the end: the place of a purpose is part of its seed.
 _PURPOSES = (

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from tagjax import base, datasets
+from tagjax import datasets
 from tagjax.benchmarks import checks, groups, heads, holdout, planning
 from tagjax.benchmarks.stream import Stream
+from tagjax.core import types
 
 
 def make_drawn(
@@ -66,7 +67,7 @@ def make_drawn(
 
 def make_drawn_spec(
   dataset: datasets.Dataset, outputs: np.ndarray, scenario: str
-) -> base.StreamSpec:
+) -> types.StreamSpec:
   """The shapes and masks; the head has the outputs of classes that nobody has drawn, too."""
   num_classes = dataset.num_classes
   num_outputs = {"task": num_classes * len(outputs), "class": num_classes}.get(scenario)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tagjax import base
+from tagjax.core import types
 
 
 def split_outputs(groups: Sequence[np.ndarray], num_classes: int, scenario: str) -> np.ndarray:
@@ -92,7 +92,7 @@ def make_spec(
   scenario: str,
   image_shape: tuple[int, ...],
   num_outputs: int | None = None,
-) -> base.StreamSpec:
+) -> types.StreamSpec:
   """The shapes and the masks of a stream with this table.
 
   Args:
@@ -106,4 +106,4 @@ def make_spec(
   classes = np.zeros((num_tasks, num_outputs), dtype=bool)
   tasks, labels = np.nonzero(outputs >= 0)
   classes[tasks, outputs[tasks, labels]] = True
-  return base.StreamSpec(num_tasks, num_outputs, classes, scenario, tuple(image_shape))
+  return types.StreamSpec(num_tasks, num_outputs, classes, scenario, tuple(image_shape))

@@ -4,10 +4,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tagjax import base
 from tagjax.benchmarks import checks, groups, holdout, loading, own_folders
 from tagjax.benchmarks.stream import Stream
 from tagjax.benchmarks.table import BENCHMARKS, OPTIONS, Benchmark
+from tagjax.core import types
 
 
 def names() -> tuple[str, ...]:
@@ -119,7 +119,7 @@ def load_benchmark(
   if num_tasks is not None:
     num_tasks = checks.check_integer("num_tasks", num_tasks, 1)
   scenario = checks.check_choice(
-    "scenario", benchmark.scenario if scenario is None else scenario, base.SCENARIOS
+    "scenario", benchmark.scenario if scenario is None else scenario, types.SCENARIOS
   )
   selection = holdout.check_selection(
     holdout.Selection(

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tagjax import base, datasets
+from tagjax import datasets
 from tagjax.benchmarks import checks, heads, holdout, noise
 from tagjax.benchmarks.experience import TaskPlan
 from tagjax.benchmarks.stream import Stream
+from tagjax.core import types
 
 
 def plan_task(
@@ -102,7 +103,7 @@ def stream_of_groups(
   return Stream(name, make_spec(dataset, outputs, scenario), plans, dataset.max_value)
 
 
-def make_spec(dataset: datasets.Dataset, outputs: np.ndarray, scenario: str) -> base.StreamSpec:
+def make_spec(dataset: datasets.Dataset, outputs: np.ndarray, scenario: str) -> types.StreamSpec:
   """The shapes and the masks of a stream of this data set with this head."""
   return heads.make_spec(outputs, scenario, dataset.train.image.shape[1:])
 

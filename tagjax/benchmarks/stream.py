@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tagjax import base
 from tagjax.benchmarks import checks, lazy
 from tagjax.benchmarks.blur import Blur, Share, exchange
 from tagjax.benchmarks.experience import Experience, TaskPlan, Visit
+from tagjax.core import types
 
 
 class Stream:
@@ -23,7 +23,7 @@ class Stream:
 
   Attributes:
     name: name of the benchmark.
-    spec: shapes, head and scenario, see `tagjax.base.StreamSpec`.
+    spec: shapes, head and scenario, see `tagjax.core.types.StreamSpec`.
     max_value: largest value that a stored pixel can have; the model divides by it.
     task_names: list of the tasks' names.
     sizes: list of `(n_train, n_validation, n_test)`, known without making any images.
@@ -42,7 +42,7 @@ class Stream:
   def __init__(
     self,
     name: str,
-    spec: base.StreamSpec,
+    spec: types.StreamSpec,
     plans: Sequence[TaskPlan],
     max_value: float = 255,
     *,
@@ -183,7 +183,7 @@ class Stream:
 
   def _with(
     self,
-    spec: base.StreamSpec,
+    spec: types.StreamSpec,
     plans: Sequence[TaskPlan],
     task_order: Sequence[int],
     blur: Blur | None,
@@ -228,8 +228,8 @@ def _name_visit(name: str, times_before: int) -> str:
 
 
 def _spec_with_guests(
-  spec: base.StreamSpec, plans: Sequence[TaskPlan], shares: Sequence[Sequence[Share]]
-) -> base.StreamSpec:
+  spec: types.StreamSpec, plans: Sequence[TaskPlan], shares: Sequence[Sequence[Share]]
+) -> types.StreamSpec:
   """What each task teaches when examples of others are shown in it; see `Stream.blurred`."""
   if spec.scenario == "task":
     return spec

@@ -10,9 +10,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from tagjax.core.errors import TagjaxError
 from tagjax.datasets import catalog, folders
 from tagjax.datasets import prepared as prepared_lib
-from tagjax.errors import TagjaxError
 
 _INTERRUPTED = 130
 _NARROWEST, _WIDEST = 120, 240  # columns of the table: with words folded, and with all on one line

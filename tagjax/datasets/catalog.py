@@ -6,7 +6,7 @@ The builders themselves are imported only when a set must be prepared, because t
 import importlib
 from typing import NamedTuple
 
-from tagjax.errors import nearest
+from tagjax.core.errors import nearest
 
 
 class Entry(NamedTuple):
@@ -286,4 +286,4 @@ def builder(name: str) -> type:
     ValueError: see `entry`.
   """
   found = entry(name)
-  return getattr(importlib.import_module(f"tagjax.datasets.{found.module}"), found.builder)
+  return getattr(importlib.import_module(f"tagjax.datasets.builders.{found.module}"), found.builder)

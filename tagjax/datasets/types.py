@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tagjax.errors import TagjaxError
+from tagjax.core.errors import TagjaxError
 
 
 class DatasetUnavailableError(TagjaxError, OSError):

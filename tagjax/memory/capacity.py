@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tagjax.base import StreamSpec
+from tagjax.core.types import StreamSpec
 
 PER = ("class", "total")
 

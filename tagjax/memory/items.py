@@ -6,7 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from tagjax.base import Batch, StreamSpec
+from tagjax.core.types import Batch, StreamSpec
 
 
 def exemplar(spec: StreamSpec, image_dtype: chex.ArrayDType = jnp.uint8) -> Batch:
@@ -19,7 +19,7 @@ def exemplar(spec: StreamSpec, image_dtype: chex.ArrayDType = jnp.uint8) -> Batc
   Returns:
     A `Batch` of `jax.ShapeDtypeStruct` without the leading axis.
 
-  >>> from tagjax.base import StreamSpec
+  >>> from tagjax.core.method import StreamSpec
   >>> exemplar(StreamSpec(1, 2, None, "task", (4, 4, 1))).image
   ShapeDtypeStruct(shape=(4, 4, 1), dtype=uint8)
   """

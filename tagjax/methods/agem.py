@@ -5,10 +5,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tagjax.base import Method, Step, StreamSpec, nothing
+from tagjax.core.method import Method, Step, nothing
+from tagjax.core.types import StreamSpec
 from tagjax.memory import capacity as sizes
 from tagjax.memory import items, ring
-from tagjax.transforms._checks import check_count
+from tagjax.transforms.checks import check_count
 from tagjax.transforms.projection import agem_project
 
 
@@ -65,7 +66,7 @@ def agem(
 
   Example:
     >>> import numpy as np, optax
-    >>> from tagjax.base import chain
+    >>> from tagjax.core.method import chain
     >>> spec = StreamSpec(2, 4, np.array([[1, 1, 0, 0], [0, 0, 1, 1]], bool), "task", (4, 4, 1))
     >>> method = chain(agem(spec, capacity=5), optax.sgd(0.1))
     >>> method.init({})[0].memory.items.image.shape

@@ -6,12 +6,13 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from tagjax import losses
-from tagjax.base import Batch, Method, StreamSpec, nothing
+from tagjax.core import losses
+from tagjax.core.method import Method, nothing
+from tagjax.core.types import Batch, StreamSpec
 from tagjax.memory import capacity as sizes
 from tagjax.memory import items, reservoir
 from tagjax.methods.er import add_gradient, check_replay
-from tagjax.transforms._checks import is_off
+from tagjax.transforms.checks import is_off
 
 
 class DarkExemplars(NamedTuple):
@@ -76,7 +77,7 @@ def der(
     ValueError: if an argument is out of range.
 
   >>> import numpy as np, optax
-  >>> from tagjax.base import chain
+  >>> from tagjax.core.method import chain
   >>> spec = StreamSpec(2, 2, np.eye(2, dtype=bool), "task", (4, 4, 1))
   >>> chain(der(spec, capacity=5), optax.sgd(0.1)).init({})[0].memory.items.logits.shape
   (10, 2)

@@ -7,10 +7,11 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from tagjax.base import Method, StreamSpec, nothing
+from tagjax.core.method import Method, nothing
+from tagjax.core.types import StreamSpec
 from tagjax.memory import capacity as sizes
 from tagjax.memory import items, reservoir
-from tagjax.transforms._checks import check_range, is_off
+from tagjax.transforms.checks import check_range, is_off
 
 
 class ErState(NamedTuple):
@@ -62,7 +63,7 @@ def er(
     ValueError: if an argument is out of range.
 
   >>> import numpy as np, optax
-  >>> from tagjax.base import chain
+  >>> from tagjax.core.method import chain
   >>> spec = StreamSpec(2, 2, np.eye(2, dtype=bool), "task", (4, 4, 1))
   >>> method = chain(er(spec, capacity=5), optax.sgd(0.1))
   >>> method.init({})[0].memory.items.image.shape

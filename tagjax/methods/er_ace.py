@@ -4,8 +4,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from tagjax import losses
-from tagjax.base import Batch, Method, Step, StreamSpec, chain, nothing
+from tagjax.core import losses
+from tagjax.core.method import Method, Step, chain, nothing
+from tagjax.core.types import Batch, StreamSpec
 from tagjax.memory import capacity as sizes
 from tagjax.methods.er import er
 

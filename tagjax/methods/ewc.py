@@ -6,10 +6,11 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from tagjax import losses
-from tagjax.base import Batch, Boundary, Method, StreamSpec, Variables, nothing
+from tagjax.core import losses
+from tagjax.core.method import Boundary, Method, nothing
+from tagjax.core.types import Batch, StreamSpec, Variables
 from tagjax.methods import per_example, quadratic
-from tagjax.transforms._checks import check_choice, check_range, is_off
+from tagjax.transforms.checks import check_choice, check_range, is_off
 
 VARIANTS = ("fixed", "tag-ref", "standard")
 
@@ -84,7 +85,7 @@ def ewc(
     Schwarz et al. Progress & Compress. ICML 2018 (`decay`).
 
   >>> import optax
-  >>> from tagjax.base import chain
+  >>> from tagjax.core.method import chain
   >>> method = chain(ewc(10.0), optax.sgd(0.1))
   >>> float(method.init({"w": jnp.ones(2)})[0].importance["w"].sum())
   0.0

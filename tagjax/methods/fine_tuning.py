@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tagjax.base import Batch, Boundary, Method, lift
+from tagjax.core.method import Boundary, Method, lift
+from tagjax.core.types import Batch
 from tagjax.transforms import ScaleByTagState
 
 _MUST_SURVIVE = {ScaleByTagState: "TAG's moments of past tasks", Batch: "a memory of examples"}
@@ -32,13 +33,13 @@ def fresh_each_task(optimizer: optax.GradientTransformation | Method) -> Method:
 
   Raises:
     TypeError: if `optimizer` is neither.
-    ValueError: if it is a method with a consolidation of its own (also a `tagjax.base.chain`,
-      whose members may have one), or, when the state is built, if that holds what must survive the
-      task: TAG's moments, or a memory.
+    ValueError: if it is a method with a consolidation of its own (also a
+      `tagjax.core.method.chain`, whose members may have one), or, when the state is built, if that
+      holds what must survive the task: TAG's moments, or a memory.
 
   Example:
     >>> import optax
-    >>> from tagjax.base import Boundary
+    >>> from tagjax.core.method import Boundary
     >>> method = fresh_each_task(optax.sgd(0.1, momentum=0.9))
     >>> params = {"w": jnp.ones(2)}
     >>> state = jax.tree.map(jnp.ones_like, method.init(params))

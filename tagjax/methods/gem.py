@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tagjax.base import Batch, Method, Step, StreamSpec, nothing
+from tagjax.core.method import Method, Step, nothing
+from tagjax.core.types import Batch, StreamSpec
 from tagjax.memory import capacity as sizes
 from tagjax.memory import items, ring
-from tagjax.transforms._checks import check_count, check_range
+from tagjax.transforms.checks import check_count, check_range
 from tagjax.transforms.projection import gem_project
 
 
@@ -77,7 +78,7 @@ def gem(
 
   Example:
     >>> import optax
-    >>> from tagjax.base import chain
+    >>> from tagjax.core.method import chain
     >>> spec = StreamSpec(2, 4, np.array([[1, 1, 0, 0], [0, 0, 1, 1]], bool), "task", (4, 4, 1))
     >>> method = chain(gem(spec, capacity=128), optax.sgd(0.1))
     >>> method.init({})[0].memory.items.image.shape

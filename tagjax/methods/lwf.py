@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tagjax import losses
-from tagjax.base import Batch, Boundary, Method, Step, StreamSpec, nothing
+from tagjax.core import losses
+from tagjax.core.method import Boundary, Method, Step, nothing
+from tagjax.core.types import Batch, StreamSpec
 from tagjax.methods import quadratic
-from tagjax.transforms._checks import check_range, is_off
+from tagjax.transforms.checks import check_range, is_off
 
 
 class LwfState(NamedTuple):

@@ -6,9 +6,10 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from tagjax.base import Batch, Boundary, Method, StreamSpec, Variables, nothing
+from tagjax.core.method import Boundary, Method, nothing
+from tagjax.core.types import Batch, StreamSpec, Variables
 from tagjax.methods import per_example, quadratic
-from tagjax.transforms._checks import check_choice, check_count, is_off
+from tagjax.transforms.checks import check_choice, check_count, is_off
 
 NORMS = ("L2", "L1", "vector")
 SEQUENCES = ("accumulate", "last", "recompute")
@@ -95,7 +96,7 @@ def mas(
     Aljundi et al. Memory Aware Synapses: Learning what (not) to forget. ECCV 2018.
 
   >>> import optax
-  >>> from tagjax.base import chain
+  >>> from tagjax.core.method import chain
   >>> method = chain(mas(0.1), optax.sgd(0.1))
   >>> method.init({"w": jnp.ones(2)})[0].importance["w"].tolist()
   [0.0, 0.0]

@@ -7,9 +7,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tagjax.base import Boundary, Method, Variables, nothing
+from tagjax.core.method import Boundary, Method, nothing
+from tagjax.core.types import Variables
 from tagjax.methods import per_example, quadratic
-from tagjax.transforms._checks import is_off
+from tagjax.transforms.checks import is_off
 
 
 class MasLocalState(NamedTuple):
@@ -66,7 +67,7 @@ def mas_local(
     Aljundi et al. Memory Aware Synapses: Learning what (not) to forget. ECCV 2018, section 3.3.
 
   >>> import optax
-  >>> from tagjax.base import chain
+  >>> from tagjax.core.method import chain
   >>> method = chain(mas_local(0.1), optax.sgd(0.1))
   >>> method.init({"w": jnp.ones(2)})[0].importance["w"].tolist()
   [0.0, 0.0]

@@ -11,8 +11,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from tagjax.base import Batch, Boundary, Variables
-from tagjax.transforms._checks import check_count
+from tagjax.core.method import Boundary
+from tagjax.core.types import Batch, Variables
+from tagjax.transforms.checks import check_count
 
 BatchFunction = Callable[[Batch], chex.ArrayTree]
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tagjax.transforms._checks import check_range, is_off
+from tagjax.transforms.checks import check_range, is_off
 
 Strength = float | chex.Numeric
 

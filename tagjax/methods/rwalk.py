@@ -7,10 +7,10 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from tagjax.base import Boundary, Method, Step, nothing
+from tagjax.core.method import Boundary, Method, Step, nothing
 from tagjax.methods import quadratic
 from tagjax.methods.si import LastStep, follow, no_step, take_step
-from tagjax.transforms._checks import check_count, check_range, is_off
+from tagjax.transforms.checks import check_count, check_range, is_off
 
 
 class RwalkState(NamedTuple):
@@ -108,7 +108,7 @@ def rwalk(
 
   Example:
     >>> import optax
-    >>> from tagjax.base import chain
+    >>> from tagjax.core.method import chain
     >>> method = chain(rwalk(1.0, update_every=10), optax.sgd(0.1))
     >>> int(method.init({"w": jnp.ones(2)})[0].steps)
     0

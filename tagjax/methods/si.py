@@ -12,9 +12,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from tagjax.base import Boundary, Method, Step, nothing
+from tagjax.core.method import Boundary, Method, Step, nothing
 from tagjax.methods import quadratic
-from tagjax.transforms._checks import check_range, is_off
+from tagjax.transforms.checks import check_range, is_off
 
 
 class LastStep(NamedTuple):
@@ -104,7 +104,7 @@ def si(strength: float = 0.1, *, damping: float = 1e-3, clip: float | None = Non
 
   Example:
     >>> import optax
-    >>> from tagjax.base import chain
+    >>> from tagjax.core.method import chain
     >>> method = chain(si(0.1), optax.sgd(0.1))
     >>> method.init({"w": jnp.ones(2)})[0].importance["w"].tolist()
     [0.0, 0.0]

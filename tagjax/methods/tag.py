@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from tagjax.base import Method, lift
+from tagjax.core.method import Method, lift
 from tagjax.transforms import tag, task_relatedness
 
 

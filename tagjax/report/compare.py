@@ -20,11 +20,11 @@ from flax.traverse_util import flatten_dict
 from rich.console import Console
 
 from tagjax import metrics
-from tagjax.errors import TagjaxError
+from tagjax.core.errors import TagjaxError
 from tagjax.metrics.matrix import DEFINITIONS
 from tagjax.report.plots import plot_comparison
-from tagjax.report.results import ResultsError, read_json
 from tagjax.report.tables import Row, markdown_table, mean_and_std, rich_table
+from tagjax.storage.json_files import ResultsError, read_json
 
 Results = Mapping[str, Any]
 

@@ -232,7 +232,7 @@ def plot_sweep(results: Results) -> Figure:
   """Average accuracy over the grid's first two keys; over further ones, that of the best value.
 
   Args:
-    results: what results.json of a grid holds, see `tagjax.sweep.run`.
+    results: what results.json of a grid holds, see `tagjax.training.sweep.run`.
   """
   sweep = {key: values for key, values in results["config"]["sweep"].items() if len(values) > 1}
   rows, columns = [None, None, *sweep][-2:] if len(sweep) < 2 else list(sweep)[:2]

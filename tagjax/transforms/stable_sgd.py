@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tagjax.transforms._checks import (
+from tagjax.transforms.checks import (
   check_choice,
   check_range,
   check_steps_per_epoch,

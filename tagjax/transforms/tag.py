@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from tagjax.transforms import _task_rows
-from tagjax.transforms._checks import (
+from tagjax.transforms.checks import (
   check_choice,
   check_count,
   check_range,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagjax import losses
 from tagjax.benchmarks import blur, load_benchmark
+from tagjax.core import losses
 
 from .conftest import row_numbers
 

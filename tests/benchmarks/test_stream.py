@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from tagjax import base, datasets
+from tagjax import datasets
 from tagjax.benchmarks import heads, holdout, stream
+from tagjax.core import types
 
 
 def make_stream(transform=None, outputs=((0, 1), (0, 1)), scenario="domain"):
@@ -120,7 +121,7 @@ def test_plans_and_spec_must_agree():
 
 
 def test_spec_is_the_one_of_base():
-  assert isinstance(make_stream().spec, base.StreamSpec)
+  assert isinstance(make_stream().spec, types.StreamSpec)
 
 
 def test_a_part_of_the_tasks_is_a_stream_with_the_same_head():

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tagjax.base import Batch, Method, lift
+from tagjax.core.method import Method, lift
+from tagjax.core.types import Batch
 
 
 class AnchorState(NamedTuple):

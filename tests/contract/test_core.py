@@ -8,7 +8,7 @@ import optax
 import pytest
 import sketches
 
-from tagjax.base import Method, as_transform, chain, lift, nothing
+from tagjax.core.method import Method, as_transform, chain, lift, nothing
 
 STREAM = helpers.spec()
 SGD = optax.sgd(0.1)
@@ -120,9 +120,9 @@ def test_adaptation_changes_the_evaluation_and_not_the_state():
   run = programs("inner_loop")
   state = helpers.train_stream(run, STREAM, jax.random.key(0))
   before = leaves(params_of(state))
-  from tagjax import batches
+  from tagjax.input_pipeline import device_examples
 
-  data = batches.to_device(helpers.examples(STREAM, 0), 23)
+  data = device_examples.to_device(helpers.examples(STREAM, 0), 23)
   adapted = run.evaluate(state, data, 0, 2).loss
   plain = helpers.programs(STREAM, KINDS["inner_loop"]._replace(adapt=Method(None, None).adapt))
   assert adapted != plain.evaluate(state, data, 0, 2).loss

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tagjax import batches
-from tagjax.config import base_config, validate
-from tagjax.registry import MODIFIERS, OPTIMIZERS, make_method, method_names
+from tagjax.config.defaults import base_config
+from tagjax.config.registry import MODIFIERS, OPTIMIZERS, make_method, method_names
+from tagjax.config.validate import validate
+from tagjax.input_pipeline import device_examples
 
 STREAM = helpers.spec()
 SIZE, BATCH = 12, 4
@@ -140,8 +141,12 @@ def test_four_devices_agree_with_each_other_and_with_one(name):
 @pytest.mark.parametrize("name", MODIFIERS)
 def test_seeds_side_by_side_are_the_seeds_alone(name):
   learner = programs(spell(name, "sgd"), dropout=0.1).single
-  data = jax.tree.map(jnp.asarray, batches.to_device(helpers.examples(STREAM, 0, SIZE), SIZE))
-  chunk = jax.vmap(lambda rows: batches.take(data, rows))(jnp.arange(SIZE).reshape(-1, BATCH))
+  data = jax.tree.map(
+    jnp.asarray, device_examples.to_device(helpers.examples(STREAM, 0, SIZE), SIZE)
+  )
+  chunk = jax.vmap(lambda rows: device_examples.take(data, rows))(
+    jnp.arange(SIZE).reshape(-1, BATCH)
+  )
 
   def one_seed(key):
     state = learner.init(key)
@@ -183,7 +188,7 @@ def test_the_guarded_compositions_hold_every_modifier():
 def test_nothing_crosses_to_the_host_within_a_call(method):
   run = programs(method)
   state = train(run)
-  data = batches.to_device(helpers.examples(STREAM, 0, SIZE), SIZE)
+  data = device_examples.to_device(helpers.examples(STREAM, 0, SIZE), SIZE)
   scalars = [jnp.asarray(value, jnp.int32) for value in (2, 9, 0, 3)]
   compiled = run._compiled["train", "train"]
   with jax.transfer_guard("disallow"):

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
+from tagjax.config.registry import make_method
 from tagjax.models import MLP
-from tagjax.registry import make_method
 
 STREAM = helpers.spec()
 KINDS = ["rmsprop", "tag", "ewc+tag", "mas_local", "lwf", "er+tag", "derpp+adam", "agem", "gem"]

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tagjax.config import base_config
-from tagjax.parallel import Layout
-from tagjax.registry import TRACEABLE, make_method
+from tagjax.config.defaults import base_config
+from tagjax.config.registry import TRACEABLE, make_method
+from tagjax.engine.programs import Layout
 
 STREAM = helpers.spec()
 # Value in the config -> another one that must make a difference.

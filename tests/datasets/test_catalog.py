@@ -10,7 +10,7 @@ from tagjax.datasets import archives, catalog
 
 def _builder(name: str) -> type:
   entry = catalog.entry(name)
-  return getattr(importlib.import_module(f"tagjax.datasets.{entry.module}"), entry.builder)
+  return getattr(importlib.import_module(f"tagjax.datasets.builders.{entry.module}"), entry.builder)
 
 
 @pytest.mark.parametrize("name", datasets.names())

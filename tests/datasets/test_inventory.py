@@ -6,7 +6,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from tagjax import datasets
-from tagjax.datasets import archives, catalog, fashion_mnist, folders, inventory, mnist, prepare
+from tagjax.datasets import archives, catalog, folders, inventory, prepare
+from tagjax.datasets.builders import fashion_mnist, mnist
 
 _FACES = archives.ByHand(("faces.zip", "faces"), "https://example.org/faces", "with an account")
 

@@ -8,7 +8,8 @@ import pytest
 
 from tagjax import datasets
 from tagjax.datasets import __main__ as command
-from tagjax.datasets import catalog, digits, overview
+from tagjax.datasets import catalog, overview
+from tagjax.datasets.builders import digits
 
 
 def test_list_is_a_table_of_all(capfd):

@@ -3,7 +3,8 @@ import shutil
 import pytest
 
 from tagjax import datasets
-from tagjax.datasets import archives, catalog, fashion_mnist, folders, mnist, overview, prepare
+from tagjax.datasets import archives, catalog, folders, overview, prepare
+from tagjax.datasets.builders import fashion_mnist, mnist
 
 
 @pytest.fixture

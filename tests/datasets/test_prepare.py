@@ -17,17 +17,8 @@ import time
 import pytest
 
 from tagjax import datasets
-from tagjax.datasets import (
-  archives,
-  contents,
-  digits,
-  folders,
-  lock,
-  mnist,
-  network,
-  prepare,
-  prepared,
-)
+from tagjax.datasets import archives, contents, folders, lock, network, prepare, prepared
+from tagjax.datasets.builders import digits, mnist
 
 
 @pytest.fixture
@@ -131,7 +122,8 @@ def _names_in(folder: pathlib.Path) -> list[str]:
 
 _PREPARE = """
 import os, time
-from tagjax.datasets import digits, prepare
+from tagjax.datasets import prepare
+from tagjax.datasets.builders import digits
 original = digits.Digits._generate_examples
 
 def generate(self, *args):

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from tagjax import datasets
-from tagjax.datasets import archives, contents, mnist, prepare, prepared, verify
+from tagjax.datasets import archives, contents, prepare, prepared, verify
+from tagjax.datasets.builders import mnist
 from tagjax.datasets.progress import Bar
 
 

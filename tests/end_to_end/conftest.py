@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 import pytest
 
-from tagjax.config import base_config
+from tagjax.config.defaults import base_config
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 # Imports what launch.py imports, and then becomes launch.py in a new process for each request.
 SERVER = """
 import json, os, runpy, sys, traceback
-import tagjax.experiment, tagjax.report.tables, tagjax.report.plots
+import tagjax.training.experiment, tagjax.report.tables, tagjax.report.plots
 root = os.getcwd()
 for line in sys.stdin:
   request = json.loads(line)

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from tagjax import experiment
-from tagjax.driver import Driver
-from tagjax.errors import ConfigError
-from tagjax.registry import OPTIMIZERS
+from tagjax.config.registry import OPTIMIZERS
+from tagjax.core.errors import ConfigError
+from tagjax.training import experiment
+from tagjax.training.trainer import Driver
 
 
 @pytest.fixture(scope="module")

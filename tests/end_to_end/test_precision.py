@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tagjax import experiment
+from tagjax.training import experiment
 
 OPTIONS = {
   "method": "tag",

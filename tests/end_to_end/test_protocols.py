@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tagjax import experiment
-from tagjax.config import validate
-from tagjax.errors import ConfigError
+from tagjax.config.validate import validate
+from tagjax.core.errors import ConfigError
+from tagjax.training import experiment
 
 
 def run(tiny, folder, **changes):

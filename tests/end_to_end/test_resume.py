@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from tagjax import driver as drivers
-from tagjax.driver import Driver
-from tagjax.experiment import run
+from tagjax.training import trainer as drivers
+from tagjax.training.experiment import run
+from tagjax.training.trainer import Driver
 
 SETTINGS = (
   "--config.method=si+derpp+tag",  # a path, anchors, a memory, and moments of every task

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from tagjax import experiment
-from tagjax.config import validate
-from tagjax.errors import ConfigError
-from tagjax.layout import choose_layout
-from tagjax.parallel import Layout
+from tagjax.config.validate import validate
+from tagjax.core.errors import ConfigError
+from tagjax.engine.programs import Layout
+from tagjax.training import experiment
+from tagjax.training.placement import choose_layout
 
 OPTIONS = {
   "method": "er+tag",

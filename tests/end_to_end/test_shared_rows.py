@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from tagjax import experiment
-from tagjax.driver import Driver
-from tagjax.errors import ConfigError
-from tagjax.layout import choose_layout
+from tagjax.core.errors import ConfigError
+from tagjax.training import experiment
+from tagjax.training.placement import choose_layout
+from tagjax.training.trainer import Driver
 from tagjax.transforms import ScaleByTagState
 
 OPTIONS = {"method": "er+tag", "learning_rate": 0.01, "data_parallel": 2, "chunk_steps": 2}

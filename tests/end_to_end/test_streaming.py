@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from tagjax import supply
 from tagjax.benchmarks import lazy
-from tagjax.driver import Driver
-from tagjax.errors import ConfigError
-from tagjax.experiment import run
+from tagjax.core.errors import ConfigError
+from tagjax.input_pipeline import data_source
+from tagjax.training.experiment import run
+from tagjax.training.trainer import Driver
 
 from .test_resume import outcome
 
@@ -30,7 +30,7 @@ WINDOW = 3 * 10 * 64  # bytes of three batches of digits
 @pytest.fixture
 def execute(tiny, tmp_path, monkeypatch):
   """Runs a config with the given input; returns what does not depend on when it ran."""
-  monkeypatch.setattr(supply, "WINDOW_BYTES", WINDOW)
+  monkeypatch.setattr(data_source, "WINDOW_BYTES", WINDOW)
 
   def execute(input, **changes):
     workdir = tmp_path / input

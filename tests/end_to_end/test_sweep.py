@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from tagjax import driver as drivers
-from tagjax import experiment, sweep
 from tagjax.benchmarks import Experience
-from tagjax.driver import Driver
-from tagjax.errors import ConfigError
+from tagjax.core.errors import ConfigError
+from tagjax.training import experiment, sweep
+from tagjax.training import trainer as drivers
+from tagjax.training.trainer import Driver
 
 OPTIONS = {
   "validation_fraction": 0.4,

@@ -4,7 +4,7 @@ import helpers
 import numpy as np
 import pytest
 
-from tagjax.base import StreamSpec
+from tagjax.core.types import StreamSpec
 from tagjax.memory import capacity
 
 UNEVEN = StreamSpec(

@@ -9,7 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from tagjax.base import Batch, Step, chain
+from tagjax.core.method import Step, chain
+from tagjax.core.types import Batch
 from tagjax.methods.agem import agem
 
 STREAM = helpers.spec()

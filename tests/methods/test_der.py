@@ -19,8 +19,8 @@ from softmax_regression import (
   weights,
 )
 
-from tagjax.base import Step, chain, lift
-from tagjax.learner import make_learner
+from tagjax.core.method import Step, chain, lift
+from tagjax.engine.learner import make_learner
 from tagjax.methods.der import der, der_plus_plus, distillation
 
 SGD = optax.sgd(0.1)

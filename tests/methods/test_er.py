@@ -18,8 +18,8 @@ from softmax_regression import (
   weights,
 )
 
-from tagjax.base import chain, lift
-from tagjax.learner import make_learner
+from tagjax.core.method import chain, lift
+from tagjax.engine.learner import make_learner
 from tagjax.methods.er import add_gradient, er
 
 SGD = optax.sgd(0.1)

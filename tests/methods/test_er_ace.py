@@ -15,8 +15,8 @@ from softmax_regression import (
   weights,
 )
 
-from tagjax.base import chain
-from tagjax.learner import make_learner
+from tagjax.core.method import chain
+from tagjax.engine.learner import make_learner
 from tagjax.methods import er, er_ace
 
 

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import tagjax
-from tagjax.base import Boundary, Method, Step, chain, lift
+from tagjax.core.method import Boundary, Method, Step, chain, lift
 from tagjax.methods import naive, tag_method
 from tagjax.methods.fine_tuning import fresh_each_task
 

@@ -11,7 +11,8 @@ import pytest
 import scipy.linalg
 import scipy.optimize
 
-from tagjax.base import Batch, Step, StreamSpec, chain
+from tagjax.core.method import Step, chain
+from tagjax.core.types import Batch, StreamSpec
 from tagjax.memory import ring
 from tagjax.methods.gem import gem
 

@@ -8,8 +8,8 @@ import optax
 import pytest
 import scipy.special
 
-from tagjax.base import Method, chain, lift
-from tagjax.learner import make_learner
+from tagjax.core.method import Method, chain, lift
+from tagjax.engine.learner import make_learner
 from tagjax.methods.lwf import divergence, lwf
 
 SGD = optax.sgd(0.1)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tagjax.base import Method
+from tagjax.core.method import Method
 from tagjax.methods import per_example
 
 STREAM = helpers.spec()

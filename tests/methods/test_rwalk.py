@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from tagjax.base import Boundary, Step, chain, lift
+from tagjax.core.method import Boundary, Step, chain, lift
 from tagjax.methods.rwalk import rwalk
 
 STREAM = helpers.spec()

@@ -8,15 +8,7 @@ import networks
 import numpy as np
 import pytest
 
-from tagjax.models import (
-  AlexNet,
-  CifarAlexNet,
-  LasemCNN,
-  LeNet,
-  ResNet18,
-  RPSNet,
-  resnet_s,
-)
+from tagjax.models import AlexNet, CifarAlexNet, LasemCNN, LeNet, ResNet18, RPSNet, resnet_s
 from tagjax.models.convolution import direct
 
 LASEM = {"channels": (4, 4), "kernels": (3, 3), "pools": (1, 3), "hidden": (8,)}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tagjax.report import compare
-from tagjax.report.results import ResultsError, write_json_atomic
+from tagjax.storage.json_files import ResultsError, write_json_atomic
 
 
 @pytest.fixture

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tagjax.errors import TagjaxError
+from tagjax.core.errors import TagjaxError
 from tagjax.report import results
-from tagjax.report.results import provenance, read_json, summarise, write_json_atomic
+from tagjax.report.results import summarise
+from tagjax.storage.json_files import read_json, write_json_atomic
+from tagjax.training import provenance
 
 EXAMPLE = np.array([[80, np.nan, np.nan], [70, 90, np.nan], [75, 95, 60]]) / 100
 
@@ -138,21 +140,21 @@ def a_checkout(folder, *, track):
 
 def test_provenance_knows_commit_and_changes(tmp_path):
   package = a_checkout(tmp_path, track=True)
-  commit, dirty = results._git_commit(package / "report")
+  commit, dirty = provenance._git_commit(package / "report")
   assert len(commit) == 40
   assert dirty is False
   (package / "__init__.py").write_text("changed")
-  assert results._git_commit(package / "report") == (commit, True)
+  assert provenance._git_commit(package / "report") == (commit, True)
 
 
 def test_somebody_elses_checkout_is_not_ours(tmp_path):
   package = a_checkout(tmp_path, track=False)
-  assert results._git_commit(package / "report") == (None, None)
+  assert provenance._git_commit(package / "report") == (None, None)
 
 
 def test_provenance_without_git(monkeypatch):
   monkeypatch.setenv("PATH", "")
-  found = provenance()
+  found = provenance.provenance()
   assert (found["commit"], found["dirty"]) == (None, None)
   assert found["packages"]["jax"]
   assert found["devices"]["platform"] == "cpu"

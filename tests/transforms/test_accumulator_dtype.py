@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from tagjax import packing
+from tagjax.storage import tree_bytes
 from tagjax.transforms import _task_rows
 from tagjax.transforms._task_rows import unrounded
 from tagjax.transforms.tag import ACCUMULATOR_DTYPES, scale_by_tag, tag, task_relatedness
@@ -148,8 +148,8 @@ def test_the_rows_are_written_in_place_and_never_converted_as_a_whole():
 
 def test_the_state_can_be_stored():
   state = tag(0.1, T, accumulator_dtype=jnp.bfloat16).init(PARAMS)
-  _, data = packing.pack(state)
-  back = packing.unpack(data, state)
+  _, data = tree_bytes.pack(state)
+  back = tree_bytes.unpack(data, state)
   jax.tree.map(np.testing.assert_array_equal, back, state)
   assert jax.tree.map(lambda x: x.dtype, back) == jax.tree.map(lambda x: x.dtype, state)
 

@@ -1,0 +1,1 @@
+"""Settings: their defaults, their checks, and the objects that are built from them."""

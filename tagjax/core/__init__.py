@@ -1,0 +1,1 @@
+"""What everything else is written in: methods, batches, losses, random keys, errors."""

@@ -1,0 +1,1 @@
+"""The builders of the data sets, one a file."""

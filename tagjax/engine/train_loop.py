@@ -1,0 +1,165 @@
+"""The loops over steps and batches that `parallel.py` compiles, as pure functions.
+
+A task's data lie on the device. `train_chunk` runs any number of steps of an epoch: order, batches,
+loss and figures stay on the device, and the host is asked nothing in between. The number of steps
+is an input, so that one compilation serves the whole stream, the last short chunk of an epoch and
+every lane.
+"""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from tagjax.engine.learner import Learner, LearnerState
+from tagjax.input_pipeline.device_examples import DeviceExamples, take
+from tagjax.input_pipeline.order import (
+  boundary_batches,
+  boundary_order,
+  epoch_order,
+  rows_in_order,
+)
+
+DEVICE_AXIS = "devices"
+"""Name of the mapped axis of devices that share each batch."""
+
+
+class Chunk(NamedTuple):
+  """Sums over the steps of one call of `train`; `Programs.train` gives an axis of lanes in front.
+
+  Attributes:
+    steps: int32 scalar, steps taken; fewer than asked for if the loss stopped being finite.
+    loss: float32 scalar, sum of the steps' losses.
+    accuracy: float32 scalar, sum of the steps' accuracies.
+    last_loss: float32 scalar.
+    diagnostics: sums of `Method.diagnose`.
+  """
+
+  steps: chex.Array
+  loss: chex.Array
+  accuracy: chex.Array
+  last_loss: chex.Array
+  diagnostics: dict[str, chex.Array]
+
+
+def train_chunk(
+  learner: Learner,
+  state: LearnerState,
+  examples: DeviceExamples,
+  task_id: chex.Array,
+  epoch_id: chex.Array,
+  start: chex.Array,
+  stop: chex.Array,
+  *,
+  batch_size: int,
+  num_devices: int,
+  lane_axis: str | None = None,
+  tolerant: bool = False,
+  in_order: bool = False,
+  phase: str,
+) -> tuple[LearnerState, Chunk]:
+  """Trains on batches `start` to `stop` (exclusive) of one epoch.
+
+  Args:
+    learner: the learner, built with the device axis if there are several devices.
+    state: its state.
+    examples: the task's training examples, or those of some batches; the same on every device.
+    task_id: int32 scalar.
+    epoch_id: int32 scalar, counts the epochs of the whole stream; with the run's key it
+      determines the order of the examples, so a chunk can be resumed anywhere.
+    start: int32 scalar, first batch.
+    stop: int32 scalar, first batch not trained on.
+    batch_size: examples a step, over all devices.
+    num_devices: devices that share a batch.
+    lane_axis: name of the axis of lanes (see `parallel.py`) that this is mapped over; None: there
+      is none.
+    tolerant: whether the lanes of the axis go on beside one whose loss is not finite.
+    in_order: whether `examples` stand in the order of training; batches are counted from its first
+      one then.
+    phase: static name of the training phase.
+
+  Returns:
+    The new state, and sums over the steps. The loop ends early after a step whose loss is not
+    finite; for all lanes of the axis, or if `tolerant`, when none is left.
+  """
+  if in_order:
+    order = rows_in_order(examples, batch_size)
+  else:
+    capacity = examples.label.shape[0]
+    order = epoch_order(
+      state.key, epoch_id, examples.size, capacity=capacity, batch_size=batch_size
+    )
+
+  def body(carry):
+    index, state, total = carry
+    rows = _own_share(order[index], num_devices)
+    state, info = learner.step(state, take(examples, rows), task_id, phase=phase)
+    return index + 1, state, _accumulate(total, info)
+
+  def go_on(carry):
+    index, _, total = carry
+    finite = jnp.isfinite(total.last_loss)
+    if lane_axis is not None:
+      # One answer for all lanes: with one for each, the loop would copy every state at every step.
+      agree = jax.lax.pmax if tolerant else jax.lax.pmin
+      finite = agree(finite.astype(jnp.int32), lane_axis) > 0
+    return (index < stop) & finite
+
+  zero = _zero_chunk(learner.diagnose(state))
+  _, state, total = jax.lax.while_loop(go_on, body, (start, state, zero))
+  return state, total
+
+
+def _own_share(rows: chex.Array, num_devices: int) -> chex.Array:
+  """Every num_devices-th row, so that a padded batch leaves no device without examples early."""
+  if num_devices == 1:
+    return rows
+  return rows.reshape(-1, num_devices)[:, jax.lax.axis_index(DEVICE_AXIS)]
+
+
+def _accumulate(total: Chunk, info) -> Chunk:
+  return Chunk(
+    steps=total.steps + 1,
+    loss=total.loss + info.loss,
+    accuracy=total.accuracy + info.accuracy,
+    last_loss=info.loss,
+    diagnostics=jax.tree.map(jnp.add, total.diagnostics, info.diagnostics),
+  )
+
+
+def _zero_chunk(diagnostics: dict[str, chex.Array]) -> Chunk:
+  zero = jnp.zeros((), jnp.float32)
+  return Chunk(
+    steps=jnp.zeros((), jnp.int32),
+    loss=zero,
+    accuracy=zero,
+    last_loss=zero,
+    diagnostics=jax.tree.map(jnp.zeros_like, diagnostics),
+  )
+
+
+def consolidate_task(
+  learner: Learner,
+  state: LearnerState,
+  examples: DeviceExamples,
+  task_id: chex.Array,
+  *,
+  batch_size: int,
+  in_order: bool = False,
+  phase: str,
+) -> LearnerState:
+  """Tells the method that the task (a phase of it) has ended, with its examples as a chunk.
+
+  The chunk has as many batches as the method looks at. Every device gets all of them: what a
+  method makes of single examples is then the same on all devices, and on one.
+  """
+  if in_order:
+    order = rows_in_order(examples, batch_size)
+  else:
+    capacity = examples.label.shape[0]
+    order = boundary_order(
+      state.key, state.step, examples.size, capacity=capacity, batch_size=batch_size
+    )
+  chunk = take(examples, order[: boundary_batches(learner.examples, batch_size)])
+  return learner.consolidate(state, chunk, task_id, phase=phase)

@@ -1,0 +1,1 @@
+"""From a task's stored examples to the batches of a compiled step."""

@@ -1,0 +1,140 @@
+"""The folder of a run: its config, its log, its lock; refused before anything is overwritten."""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tagjax.core.errors import WorkdirError
+from tagjax.storage.json_files import read_json, write_json_atomic
+
+CONFIG, LOG, RESULTS, LOCK, CHECKPOINTS, PROFILE = (
+  "config.json",
+  "metrics.jsonl",
+  "results.json",
+  ".lock",
+  "checkpoints",
+  "profile",
+)
+
+
+class Workdir:
+  """A run's folder.
+
+  Attributes:
+    path: absolute path.
+  """
+
+  def __init__(self, path: str | os.PathLike):
+    """Creates the folder if it is missing.
+
+    Raises:
+      WorkdirError: if it cannot be created or written to.
+    """
+    self.path = Path(path).expanduser().absolute()
+    try:
+      self.path.mkdir(parents=True, exist_ok=True)
+      (self.path / LOCK).touch()
+    except OSError as error:
+      raise WorkdirError(
+        f"cannot write to workdir {self.path} ({error.strerror}): choose another with --workdir"
+      ) from error
+
+  @contextlib.contextmanager
+  def lock(self) -> Iterator[None]:
+    """Keeps a second process out while the block runs.
+
+    Raises:
+      WorkdirError: if another process is running here.
+    """
+    with open(self.path / LOCK, "r+") as file:
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError as error:
+        raise WorkdirError(
+          f"another process is running in {self.path}: wait for it, or choose another --workdir"
+        ) from error
+      yield
+
+  @property
+  def checkpoints(self) -> Path:
+    """Where the checkpoints lie."""
+    return self.path / CHECKPOINTS
+
+  @property
+  def profile(self) -> Path:
+    """Where a trace of the programs goes."""
+    return self.path / PROFILE
+
+  @property
+  def results(self) -> Path:
+    """The results file; there once the run has ended."""
+    return self.path / RESULTS
+
+  def check(self, config: dict[str, Any]) -> None:
+    """Checks that the run that lies here, if any, has this config.
+
+    Raises:
+      WorkdirError: naming the keys that differ.
+    """
+    path = self.path / CONFIG
+    if not path.exists():
+      return
+    there = {"config": read_json(path)}
+    differing = [
+      f"{key} is {old!r} there and {new!r} here"
+      for key, old, new in differences(there, {"config": config})
+    ]
+    if differing:
+      raise WorkdirError(
+        f"workdir {self.path} holds a run with another config: {'; '.join(differing)}. "
+        "Choose another --workdir, or the same config to go on with that run"
+      )
+
+  def claim(self, config: dict[str, Any]) -> None:
+    """Writes the config: from now on this folder belongs to a run with it."""
+    write_json_atomic(self.path / CONFIG, config)
+
+  def open_log(self, length: int) -> "Log":
+    """The log, cut to its first `length` bytes: what was written after a checkpoint is redone."""
+    return Log(self.path / LOG, length)
+
+
+class Log:
+  """metrics.jsonl: one JSON object a line."""
+
+  def __init__(self, path: Path, length: int):
+    """Opens the log for appending after its first `length` bytes."""
+    self._file = open(path, "ab")  # noqa: SIM115  (closed by close())
+    self._file.truncate(length)
+
+  def write(self, **values) -> None:
+    """Appends a line."""
+    self._file.write((json.dumps(values) + "\n").encode())
+
+  def sync(self) -> int:
+    """Makes sure that all lines are on disk; returns the log's length in bytes."""
+    self._file.flush()
+    os.fsync(self._file.fileno())
+    return self._file.tell()
+
+  def close(self) -> None:
+    """Closes the file."""
+    self._file.close()
+
+
+def differences(one: Any, other: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+  """`(key, value of one, value of the other)` wherever two trees of JSON values differ.
+
+  >>> list(differences({"ewc": {"clip": 0}, "seed": 1}, {"ewc": {"clip": 2}, "seed": 1}))
+  [('ewc.clip', 0, 2)]
+  """
+  if isinstance(one, dict) and isinstance(other, dict):
+    for name in sorted(one.keys() | other.keys()):
+      inner = f"{key}.{name}" if key else name
+      yield from differences(one.get(name), other.get(name), inner)
+  elif one != other:
+    yield key, one, other

@@ -1,0 +1,264 @@
+"""What a run will hold in memory, foreseen from shapes before its programs are compiled.
+
+Counted is what lies on a device from one step to the next: parameters, the method's state (TAG's
+accumulators, anchors, importance), exemplars and examples. Not counted are activations, gradients
+and all else that lives within a step, the copies made when examples change or several devices
+evaluate, and the programs. The forecast is a lower bound: a run that is refused could not have
+fitted, but one that is not refused may still run out.
+"""
+
+import math
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import chex
+import jax
+from ml_collections import ConfigDict
+
+from tagjax.config.registry import ends_in_tag, method_names
+from tagjax.core.errors import ConfigError
+from tagjax.core.types import StreamSpec
+from tagjax.engine.learner import LearnerState
+from tagjax.engine.programs import Layout
+from tagjax.memory.reservoir import ReservoirState
+from tagjax.memory.ring import RingState
+from tagjax.methods.mas import MasMemory
+from tagjax.storage import tree_bytes
+
+MEMORIES = (ReservoirState, RingState, MasMemory)
+"""Types of state that hold exemplars."""
+
+
+class Forecast(NamedTuple):
+  """Bytes that one device will hold, for all seeds side by side on it.
+
+  Attributes:
+    seeds: their number.
+    params: the model's parameters.
+    statistics: the model's other variables, such as running averages.
+    method: the method's state without exemplars, by member of the chain.
+    exemplars: memories of exemplars.
+    examples: of the current task for training, and of all tasks for evaluation; or of the
+      windows in which they are read (`tagjax.input_pipeline.data_source`).
+  """
+
+  seeds: int
+  params: int
+  statistics: int
+  method: dict[str, int]
+  exemplars: int
+  examples: int
+
+  @property
+  def total(self) -> int:
+    """Bytes of all parts."""
+    return sum((self.params, self.statistics, *self.method.values(), self.exemplars, self.examples))
+
+  def seeds_with_room(self, available: int | None) -> int:
+    """How many seeds side by side leave half of `available` bytes to the steps; at least 1."""
+    if available is None:
+      return self.seeds
+    own = max(1, (self.total - self.examples) // self.seeds)
+    return min(self.seeds, max(1, (available // 2 - self.examples) // own))
+
+  def __str__(self) -> str:
+    """One line, such as `42.0 kB of parameters + 1.6 MB of method state (tag 1.6 MB) = 1.7 MB`."""
+    parts = {
+      "parameters": self.params,
+      "batch statistics": self.statistics,
+      "method state": sum(self.method.values()),
+      "exemplars": self.exemplars,
+      "examples": self.examples,
+    }
+    texts = {name: f"{readable(size)} of {name}" for name, size in parts.items() if size}
+    if "method state" in texts:
+      largest = max(self.method, key=self.method.get)
+      texts["method state"] += f" ({largest} {readable(self.method[largest])})"
+    seeds = f" ({self.seeds} seeds side by side)" if self.seeds > 1 else ""
+    return f"{' + '.join(texts.values())} = {readable(self.total)}{seeds}"
+
+
+def foresee(
+  state: LearnerState,
+  config: ConfigDict,
+  spec: StreamSpec,
+  layout: Layout,
+  *,
+  rows: int,
+) -> Forecast:
+  """What each device of a run will hold.
+
+  Args:
+    state: of all seeds side by side; arrays or `jax.ShapeDtypeStruct`.
+    config: of the run.
+    spec: of its stream, whose images are uint8.
+    layout: how the seeds lie on the devices.
+    rows: examples on the device, for training and for evaluation, padding included.
+
+  Returns:
+    The forecast.
+  """
+  if layout.share_lanes:  # each device holds an equal part
+    state = jax.tree.map(lambda leaf: _one_of(leaf, layout.num_devices), state)
+  # An image is bytes; label and task are int32, and so is the number of examples of a task.
+  examples = rows * (math.prod(spec.image_shape) + 4 + 4) + (1 + spec.num_tasks) * 4
+  return of_state(
+    state, method_names(config.method), seeds=layout.lanes_a_device, examples=examples
+  )
+
+
+def of_state(
+  state: LearnerState, names: Sequence[str], *, seeds: int = 1, examples: int = 0
+) -> Forecast:
+  """The parts of a learner's state.
+
+  Args:
+    state: arrays or `jax.ShapeDtypeStruct`.
+    names: of the members of the chain that `state.method` belongs to.
+    seeds: seeds side by side in `state`.
+    examples: bytes of examples.
+  """
+  members = [state.method] if len(names) == 1 else state.method
+  exemplars = [num_bytes(_memories(member)) for member in members]
+  sizes = [num_bytes(m) - own for m, own in zip(members, exemplars, strict=True)]
+  params = num_bytes(state.variables["params"])
+  return Forecast(
+    seeds=seeds,
+    params=params,
+    statistics=num_bytes(state.variables) - params,
+    method=dict(zip(names, sizes, strict=True)),
+    exemplars=sum(exemplars),
+    examples=examples,
+  )
+
+
+def check(forecast: Forecast, config: ConfigDict, available: int | None) -> None:
+  """Refuses a run that cannot fit.
+
+  Args:
+    forecast: what it will hold.
+    config: of the run.
+    available: bytes that a device can still give; None: unknown, nothing is refused.
+
+  Raises:
+    ConfigError: one line with the figures and the ways out.
+  """
+  if available is None or forecast.total <= available:
+    return
+  raise ConfigError(
+    f"the run would hold {forecast}, and there are {readable(available)}: "
+    f"{', or '.join(_ways_out(forecast, config, available))}"
+  )
+
+
+def _ways_out(forecast: Forecast, config: ConfigDict, available: int) -> list[str]:
+  """What to change; only where it makes a difference."""
+  names, ways = method_names(config.method), []
+  is_large = lambda size: 10 * size >= forecast.total  # noqa: E731
+  if is_large(forecast.exemplars):
+    key = "mas" if "mas" in names and config.mas.sequence == "recompute" else "memory"
+    ways.append(f"lower config.{key}.capacity={config[key].capacity}")
+  if ends_in_tag(config.method) and is_large(forecast.method[names[-1]]):
+    if config.tag.accumulator_dtype == "float32":
+      ways.append("set config.tag.accumulator_dtype='bfloat16'")
+    if config.data_parallel > 1 and not config.tag.shard_rows:
+      ways.append("set config.tag.shard_rows=True")
+  own = (forecast.total - forecast.examples) // forecast.seeds  # of one seed
+  if forecast.seeds > 1 and own + forecast.examples <= available:
+    ways.append("train fewer seeds side by side (config.seeds_together=1)")
+  if not is_large(forecast.exemplars):
+    ways.append(f"take a smaller model than config.model={config.model!r} is now")
+  return ways
+
+
+def num_bytes(tree: chex.ArrayTree) -> int:
+  """Bytes of all leaves; arrays or `jax.ShapeDtypeStruct`.
+
+  >>> import numpy as np
+  >>> num_bytes({"weight": np.zeros((2, 3), np.float32), "nothing": None})
+  24
+  """
+  return sum(size for *_, size in tree_bytes.describe(tree))
+
+
+def _memories(state: Any) -> list[Any]:
+  is_memory = lambda node: isinstance(node, MEMORIES)  # noqa: E731
+  return [node for node in jax.tree.leaves(state, is_leaf=is_memory) if is_memory(node)]
+
+
+def _one_of(leaf: Any, devices: int) -> jax.ShapeDtypeStruct:
+  """One device's part of the seeds; the axis stays, of length 1 where there is one seed."""
+  return jax.ShapeDtypeStruct((leaf.shape[0] // devices, *leaf.shape[1:]), leaf.dtype)
+
+
+def available_memory(device: jax.Device, root: str | os.PathLike = "/") -> int | None:
+  """Bytes that can still be taken: those of the accelerator, or of the machine for a CPU.
+
+  Args:
+    device: where the run will lie.
+    root: of the file system with `proc` and `sys`.
+
+  Returns:
+    On an accelerator what its allocator may still take. On a CPU what Linux calls available, or
+    what the control group of the process (a container, a batch job) leaves if that is less. None
+    where neither is known.
+  """
+  if device.platform != "cpu":
+    stats = device.memory_stats() or {}
+    known = "bytes_limit" in stats
+    return stats["bytes_limit"] - stats.get("bytes_in_use", 0) if known else None
+  root = pathlib.Path(root)
+  found = [*_of_machine(root), *_of_groups(root)]
+  return max(min(found), 0) if found else None
+
+
+def _of_machine(root: pathlib.Path) -> Iterator[int]:
+  for line in _read(root / "proc/meminfo").splitlines():
+    if line.startswith("MemAvailable:"):
+      yield int(line.split()[1]) * 1024
+
+
+_GROUP_FILES = (
+  # Of version 2 and version 1: folder, limit, use, and the name of what the use could give back.
+  ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+  ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+
+
+def _of_groups(root: pathlib.Path) -> Iterator[int]:
+  """What the process's control group leaves, and each group that this one is part of."""
+  lines = [line.split(":", 2) for line in _read(root / "proc/self/cgroup").splitlines()]
+  paths = {path.strip("/") for _, names, path in lines if names in ("", "memory")} | {""}
+  for folder, limit, use, spare in _GROUP_FILES:
+    # A container sees its own group at the top, whatever its path says.
+    groups = {part for path in paths for part in (pathlib.Path(path), *pathlib.Path(path).parents)}
+    for group in groups:
+      place = root / folder / group
+      texts = [_read(place / name).strip() for name in (limit, use)]
+      if all(text.isdigit() for text in texts):  # "max": there is no limit
+        stats = dict(line.split() for line in _read(place / "memory.stat").splitlines())
+        yield int(texts[0]) - int(texts[1]) + int(stats.get(spare, 0))
+
+
+def _read(path: pathlib.Path) -> str:
+  """The text of a file, empty if there is none to read."""
+  try:
+    return path.read_text()
+  except OSError:
+    return ""
+
+
+def readable(size: int) -> str:
+  """A number of bytes for people.
+
+  >>> readable(999), readable(1_234_567), readable(3 * 10**15)
+  ('999 B', '1.2 MB', '3000.0 TB')
+  """
+  if size < 1000:
+    return f"{size} B"
+  for unit in ("kB", "MB", "GB", "TB"):
+    size /= 1000
+    if size < 1000 or unit == "TB":
+      return f"{size:.1f} {unit}"

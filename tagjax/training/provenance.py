@@ -1,0 +1,66 @@
+"""Where a run came from: its code, its packages, its machine."""
+
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jax
+
+PACKAGES = ("tagjax", "jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
+"""The packages whose versions `provenance` lists."""
+
+
+def provenance() -> dict[str, Any]:
+  """Which code ran on what.
+
+  Returns:
+    `commit` (None outside a git checkout of tagjax, or without git), `dirty` (whether tracked
+    files differ from the commit; None without one), `python`, `packages` with their versions,
+    `machine`, and `devices`: their `platform`, `kind` and `count`.
+  """
+  devices = jax.devices()
+  commit, dirty = _git_commit(Path(__file__).parent)
+  return {
+    "commit": commit,
+    "dirty": dirty,
+    "python": platform.python_version(),
+    "packages": {name: _version(name) for name in PACKAGES},
+    "machine": f"{platform.system()} {platform.machine()}",
+    "devices": {
+      "platform": devices[0].platform,
+      "kind": devices[0].device_kind,
+      "count": len(devices),
+    },
+  }
+
+
+def _version(package: str) -> str | None:
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return None
+
+
+def _git_commit(folder: Path) -> tuple[str | None, bool | None]:
+  # An installed tagjax may lie inside somebody else's checkout: its files must be tracked there.
+  if _git(folder, "ls-files", "--error-unmatch", "../__init__.py") is None:
+    return None, None
+  commit = _git(folder, "rev-parse", "HEAD")
+  changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+  return commit, None if changes is None else bool(changes)
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+  try:
+    done = subprocess.run(
+      ["git", "-C", str(folder), *arguments],
+      capture_output=True,
+      text=True,
+      timeout=10,
+      check=True,
+    )
+  except (OSError, subprocess.SubprocessError):
+    return None
+  return done.stdout.strip()

@@ -1,0 +1,96 @@
+"""Augmented images against NumPy and SciPy; off by default; a function of the key."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from tagjax.input_pipeline.augmentation import Augmentation, augment
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (12, 7, 9, 3)).astype(np.uint8)
+
+
+def changed(image=IMAGE, seed=0, max_value=255, **options):
+  ours = augment(jax.random.key(seed), jnp.asarray(image), Augmentation(**options), max_value)
+  assert (ours.shape, ours.dtype) == (image.shape, jnp.float32)
+  return np.asarray(ours)
+
+
+def test_nothing_by_default():
+  assert not Augmentation()
+  np.testing.assert_array_equal(changed(), IMAGE)
+
+
+@pytest.mark.parametrize(
+  "options", [{"crop": 2}, {"flip": True}, {"rotation": 20.0}, {"colour": 0.3}]
+)
+def test_each_image_is_changed_in_its_own_way_by_the_key(options):
+  assert Augmentation(**options)
+  same = np.repeat(IMAGE[:1], 12, axis=0)
+  ours = changed(same, **options)
+  assert len(np.unique(ours.reshape(12, -1), axis=0)) > 1
+  np.testing.assert_array_equal(ours, changed(same, **options))
+  assert not np.array_equal(ours, changed(same, seed=1, **options))
+
+
+def test_a_crop_is_a_part_of_the_image_with_its_margin():
+  padded = np.pad(IMAGE, ((0, 0), (2, 2), (2, 2), (0, 0)))
+  windows = np.lib.stride_tricks.sliding_window_view(padded, (7, 9), axis=(1, 2))
+  windows = np.moveaxis(windows, 3, -1).reshape(12, 25, 7, 9, 3)
+  places = set()
+  for seed in range(8):
+    for one, parts in zip(changed(crop=2, seed=seed), windows, strict=True):
+      fits = [place for place, part in enumerate(parts) if np.array_equal(part, one)]
+      assert len(fits) == 1
+      places.update(fits)
+  assert len(places) > 20  # of the 25 that there are, in 96 draws
+
+
+def test_every_second_image_is_mirrored():
+  mirrored = 0
+  for seed in range(8):
+    for one, image in zip(changed(flip=True, seed=seed), IMAGE, strict=True):
+      is_mirrored = np.array_equal(one, image[:, ::-1])
+      assert is_mirrored or np.array_equal(one, image)
+      mirrored += is_mirrored
+  assert 30 < mirrored < 66  # of 96; beyond four standard deviations
+
+
+def test_a_turned_image_is_that_of_scipy():
+  ours = changed(IMAGE[:3], rotation=30.0)
+  angles = np.linspace(-30, 30, 2401)
+  for one, image in zip(ours, IMAGE[:3].astype(float), strict=True):
+    # The angle is not told: the nearest one of a fine grid must explain the image.
+    errors = [
+      np.abs(ndimage.rotate(image, angle, (0, 1), reshape=False, order=1)[2:5, 2:7] - one[2:5, 2:7])
+      for angle in angles
+    ]
+    assert min(error.max() for error in errors) < 1.0
+
+
+def test_no_angle_is_no_turn():
+  np.testing.assert_allclose(changed(rotation=1e-6), IMAGE, atol=1e-3)
+
+
+def test_colours_follow_their_definition():
+  ours = changed(colour=0.4)
+  keys = jax.random.split(jax.random.key(0), 12)
+  for key, image, one in zip(keys, IMAGE.astype(float), ours, strict=True):
+    factors = jax.random.uniform(jax.random.split(key, 4)[3], (3,), minval=0.6, maxval=1.4)
+    brightness, contrast, saturation = np.asarray(factors, float)
+    image = np.clip(brightness * image, 0, 255)
+    image = np.clip(
+      contrast * image + (1 - contrast) * (image @ [0.299, 0.587, 0.114]).mean(), 0, 255
+    )
+    grey = (image @ [0.299, 0.587, 0.114])[..., None]
+    image = np.clip(saturation * image + (1 - saturation) * grey, 0, 255)
+    np.testing.assert_allclose(one, image, atol=1e-2)
+
+
+def test_grey_images_and_other_ranges():
+  image = (IMAGE[..., :1] % 17).astype(np.uint8)
+  ours = changed(image, crop=1, flip=True, rotation=10.0, colour=0.5, max_value=16)
+  assert ours.min() >= 0
+  assert ours.max() <= 16
+  assert not np.array_equal(ours, image)

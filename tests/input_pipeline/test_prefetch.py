@@ -1,0 +1,72 @@
+"""The feed gives the batches of an order, from anywhere, however many threads read them."""
+
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tagjax.input_pipeline.prefetch import Feed
+
+SIZE, BATCH = 22, 4
+ORDER = np.concatenate([np.random.default_rng(0).permutation(SIZE), [99, 99]]).reshape(-1, BATCH)
+
+
+class SlowAtFirst:
+  """Images of which the earlier ones take longer to read."""
+
+  def __init__(self, image):
+    self.image, self.asked = image, []
+
+  def __getitem__(self, rows):
+    self.asked.append(rows)
+    time.sleep(0.02 / len(self.asked))
+    return self.image[rows]
+
+
+@pytest.fixture
+def examples():
+  rng = np.random.default_rng(1)
+  image = rng.integers(0, 256, (SIZE, 3, 3), np.uint8)
+  label = rng.integers(0, 5, SIZE).astype(np.int32)
+
+  class Examples(SimpleNamespace):
+    def __len__(self):
+      return SIZE
+
+  return Examples(image=SlowAtFirst(image), label=label, task_id=np.full(SIZE, 3, np.int32))
+
+
+@pytest.mark.parametrize("start", [0, 1, 4])
+@pytest.mark.parametrize("ahead", [1, 5])
+def test_windows_follow_the_order_from_any_batch_on(examples, start, ahead):
+  reader = Feed(examples, ORDER, start, ahead=ahead)
+  while reader.position < len(ORDER):
+    first = reader.position
+    window = reader.window(min(first + 2, len(ORDER)), capacity=2 * BATCH)
+    rows = ORDER[first : first + 2].ravel()
+    rows = rows[rows < SIZE]
+    assert int(window.size) == len(rows)
+    assert window.image.shape == (2 * BATCH, 3, 3)
+    np.testing.assert_array_equal(window.image[: len(rows)], examples.image.image[rows])
+    np.testing.assert_array_equal(window.label[: len(rows)], examples.label[rows])
+    np.testing.assert_array_equal(window.task_id[: len(rows)], 3)
+
+
+def test_reads_ahead_and_not_everything(examples):
+  reader = Feed(examples, ORDER, ahead=2)
+  reader.window(1, capacity=BATCH)
+  for _ in range(100):
+    if len(examples.image.asked) > 2:
+      break
+    time.sleep(0.01)
+  time.sleep(0.05)
+  # The batch that was asked for, two ahead, and one that waits to be handed over.
+  assert 3 <= len(examples.image.asked) <= 4
+
+
+def test_what_cannot_be_read_is_an_error_of_the_window(examples):
+  examples.label = examples.label[:3]
+  reader = Feed(examples, ORDER)
+  with pytest.raises(IndexError):
+    reader.window(len(ORDER), capacity=len(ORDER) * BATCH)

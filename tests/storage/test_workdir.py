@@ -1,0 +1,54 @@
+"""A folder belongs to one config and one process; its log can be cut back."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tagjax.core.errors import WorkdirError
+from tagjax.storage.workdir import Workdir
+
+
+def test_another_config_is_refused_with_the_keys_that_differ(tmp_path):
+  folder = Workdir(tmp_path / "run")
+  folder.claim({"a": 1, "tag": {"b": 5.0}, "seeds": 1})
+  folder.check({"a": 1, "tag": {"b": 5.0}, "seeds": 1})
+  with pytest.raises(WorkdirError) as error:
+    folder.check({"a": 1, "tag": {"b": 7.0}, "seeds": 2})
+  text = str(error.value)
+  assert "config.seeds is 1 there and 2 here; config.tag.b is 5.0 there and 7.0 here" in text
+  assert "config.a" not in text
+
+
+def test_unwritable_folder_is_refused(tmp_path):
+  (tmp_path / "file").write_text("")
+  with pytest.raises(WorkdirError, match="cannot write to workdir"):
+    Workdir(tmp_path / "file" / "run")
+
+
+def test_a_second_process_is_kept_out(tmp_path):
+  program = (
+    "import sys; from tagjax.storage.workdir import Workdir\n"
+    "from tagjax.core.errors import WorkdirError\n"
+    "try:\n  with Workdir(sys.argv[1]).lock(): print('in')\n"
+    "except WorkdirError: print('kept out')"
+  )
+  command = [sys.executable, "-c", program, str(tmp_path)]
+  with Workdir(tmp_path).lock():
+    assert subprocess.check_output(command, text=True) == "kept out\n"
+  assert subprocess.check_output(command, text=True) == "in\n"
+
+
+def test_log_is_cut_to_the_checkpoint(tmp_path):
+  folder = Workdir(tmp_path)
+  log = folder.open_log(0)
+  log.write(step=1)
+  length = log.sync()
+  log.write(step=2)
+  log.close()
+  log = folder.open_log(length)
+  log.write(step=3)
+  log.close()
+  lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+  assert [json.loads(line)["step"] for line in lines] == [1, 3]
