@@ -5,13 +5,15 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Mapping
+from typing import Any, get_args
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
-from tagjax.config.defaults import base_config
-from tagjax.core.errors import InterruptedRun, TagjaxError, nearest
-from tagjax.datasets import DatasetUnavailableError
+from tagjax.config import listing, plugins, settings
+from tagjax.config.defaults import known_options, nested
+from tagjax.core.errors import ConfigError, InterruptedRun, TagjaxError
 from tagjax.distributed import processes
 from tagjax.training.compilation_cache import keep_compiled
 
@@ -20,6 +22,7 @@ _FLAGS = {
   "compilation_cache": "Folder that keeps compiled programs; default: in the user's cache; "
   "empty: none.",
   "coordinator": "HOST:PORT of process 0 of several that train together.",
+  "list": "Print the methods, models, benchmarks, schedules or options there are, and end.",
 }
 
 
@@ -33,7 +36,9 @@ def parse(argv: list[str], default_config: str) -> list[str]:
   Returns:
     What is left of `argv`: the program's name, and arguments that are no flags.
   """
+  _print_list(argv)
   try:
+    plugins.import_named(_overrides(argv))  # their keys must be known before flags are read
     config_flags.DEFINE_config_file(  # reads sys.argv at once, so not at import
       "config", default_config, "Config; FILE.py:METHOD picks a method."
     )
@@ -47,36 +52,62 @@ def parse(argv: list[str], default_config: str) -> list[str]:
     left = flags.FLAGS(argv)
     if flags.FLAGS["verbosity"].using_default_value:  # absl would make it 0 then
       flags.FLAGS.verbosity = -1  # TFDS tells of every file that it writes
-  except (flags.Error, AttributeError, KeyError, OSError) as error:
+  except ConfigError as error:
+    sys.exit(f"error: {error}")
+  except (flags.Error, AttributeError, KeyError, OSError, SyntaxError) as error:
     sys.exit(f"error: {flag_error(argv, error)}")
   if len(left) > 1:
     sys.exit(f"error: unexpected argument {left[1]!r}: settings are given as --config.KEY=VALUE")
   return left
 
 
+def _print_list(argv: list[str]) -> None:
+  """Answers `--list=methods` and the like, and ends."""
+  for argument in argv[1:]:
+    name, _, what = argument.lstrip("-").partition("=")
+    if argument.startswith("-") and name == "list":
+      choices = get_args(listing.What)
+      if what not in choices:
+        sys.exit(f"error: --list={what}: choose one of {', '.join(choices)}")
+      print(listing.listing(what))
+      sys.exit(0)
+
+
+def _overrides(argv: list[str]) -> list[tuple[str, str]]:
+  """The keys and values of `--config.KEY=VALUE`, and of `--config.KEY VALUE`."""
+  found = []
+  for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+    match = re.match(r"--?config\.([\w.]+)(?:=(.*))?$", argument, re.DOTALL)
+    if match:
+      found.append((match[1], following if match[2] is None else match[2]))
+  return found
+
+
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe, or says in one line why it cannot."""
   del argv
+  from tagjax.config.run import run_config  # a wrong flag is told without waiting for these
   from tagjax.report.tables import print_run, print_sweep
-  from tagjax.training.experiment import run  # a wrong flag is told without waiting for these
-  from tagjax.training.sweep import run as run_sweep
 
   logging.getLogger("jax").setLevel(logging.WARNING)  # it reports each backend it does not find
   values = flags.FLAGS
-  workdir = values.workdir or default_workdir(values.config)
   keep_compiled(values.compilation_cache)
-  execute, show = (run_sweep, print_sweep) if values.config.sweep else (run, print_run)
   try:
+    chosen = settings.read(values.config)
+    for line in settings.unused(chosen, [key for key, _ in _overrides(sys.argv)]):
+      print(f"note: {line}", file=sys.stderr)
+    workdir = values.workdir or default_workdir(chosen)
     join_hosts(values)
     with processes.together():
-      results = execute(values.config, workdir, profile=values.profile)
+      run = run_config(chosen, workdir, profile=values.profile)
   except InterruptedRun as stop:
     print(stop, file=sys.stderr)
     sys.exit(130)
-  except (TagjaxError, DatasetUnavailableError) as error:
+  except TagjaxError as error:
     sys.exit(f"error: {error}")
   if processes.is_writer():
-    show(results)
+    show = print_sweep if chosen["sweep"] else print_run
+    show(run.results)
     print(f"Everything is in {workdir}")
 
 
@@ -118,11 +149,12 @@ def _check_place(place: dict) -> None:
     )
 
 
-def default_workdir(config) -> str:
+def default_workdir(chosen: Mapping[str, Any]) -> str:
   """A folder of its own for each config, so that the same command goes on with the same run."""
-  text = json.dumps(config.to_dict(), sort_keys=True)
+  text = json.dumps(nested(settings.used(chosen)), sort_keys=True)
   digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-  return f"runs/{config.benchmark}-{config.method}-{digest}"
+  name = f"{chosen['benchmark']}-{chosen['method']}".replace(":", ".").replace("/", ".")
+  return f"runs/{name}-{digest}"
 
 
 def flag_error(argv: list[str], error: BaseException) -> str:
@@ -131,14 +163,10 @@ def flag_error(argv: list[str], error: BaseException) -> str:
   ml_collections raises a bare AttributeError for an unknown key, and puts the traceback of what
   a config file raises into the text of its error.
   """
-  keys = [re.match(r"--?config\.([\w.]+)", argument) for argument in argv]
-  for key in (match[1] for match in keys if match):
-    place = base_config()
-    for part in key.split("."):
-      if not isinstance(place, ConfigDict) or part not in place:
-        options = place.keys() if isinstance(place, ConfigDict) else ()
-        return f"config.{key} is no key of the config{nearest(part, options)}"
-      place = place[part]
+  known = known_options()
+  for key, _ in _overrides(argv):
+    if key not in known and not key.startswith("sweep."):
+      return settings.unknown(key)
   if isinstance(error, flags.Error) and "\n" not in str(error):
     return str(error)
   while error.__cause__ or error.__context__:

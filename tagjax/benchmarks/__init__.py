@@ -5,17 +5,17 @@
 `Stream.from_arrays`.
 """
 
+from tagjax.benchmarks.declared import check_declared, load_declared
 from tagjax.benchmarks.experience import Experience, TaskExamples
-from tagjax.benchmarks.load import check_options, load_benchmark, names
+from tagjax.benchmarks.load import load_benchmark, names
 from tagjax.benchmarks.stream import Stream
-from tagjax.benchmarks.table import OPTIONS
 
 __all__ = [
-  "OPTIONS",
   "Experience",
   "Stream",
   "TaskExamples",
-  "check_options",
+  "check_declared",
   "load_benchmark",
+  "load_declared",
   "names",
 ]

@@ -1,143 +1,256 @@
-"""What a driver works with, made from the config: the stream, its sizes, the programs."""
+"""The objects that settings name: a stream, a model, a method, and the options of a run."""
 
 import functools
+import inspect
+import math
+import re
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
-from ml_collections import ConfigDict
+import jax.numpy as jnp
 
 from tagjax import benchmarks
-from tagjax.config import registry
+from tagjax.config import plugins
+from tagjax.config.settings import Settings, members
 from tagjax.core.errors import ConfigError
-from tagjax.core.types import Variables
-from tagjax.engine.learner import initial_variables, make_learner
-from tagjax.engine.programs import Layout, Programs
-from tagjax.engine.train_loop import DEVICE_AXIS
+from tagjax.core.method import Method, chain, lift
+from tagjax.core.register import Declaration, signature_options
+from tagjax.core.types import Hyper, StreamSpec, Variables
+from tagjax.engine.model import as_model, task_stacked
 from tagjax.input_pipeline.augmentation import Augmentation
+from tagjax.methods import fresh_each_task
 from tagjax.models.torch_weights import load_torch_weights
-from tagjax.transforms import Columns
+from tagjax.training.options import RunOptions
+from tagjax.transforms import Columns, freeze, only_current_task, scale_by_task_schedule
+
+MethodOf = Callable[..., Method]
+"""`(hyper, *, columns) -> Method`; the values of `hyper` may be traced."""
 
 
-def load_stream(config: ConfigDict) -> benchmarks.Stream:
-  """The stream that the config describes.
+def build_stream(settings: Settings) -> benchmarks.Stream:
+  """The stream that the settings describe.
 
   Raises:
     ConfigError: if the benchmark refuses a setting.
   """
+  benchmark = plugins.resolve("benchmark", settings["benchmark"], "benchmark")
+  common = {name: settings[name] for name in signature_options(benchmarks.load_benchmark)}
+  own = {name: settings[benchmark.key(name)] for name in benchmark.options}
   try:
-    stream = benchmarks.load_benchmark(
-      config.benchmark,
-      num_tasks=config.num_tasks,
-      scenario=config.scenario,
-      validation_fraction=config.validation_fraction,
-      data_seed=config.data_seed,
-      train_examples_per_task=config.train_examples_per_task,
-      test_examples_per_task=config.test_examples_per_task,
-      data_dir=config.data_dir,
-      input=config.input,
-      task_order=config.task_order,
-      blurry_fraction=config.blurry_fraction,
-      train_fraction=config.train_fraction,
-      label_noise=config.label_noise,
-      **{key: config[key] for key in benchmarks.OPTIONS},
-    )
-    return stream.part(config.first_task, config.end_task)
+    stream = benchmarks.load_declared(benchmark, common, own)
+    return stream.part(settings["first_task"], settings["end_task"])
+  except ConfigError:
+    raise
   except ValueError as error:
+    raise _named(error, benchmark, settings) from error
+
+
+def build_model(settings: Settings, spec: StreamSpec) -> Any:
+  """The model that the settings name.
+
+  Raises:
+    ConfigError: if it refuses an option.
+  """
+  model = plugins.resolve("model", settings["model"], "model")
+  provided = {
+    "spec": spec,
+    "num_outputs": spec.num_outputs,
+    "num_tasks": spec.num_tasks,
+    "compute_dtype": jnp.dtype(settings["compute_dtype"]),
+    "axis_name": None,
+    "attributes": spec.attributes,
+  }
+  if inspect.isclass(model.make) and _is_nnx(model.make):
+    given = _arguments(model, settings, {}, provided)
+    return functools.partial(model.make, **given)  # every trial makes a network of its own
+  return _call(model, settings, {}, provided)
+
+
+def build_method(
+  settings: Settings,
+  spec: StreamSpec,
+  steps_per_epoch: Sequence[int],
+  stacked: Any = None,
+) -> MethodOf:
+  """The chain that `settings["method"]` spells, as a function of hyperparameters.
+
+  Args:
+    settings: of the run.
+    spec: the stream's head.
+    steps_per_epoch: training steps of one epoch, for each task.
+    stacked: tree of bools like the parameters, True where they are stacked by task; None: none is.
+
+  Returns:
+    `(hyper, *, columns=None) -> Method`. The values of `hyper` take the place of the settings' and
+    may be traced; a method refuses its settings with a ConfigError when it is made.
+  """
+  steps = tuple(steps_per_epoch)
+  provided = {
+    "spec": spec,
+    "num_tasks": spec.num_tasks,
+    "steps_per_epoch": steps,
+    "steps_per_task": tuple(settings["epochs"] * number for number in steps),
+    "stacked": stacked,
+    "batch_size": settings["batch_size"],
+  }
+  chosen = members(settings["method"])
+  schedule = _schedule(settings, provided)
+  has_stacked = stacked is not None and any(jax.tree.leaves(stacked))
+
+  def method_of(hyper: Hyper | None = None, *, columns: Columns | None = None) -> Method:
+    hyper = hyper or {}
+    rate = hyper.get("learning_rate", settings["learning_rate"])
+    given = {**provided, "learning_rate": rate, "columns": columns}
+    made = [lift(_call(member, settings, hyper, given)) for member in chosen]
+    if has_stacked:
+      alone = lift(_call(chosen[-1], settings, hyper, {**given, "num_tasks": 1, "columns": None}))
+      made[-1] = _of_current_task(made[-1], stacked, alone)
+    if settings["fresh_optimizer"]:
+      made[-1] = _refusing("fresh_optimizer", True, fresh_each_task, made[-1])
+    made[-1] = made[-1]._replace(name=chosen[-1].name)
+    if schedule is not None:
+      made.append(lift(schedule)._replace(name="schedule"))
+    if settings["freeze"]:
+      made.append(lift(freeze(*settings["freeze"]))._replace(name="freeze"))
+    return made[0] if len(made) == 1 else chain(*made)
+
+  return method_of
+
+
+def _of_current_task(optimizer: Method, stacked: Any, alone: Method) -> Method:
+  """The optimizer, with a state of its own for each task's rows of task-stacked parameters."""
+  return lift(only_current_task(optimizer, stacked, rows=alone), diagnose=optimizer.diagnose)
+
+
+def _schedule(settings: Settings, provided: Mapping[str, Any]) -> Any:
+  if settings["schedule"] is None:
+    return None
+  declared = plugins.resolve("schedule", settings["schedule"], "schedule")
+  shape = _call(declared, settings, {}, provided)
+  try:
+    return scale_by_task_schedule(
+      shape, provided["steps_per_task"], provided["steps_per_epoch"], over=settings["schedule_over"]
+    )
+  except ValueError as error:
+    raise ConfigError(f"config.schedule={settings['schedule']!r}: {error}") from error
+
+
+def run_options(settings: Settings) -> RunOptions:
+  """The options of the run.
+
+  Raises:
+    ConfigError: if one is out of range.
+  """
+  names = RunOptions.__dataclass_fields__.keys() - {"augmentation"}
+  changes = {name: settings[f"augmentation.{name}"] for name in Augmentation._fields}
+  try:
+    return RunOptions(
+      **{name: settings[name] for name in names}, augmentation=Augmentation(**changes)
+    )
+  except ConfigError as error:
     raise ConfigError(f"config.{error}") from error
 
 
-def training_sizes(config: ConfigDict, stream: benchmarks.Stream) -> list[int]:
-  """Training examples of each task; in the protocol "joint" those of all tasks together."""
-  sizes = [size[0] for size in stream.sizes]
-  return [sum(sizes)] * len(sizes) if config.protocol == "joint" else sizes
-
-
-def steps_per_epoch(config: ConfigDict, sizes: list[int]) -> list[int]:
-  """Training steps of one epoch of each task.
-
-  Raises:
-    ConfigError: if `drop_last` leaves a task without a batch.
-  """
-  if not config.drop_last:
-    return [-(-size // config.batch_size) for size in sizes]
-  for task, size in enumerate(sizes):
-    if size < config.batch_size:
-      raise ConfigError(
-        f"config.batch_size={config.batch_size} is more than the {size} training examples of "
-        f"task {task}, and config.drop_last leaves none: choose a smaller batch"
-      )
-  return [size // config.batch_size for size in sizes]
-
-
-def load_pretrained(config: ConfigDict, stream: benchmarks.Stream) -> Variables | None:
+def load_pretrained(settings: Settings, model: Any, spec: StreamSpec) -> Variables | None:
   """What the model starts with besides random values; says so if its head is not in it.
 
   Raises:
-    ConfigError: if the model cannot take the stream's images, or the weights of the file.
+    ConfigError: if the model takes no weights from a file, or not those of the file.
   """
-  model = registry.make_model(config, stream.spec)
-  draw = functools.partial(initial_variables, model, stream.spec)
-  try:
-    like = jax.eval_shape(draw, jax.random.key(0))
-  except ValueError as error:
-    raise ConfigError(f"config.model={config.model!r}: {error}") from error
-  if config.pretrained is None:
+  path = settings["pretrained"]
+  if path is None:
     return None
+  if not hasattr(model, "torch_names"):
+    raise ConfigError(
+      f"config.pretrained={path!r}: config.model={settings['model']!r} takes no weights from a "
+      "file; choose one with torch_names, such as resnet18 or alexnet"
+    )
+  image = jax.ShapeDtypeStruct((1, *spec.image_shape), jnp.float32)
+  like = jax.eval_shape(as_model(model, spec).init, jax.random.key(0), image)
   try:
-    weights = load_torch_weights(config.pretrained, like, model.torch_names())
+    weights = load_torch_weights(path, like, model.torch_names())
   except (OSError, ValueError) as error:
     reason = getattr(error, "strerror", None) or error
-    raise ConfigError(f"config.pretrained={config.pretrained!r}: {reason}") from error
+    raise ConfigError(f"config.pretrained={path!r}: {reason}") from error
   if "head" not in weights["params"]:
-    outputs = stream.spec.num_outputs
-    print(f"pretrained: all but the head, of {outputs} outputs, which is new", file=sys.stderr)
+    print(
+      f"pretrained: all but the head, of {spec.num_outputs} outputs, which is new", file=sys.stderr
+    )
   return weights
 
 
-def build_programs(
-  config: ConfigDict,
-  stream: benchmarks.Stream,
-  steps: list[int],
-  layout: Layout,
-  *,
-  eval_batch_size: int,
-  tolerant: bool = False,
-  in_order: bool = False,
-) -> Programs:
-  """Model, method and learner, as compiled programs; the options are those of `Programs`.
+def stacked_of(model: Any, spec: StreamSpec) -> Any:
+  """Which parameters of the model are stacked by task, see `tagjax.task_stacked`."""
+  return task_stacked(model, spec)
+
+
+def check_parts(settings: Settings) -> None:
+  """Makes model and method for the smallest stream of the scenario, before data are read.
+
+  What a function refuses by its own checks is told at once; what depends on the real stream is
+  told when that is known.
 
   Raises:
-    ConfigError: if the method or the model refuses its settings, or this stream.
+    ConfigError: one line that names the key, its value and what it must be.
   """
-  pretrained = load_pretrained(config, stream)
-  method_of = functools.partial(registry.make_method, config, stream.spec, steps)
+  scenario = settings["scenario"] or "task"
+  classes = jnp.ones((1, 1), bool)
+  spec = StreamSpec(1, 1, classes, scenario, (1, 1, 1))
+  if not (settings["learning_rate"] > 0 and math.isfinite(settings["learning_rate"])):
+    raise ConfigError(
+      f"config.learning_rate={settings['learning_rate']!r}: must be positive and finite"
+    )
+  build_model(settings, spec)
+  build_method({**settings, "schedule": None}, spec, [1])({})
 
-  def learner(axis_name: str | None, columns: Columns):
-    try:
-      return make_learner(
-        registry.make_model(config, stream.spec, axis_name),
-        functools.partial(method_of, columns=columns),
-        stream.spec,
-        max_value=stream.max_value,
-        normalization=config.normalization,
-        augmentation=Augmentation(**config.augmentation),
-        axis_name=axis_name,
-        pretrained=pretrained,
-      )
-    except ConfigError:
-      raise
-    except ValueError as error:
-      raise ConfigError(f"config.{error}") from error
 
-  whole = Columns()
-  shared = Columns(DEVICE_AXIS, layout.num_devices) if layout.share_columns else whole
-  single = learner(None, whole)
-  return Programs(
-    learner(DEVICE_AXIS, shared) if layout.batch_devices > 1 else single,
-    single,
-    batch_size=config.batch_size,
-    eval_batch_size=eval_batch_size,
-    layout=layout,
-    tolerant=tolerant,
-    in_order=in_order,
-  )
+def _arguments(
+  declared: Declaration, settings: Settings, hyper: Hyper, provided: Mapping[str, Any]
+) -> dict[str, Any]:
+  """What the function is called with; an option that is None takes what the library provides."""
+  given = {name: provided[name] for name in declared.provided}
+  for name in (*declared.options, *declared.shared):
+    key = declared.key(name)
+    value = hyper.get(key, settings[key])
+    given[name] = provided.get(name) if value is None else value
+  return given
+
+
+def _call(
+  declared: Declaration, settings: Settings, hyper: Hyper, provided: Mapping[str, Any]
+) -> Any:
+  try:
+    return declared.make(**_arguments(declared, settings, hyper, provided))
+  except ConfigError:
+    raise
+  except ValueError as error:
+    raise _named(error, declared, settings) from error
+
+
+def _named(error: ValueError, declared: Declaration, settings: Settings) -> ConfigError:
+  """The error with the key and the value of the option that it begins with.
+
+  `strength must be at least 0, got -1` of ewc becomes `config.ewc.strength=-1: must be at least 0`.
+  """
+  text = str(error)
+  word = re.match(r"(?:config\.)?([\w.]+)", text)
+  name = word[1] if word else ""
+  key = declared.key(name) if name in {*declared.options, *declared.shared} else name
+  if key not in settings:
+    return ConfigError(f"{declared.name}: {text}")
+  rest = re.sub(r"^(?:config\.)?[\w.]+(?:=(?:'[^']*'|\"[^\"]*\"|[^\s:,]+))?:? ?", "", text)
+  rest = re.sub(r", got [^,:]+$", "", rest)
+  return ConfigError(f"config.{key}={settings[key]!r}: {rest}")
+
+
+def _refusing(key: str, value: Any, function: Callable, *arguments: Any) -> Any:
+  try:
+    return function(*arguments)
+  except ValueError as error:
+    raise ConfigError(f"config.{key}={value!r}: {error}") from error
+
+
+def _is_nnx(cls: type) -> bool:
+  return any(base.__module__.startswith("flax.nnx") for base in cls.__mro__)

@@ -18,6 +18,9 @@ from tagjax.core.errors import nearest
 from tagjax.core.method import Method
 
 Kind = Literal["optimizer", "modifier", "schedule", "model", "benchmark"]
+KINDS: tuple[Kind, ...] = typing.get_args(Kind)
+UNKNOWN = inspect.Parameter.empty
+"""The type of an option that has no annotation."""
 
 PROVIDED: Mapping[str, tuple[str, ...]] = types.MappingProxyType(
   {
@@ -228,7 +231,9 @@ def _add(new: Declaration) -> None:
   there = _sections.setdefault(new.section, {})
   owners = [one.name for one in _declared.values() if one.section == new.section]
   if there and not owners:
-    raise RegisterError(f"section={new.section!r} of {new.name!r} is a shared section: choose another")
+    raise RegisterError(
+      f"section={new.section!r} of {new.name!r} is a shared section: choose another"
+    )
   for option in new.options.values():
     known = there.get(option.name, option)
     if (known.default, known.type) != (option.default, option.type):
@@ -246,9 +251,9 @@ def _read(function, name, kind, section, shares, traced, family, needs_past) -> 
   if shares is not None and shares not in _sections:
     raise RegisterError(f"shares={shares!r} of {name!r} is no section{nearest(shares, _sections)}")
   common = _sections[shares] if shares else {}
-  provided = tuple(one for one in PROVIDED[kind] if one in _parameters(function))
+  provided = tuple(one for one in PROVIDED[kind] if one in parameters(function))
   options = dict(_options(function, without={*provided, *common}))
-  shared = {one: shares for one in _parameters(function) if one in common}
+  shared = {one: shares for one in parameters(function) if one in common}
   if unknown := sorted({*traced} - {*options, *provided}):
     raise RegisterError(
       f"traced={unknown[0]!r} of {name!r} is no option{nearest(unknown[0], options)}"
@@ -271,8 +276,12 @@ def _read(function, name, kind, section, shares, traced, family, needs_past) -> 
 _OF_MODULES = ("self", "parent", "name")  # what Flax adds to the signature of every module
 
 
-def _parameters(function: Callable) -> dict[str, inspect.Parameter]:
-  """The parameters by name, without those that collect the rest."""
+def parameters(function: Callable) -> dict[str, inspect.Parameter]:
+  """The parameters by name, without those that collect the rest.
+
+  Raises:
+    RegisterError: if the function has no signature that can be read.
+  """
   try:
     found = inspect.signature(function).parameters
   except (TypeError, ValueError) as error:
@@ -286,19 +295,33 @@ def _parameters(function: Callable) -> dict[str, inspect.Parameter]:
   }
 
 
-def _options(function: Callable, without=frozenset()) -> Iterator[tuple[str, Option]]:
+def signature_options(function: Callable) -> dict[str, Option]:
+  """The parameters of a function, or the fields of a class, that have a default.
+
+  >>> list(signature_options(register_section)), signature_options(register)["shares"].default
+  ([], None)
+  """
   texts, hints = argument_texts(function), _hints(function)
-  for name, parameter in _parameters(function).items():
+  return {
+    name: Option(name, hints.get(name, one.annotation), one.default, texts.get(name, ""))
+    for name, one in parameters(function).items()
+    if one.default is not UNKNOWN
+  }
+
+
+def _options(function: Callable, without=frozenset()) -> Iterator[tuple[str, Option]]:
+  """Those of them that a command line can express."""
+  options = signature_options(function)
+  for name in parameters(function):
     if name in without:
       continue
-    annotation = hints.get(name, parameter.annotation)
-    if parameter.default is inspect.Parameter.empty:
+    if name not in options:
       raise RegisterError(
         f"{_place(function)}: {name} has no default, and the library provides nothing of that "
         "name: give it a default"
       )
-    if _is_text(annotation, parameter.default):
-      yield name, Option(name, annotation, parameter.default, texts.get(name, ""))
+    if _is_text(options[name].type, options[name].default):
+      yield name, options[name]
 
 
 def _hints(function: Callable) -> dict[str, Any]:

@@ -13,28 +13,34 @@ import jax
 from tagjax.core.errors import WorkdirError
 from tagjax.distributed import processes
 from tagjax.storage.checkpoint import Checkpoints, Restored, restore
-from tagjax.storage.workdir import LOCK, Workdir
+from tagjax.storage.workdir import LOCK, NoLog, NoWorkdir, Workdir
 
 _NETWORK_SECONDS = 30.0  # until what one host wrote must be seen on another
 
 
-def open_workdir(path: str | os.PathLike) -> Workdir:
-  """The folder of a run; in all processes but the first a `ReadWorkdir`.
+def open_workdir(path: str | os.PathLike | None) -> Workdir | NoWorkdir:
+  """The folder of a run; in all processes but the first a `ReadWorkdir`; None: nothing is kept.
 
   Raises:
     WorkdirError: if it cannot be written.
   """
+  if path is None:
+    return NoWorkdir()
   if jax.process_count() == 1:
     return Workdir(path)
   return SharedWorkdir(path) if processes.is_writer() else ReadWorkdir(path)
 
 
-def open_checkpoints(folder: Workdir, keep: int) -> "Checkpoints | ReadCheckpoints":
+def open_checkpoints(
+  folder: Workdir | NoWorkdir, keep: int
+) -> "Checkpoints | ReadCheckpoints | NoCheckpoints":
   """The run's checkpoints; in all processes but the first `ReadCheckpoints`.
 
   Raises:
     CheckpointError: if they cannot be written.
   """
+  if folder.path is None:
+    return NoCheckpoints()
   if jax.process_count() == 1:
     return Checkpoints(folder.checkpoints, keep)
   if processes.is_writer():
@@ -89,23 +95,9 @@ class ReadWorkdir(Workdir):
   def claim(self, config) -> None:
     """Leaves it to process 0."""
 
-  def open_log(self, length: int) -> "NoLog":
+  def open_log(self, length: int) -> NoLog:
     """A log that keeps nothing."""
     return NoLog()
-
-
-class NoLog:
-  """Takes the place of `tagjax.storage.workdir.Log`."""
-
-  def write(self, **values) -> None:
-    """Does nothing."""
-
-  def sync(self) -> int:
-    """Does nothing."""
-    return 0
-
-  def close(self) -> None:
-    """Does nothing."""
 
 
 class SharedCheckpoints(Checkpoints):
@@ -144,6 +136,20 @@ class ReadCheckpoints:
 
   def save(self, position: int, state: chex.ArrayTree, progress: dict) -> None:
     """Leaves it to process 0."""
+
+  def close(self) -> None:
+    """Does nothing."""
+
+
+class NoCheckpoints:
+  """Takes the place of `Checkpoints` where nothing is kept."""
+
+  def is_empty(self) -> bool:
+    """There is never one."""
+    return True
+
+  def save(self, position: int, state: chex.ArrayTree, progress: dict) -> None:
+    """Does nothing."""
 
   def close(self) -> None:
     """Does nothing."""

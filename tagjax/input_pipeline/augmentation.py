@@ -11,9 +11,12 @@ import jax
 import jax.numpy as jnp
 from jax.scipy import ndimage
 
+from tagjax.core.register import register_section
+
 _GREY = (0.299, 0.587, 0.114)  # shares of red, green and blue in the brightness (ITU-R BT.601)
 
 
+@register_section("augmentation")
 class Augmentation(NamedTuple):
   """What may be done to an image; nothing by default, as in the papers of most streams.
 

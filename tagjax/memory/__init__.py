@@ -9,3 +9,4 @@ from tagjax.memory import capacity as capacity
 from tagjax.memory import items as items
 from tagjax.memory import reservoir as reservoir
 from tagjax.memory import ring as ring
+from tagjax.memory.found import memories as memories

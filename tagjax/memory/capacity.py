@@ -1,10 +1,28 @@
 """How large a memory is: so many exemplars for each pair of task and class, or so many in all."""
 
+from typing import Literal, NamedTuple, get_args
+
 import numpy as np
 
+from tagjax.core.register import register_section
 from tagjax.core.types import StreamSpec
 
-PER = ("class", "total")
+Per = Literal["class", "total"]
+
+
+@register_section("memory")
+class Memory(NamedTuple):
+  """The options of all memories of exemplars.
+
+  Attributes:
+    capacity: exemplars kept, 0 (no memory) or more.
+    per: for each pair of task and `"class"`, or in `"total"`.
+    batch_size: exemplars replayed in a step, at least 1; None: the run's batch size.
+  """
+
+  capacity: int = 1
+  per: Per = "class"
+  batch_size: int | None = None
 
 
 def num_pairs(spec: StreamSpec) -> int:
@@ -26,8 +44,8 @@ def total_capacity(spec: StreamSpec, capacity: int, per: str = "class") -> int:
   Raises:
     ValueError: if `capacity` is negative or no integer, or `per` is unknown.
   """
-  if per not in PER:
-    raise ValueError(f"memory.per={per!r} is unknown: choose one of {list(PER)}")
+  if per not in get_args(Per):
+    raise ValueError(f"memory.per={per!r} is unknown: choose one of {list(get_args(Per))}")
   if isinstance(capacity, bool) or int(capacity) != capacity or capacity < 0:
     raise ValueError(f"memory.capacity={capacity} must be a whole number, 0 (no memory) or more")
   return int(capacity) * (num_pairs(spec) if per == "class" else 1)

@@ -4,15 +4,19 @@ References:
   Vitter. Random Sampling with a Reservoir. ACM Transactions on Mathematical Software, 1985.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import chex
 import jax
 import jax.numpy as jnp
 
+from tagjax.core.register import Family
 from tagjax.memory.items import choose
 
-VARIANTS = ("item", "reference")
+Variant = Literal["item", "reference"]
+
+FAMILY = Family("replay", "two reservoirs would replay the same past")
+"""Methods that replay from a reservoir."""
 
 
 class ReservoirState(NamedTuple):
@@ -104,9 +108,10 @@ def _places(state: ReservoirState, mask: chex.Array, key: chex.PRNGKey, variant:
 
 
 def check_variant(variant: str) -> None:
-  """Raises a ValueError if `variant` is none of `VARIANTS`."""
-  if variant not in VARIANTS:
-    raise ValueError(f"variant={variant!r} is unknown: choose one of {list(VARIANTS)}")
+  """Raises a ValueError if `variant` is unknown."""
+  if variant not in get_args(Variant):
+    choices = list(get_args(Variant))
+    raise ValueError(f"variant={variant!r} is unknown: choose one of {choices}")
 
 
 def _last_of_each(place: chex.Array, capacity: int) -> chex.Array:

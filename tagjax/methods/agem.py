@@ -6,9 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from tagjax.core.method import Method, Step, nothing
+from tagjax.core.register import register
 from tagjax.core.types import StreamSpec
 from tagjax.memory import capacity as sizes
 from tagjax.memory import items, ring
+from tagjax.memory.capacity import Per
+from tagjax.transforms import projection
 from tagjax.transforms.checks import check_count
 from tagjax.transforms.projection import agem_project
 
@@ -24,8 +27,9 @@ class AgemState(NamedTuple):
   memory: ring.RingState
 
 
+@register("agem", kind="modifier", shares="memory", family=projection.FAMILY)
 def agem(
-  spec: StreamSpec, *, capacity: int = 1, per: str = "class", batch_size: int = 10
+  spec: StreamSpec, *, capacity: int = 1, per: Per = "class", batch_size: int = 10
 ) -> Method:
   r"""Averaged gradient episodic memory: projects the gradient on that of a reference batch.
 

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 
 from tagjax.core import losses
 from tagjax.core.method import Method, nothing
+from tagjax.core.register import register
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.memory import capacity as sizes
 from tagjax.memory import items, reservoir
+from tagjax.memory.capacity import Per
 from tagjax.methods.er import add_gradient, check_replay
 from tagjax.transforms.checks import is_off
 
@@ -33,13 +35,14 @@ class DerState(NamedTuple):
   memory: reservoir.ReservoirState
 
 
+@register("der", kind="modifier", shares="memory", traced=("strength",), family=reservoir.FAMILY)
 def der(
   spec: StreamSpec,
   *,
   capacity: int = 1,
-  per: str = "class",
+  per: Per = "class",
   batch_size: int = 10,
-  variant: str = "item",
+  variant: reservoir.Variant = "item",
   strength: float = 0.5,
   image_dtype: chex.ArrayDType = jnp.uint8,
 ) -> Method:
@@ -93,13 +96,21 @@ def der(
   return _dark_replay(spec, capacity, per, batch_size, variant, strength, 0.0, image_dtype)
 
 
+@register(
+  "derpp",
+  section="der",
+  kind="modifier",
+  shares="memory",
+  traced=("strength", "label_strength"),
+  family=reservoir.FAMILY,
+)
 def der_plus_plus(
   spec: StreamSpec,
   *,
   capacity: int = 1,
-  per: str = "class",
+  per: Per = "class",
   batch_size: int = 10,
-  variant: str = "item",
+  variant: reservoir.Variant = "item",
   strength: float = 0.5,
   label_strength: float = 0.5,
   image_dtype: chex.ArrayDType = jnp.uint8,

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from tagjax.core.method import Method, nothing
+from tagjax.core.register import register
 from tagjax.core.types import StreamSpec
 from tagjax.memory import capacity as sizes
 from tagjax.memory import items, reservoir
+from tagjax.memory.capacity import Per
 from tagjax.transforms.checks import check_range, is_off
 
 
@@ -20,13 +22,14 @@ class ErState(NamedTuple):
   memory: reservoir.ReservoirState
 
 
+@register("er", kind="modifier", shares="memory", traced=("strength",), family=reservoir.FAMILY)
 def er(
   spec: StreamSpec,
   *,
   capacity: int = 1,
-  per: str = "class",
+  per: Per = "class",
   batch_size: int = 10,
-  variant: str = "item",
+  variant: reservoir.Variant = "item",
   strength: float = 1.0,
   image_dtype: chex.ArrayDType = jnp.uint8,
 ) -> Method:

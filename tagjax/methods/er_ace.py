@@ -6,18 +6,29 @@ import jax.numpy as jnp
 
 from tagjax.core import losses
 from tagjax.core.method import Method, Step, chain, nothing
+from tagjax.core.register import register
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.memory import capacity as sizes
+from tagjax.memory import reservoir
+from tagjax.memory.capacity import Per
 from tagjax.methods.er import er
 
 
+@register(
+  "er_ace",
+  section="er",
+  kind="modifier",
+  shares="memory",
+  traced=("strength",),
+  family=reservoir.FAMILY,
+)
 def er_ace(
   spec: StreamSpec,
   *,
   capacity: int = 1,
-  per: str = "class",
+  per: Per = "class",
   batch_size: int = 10,
-  variant: str = "item",
+  variant: reservoir.Variant = "item",
   strength: float = 1.0,
 ) -> Method:
   """`tagjax.methods.er.er` whose current batch competes among its own classes only.

@@ -1,6 +1,6 @@
 """EWC: elastic weight consolidation, with the diagonal Fisher information as importance."""
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import chex
 import jax
@@ -8,11 +8,12 @@ import jax.numpy as jnp
 
 from tagjax.core import losses
 from tagjax.core.method import Boundary, Method, nothing
+from tagjax.core.register import register
 from tagjax.core.types import Batch, StreamSpec, Variables
 from tagjax.methods import per_example, quadratic
 from tagjax.transforms.checks import check_choice, check_range, is_off
 
-VARIANTS = ("fixed", "tag-ref", "standard")
+Variant = Literal["fixed", "tag-ref", "standard"]
 
 
 class EwcState(NamedTuple):
@@ -30,10 +31,11 @@ class EwcState(NamedTuple):
   tasks: chex.Array
 
 
+@register("ewc", kind="modifier", traced=("strength",))
 def ewc(
-  strength: quadratic.Strength = 1.0,
+  strength: float = 1.0,
   *,
-  variant: str = "fixed",
+  variant: Variant = "fixed",
   examples: int | None = 200,
   decay: float = 1.0,
   clip: float | Literal["auto"] | None = "auto",
@@ -168,7 +170,7 @@ def _next_task_loss(at: Boundary, spec: StreamSpec):
 
 def _check(strength, variant, examples, decay, clip, spec) -> None:
   quadratic.check(strength, clip)
-  check_choice("variant", variant, VARIANTS)
+  check_choice("variant", variant, get_args(Variant))
   per_example.check_examples(examples)
   check_range("decay", decay, 0, 1, "[0, 1]")
   if variant != "standard" and decay != 1:

@@ -9,9 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from tagjax.core.method import Method, Step, nothing
+from tagjax.core.register import register
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.memory import capacity as sizes
 from tagjax.memory import items, ring
+from tagjax.memory.capacity import Per
+from tagjax.transforms import projection
 from tagjax.transforms.checks import check_count, check_range
 from tagjax.transforms.projection import gem_project
 
@@ -27,11 +30,14 @@ class GemState(NamedTuple):
   memory: ring.RingState
 
 
+@register(
+  "gem", kind="modifier", shares="memory", traced=("margin", "eps"), family=projection.FAMILY
+)
 def gem(
   spec: StreamSpec,
   *,
   capacity: int = 1,
-  per: str = "class",
+  per: Per = "class",
   margin: float = 0.5,
   eps: float = 1e-3,
   batch_size: int = 256,

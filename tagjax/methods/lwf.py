@@ -10,6 +10,7 @@ import numpy as np
 
 from tagjax.core import losses
 from tagjax.core.method import Boundary, Method, Step, nothing
+from tagjax.core.register import register
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.methods import quadratic
 from tagjax.transforms.checks import check_range, is_off
@@ -21,7 +22,8 @@ class LwfState(NamedTuple):
   teacher: chex.ArrayTree
 
 
-def lwf(strength: float, spec: StreamSpec, *, temperature: float = 2.0) -> Method:
+@register("lwf", kind="modifier", traced=("strength", "temperature"))
+def lwf(spec: StreamSpec, strength: float = 1.0, *, temperature: float = 2.0) -> Method:
   """Adds the gradient of a distillation loss on the current batch, towards the last task's network.
 
   With `z` the logits of the network, `y` those of the teacher, tau the temperature and, for every
@@ -66,7 +68,7 @@ def lwf(strength: float, spec: StreamSpec, *, temperature: float = 2.0) -> Metho
   Example:
     >>> classes = np.eye(2, dtype=bool).repeat(2, axis=1)
     >>> spec = StreamSpec(2, 4, classes, "task", (8, 8, 1))
-    >>> method = lwf(1.0, spec)
+    >>> method = lwf(spec, 1.0)
     >>> method.init({"w": jnp.ones(2)}).teacher["w"].tolist()
     [1.0, 1.0]
 

@@ -1,19 +1,20 @@
 """MAS: memory aware synapses, with the sensitivity of the outputs as importance."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import chex
 import jax
 import jax.numpy as jnp
 
 from tagjax.core.method import Boundary, Method, nothing
+from tagjax.core.register import register
 from tagjax.core.types import Batch, StreamSpec, Variables
 from tagjax.methods import per_example, quadratic
 from tagjax.transforms.checks import check_choice, check_count, is_off
 
-NORMS = ("L2", "L1", "vector")
-SEQUENCES = ("accumulate", "last", "recompute")
-NORMALISATIONS = ("none", "max", "mean")
+Norm = Literal["L2", "L1", "vector"]
+Sequence = Literal["accumulate", "last", "recompute"]
+Normalise = Literal["none", "max", "mean"]
 
 
 class MasMemory(NamedTuple):
@@ -42,14 +43,15 @@ class MasState(NamedTuple):
   memory: MasMemory | tuple[()]
 
 
+@register("mas", kind="modifier", traced=("strength",))
 def mas(
-  strength: quadratic.Strength = 1.0,
+  strength: float = 1.0,
   *,
-  norm: str = "L2",
+  norm: Norm = "L2",
   per_batch: bool = False,
-  sequence: str = "accumulate",
+  sequence: Sequence = "accumulate",
   examples: int | None = None,
-  normalise: str = "none",
+  normalise: Normalise = "none",
   clip: float | None = None,
   capacity: int = 200,
   spec: StreamSpec | None = None,
@@ -241,9 +243,9 @@ def _padded(rows: chex.Array, size: int) -> chex.Array:
 
 def _check(strength, norm, sequence, examples, normalise, clip, capacity, spec) -> None:
   quadratic.check(strength, clip)
-  check_choice("norm", norm, NORMS)
-  check_choice("sequence", sequence, SEQUENCES)
-  check_choice("normalise", normalise, NORMALISATIONS)
+  check_choice("norm", norm, get_args(Norm))
+  check_choice("sequence", sequence, get_args(Sequence))
+  check_choice("normalise", normalise, get_args(Normalise))
   per_example.check_examples(examples)
   if sequence == "recompute":
     check_count("capacity", capacity)

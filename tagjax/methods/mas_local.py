@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from tagjax.core.method import Boundary, Method, nothing
+from tagjax.core.register import register
 from tagjax.core.types import Variables
 from tagjax.methods import per_example, quadratic
 from tagjax.transforms.checks import is_off
@@ -26,8 +27,9 @@ class MasLocalState(NamedTuple):
   anchor: chex.ArrayTree
 
 
+@register("mas_local", kind="modifier", traced=("strength",))
 def mas_local(
-  strength: quadratic.Strength = 1.0,
+  strength: float = 1.0,
   *,
   examples: int | None = None,
   clip: float | None = None,

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from tagjax.core.method import Boundary, Method, Step, nothing
+from tagjax.core.register import register
 from tagjax.methods import quadratic
 from tagjax.methods.si import LastStep, follow, no_step, take_step
 from tagjax.transforms.checks import check_count, check_range, is_off
@@ -52,6 +53,7 @@ class _Options(NamedTuple):
   legacy: bool
 
 
+@register("rwalk", kind="modifier", traced=("strength", "decay", "damping"))
 def rwalk(
   strength: float = 1.0,
   *,

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from tagjax.core.method import Boundary, Method, Step, nothing
+from tagjax.core.register import register
 from tagjax.methods import quadratic
 from tagjax.transforms.checks import check_range, is_off
 
@@ -70,6 +71,7 @@ def follow(path: chex.ArrayTree, last: LastStep, params: chex.ArrayTree) -> chex
   return jax.tree.map(leaf, path, last.params, last.gradient, params)
 
 
+@register("si", kind="modifier", traced=("strength", "damping"))
 def si(strength: float = 0.1, *, damping: float = 1e-3, clip: float | None = None) -> Method:
   """Pulls every parameter to its value at the last task's end, by its share in the loss decrease.
 

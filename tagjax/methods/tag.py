@@ -1,10 +1,15 @@
 """TAG as a method of the loop: the transformation, with its task relatedness reported."""
 
+from collections.abc import Callable
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 
 from tagjax.core.method import Method, lift
-from tagjax.transforms import tag, task_relatedness
+from tagjax.core.register import register
+from tagjax.transforms import Columns, tag, task_relatedness
+from tagjax.transforms.tag import Base
 
 
 def tag_method(learning_rate, num_tasks: int, **options) -> Method:
@@ -26,3 +31,51 @@ def tag_method(learning_rate, num_tasks: int, **options) -> Method:
     return {"task_relatedness": jnp.stack(rows).astype(jnp.float32)}
 
   return lift(tag(learning_rate, num_tasks, **options), diagnose=diagnose)
+
+
+def _declare(name: str, base: Base) -> Callable[..., Method]:
+  """Declares TAG with one base; all of them share the section `tag` of the config."""
+
+  @register(name, kind="optimizer", section="tag", traced=("learning_rate", "b"), needs_past=True)
+  def make(
+    learning_rate: float,
+    num_tasks: int,
+    *,
+    b: float = 5.0,
+    bias_correction: Literal["task", "epoch"] = "task",
+    accumulator_dtype: Literal["float32", "bfloat16"] = "float32",
+    steps_per_epoch: tuple[int, ...] | None = None,
+    columns: Columns | None = None,
+  ) -> Method:
+    """TAG: steps are smaller in directions that mattered to an earlier task and conflict with it.
+
+    Args:
+      learning_rate: of all tasks.
+      num_tasks: T.
+      b: sharpness of the weights exp(-b cos), at least 0.
+      bias_correction: the step counter of `tag_adam` restarts with each `"task"` or `"epoch"`.
+      accumulator_dtype: of the moments of past tasks; `"bfloat16"` halves TAG's state.
+      steps_per_epoch: of each task.
+      columns: which device holds which part of the state.
+    """
+    return tag_method(
+      learning_rate,
+      num_tasks,
+      b=b,
+      base=base,
+      bias_correction=bias_correction,
+      accumulator_dtype=accumulator_dtype,
+      columns=columns or Columns(),
+      steps_per_epoch=steps_per_epoch if bias_correction == "epoch" else None,
+    )
+
+  return make
+
+
+for _name, _base in (
+  ("tag", "rmsprop"),
+  ("tag_rmsprop", "rmsprop"),
+  ("tag_adagrad", "adagrad"),
+  ("tag_adam", "adam"),
+):
+  _declare(_name, _base)

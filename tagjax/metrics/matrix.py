@@ -11,13 +11,16 @@ happens to be there would be another figure under the same name. In the equation
 """
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tagjax.metrics.fractions import as_accuracy_matrix, as_fractions
 
-DEFINITIONS = ("agem", "tag", "diagonal")
+Definition = Literal["agem", "tag", "diagonal"]
+
+DEFINITIONS = get_args(Definition)
 """The definitions of forgetting, see `forgetting`."""
 
 

@@ -4,13 +4,23 @@ import math
 
 import chex
 import jax
+import jax.numpy as jnp
 
+from tagjax.core.register import register
 from tagjax.models.resnet18 import ResNet18
 
 _EPSILON = 1e-3
 
 
-def resnet_s(num_outputs: int, **options) -> ResNet18:
+@register("resnet_s", kind="model")
+def resnet_s(
+  num_outputs: int,
+  *,
+  dropout: float = 0.0,
+  axis_name: str | None = None,
+  compute_dtype: jnp.dtype = jnp.float32,
+  **options,
+) -> ResNet18:
   """RESNET-S, for split CIFAR-100: a `ResNet18` of 20, 40, 80 and 160 channels.
 
   The stem is a 3×3 convolution, shortcuts are normalised, BN's epsilon is 1e-3. With 100 outputs it
@@ -19,6 +29,9 @@ def resnet_s(num_outputs: int, **options) -> ResNet18:
 
   Args:
     num_outputs: K, the outputs of the head.
+    dropout: probability that a feature is dropped in training, before the head.
+    axis_name: mapped axis of devices, for batch normalisation.
+    compute_dtype: see `ResNet18`.
     **options: other attributes of `ResNet18`.
 
   Differs from the reference code: padding is the same on all sides, where TensorFlow's "SAME" puts
@@ -32,10 +45,19 @@ def resnet_s(num_outputs: int, **options) -> ResNet18:
   20
   """
   settings = {"width": 20, "stem": "cifar", "epsilon": _EPSILON, "kernel_init": agem_kernel}
-  return ResNet18(num_outputs, **settings | options)
+  common = {"dropout": dropout, "axis_name": axis_name, "compute_dtype": compute_dtype}
+  return ResNet18(num_outputs, **settings | common | options)
 
 
-def resnet_b(num_outputs: int, **options) -> ResNet18:
+@register("resnet_b", kind="model")
+def resnet_b(
+  num_outputs: int,
+  *,
+  dropout: float = 0.0,
+  axis_name: str | None = None,
+  compute_dtype: jnp.dtype = jnp.float32,
+  **options,
+) -> ResNet18:
   """RESNET-B, for split CUB and AWA2: a `ResNet18` without max-pool, and plain shortcuts.
 
   The stem is a 7×7 convolution of stride 2; shortcuts with a convolution have no BN, whose epsilon
@@ -43,6 +65,9 @@ def resnet_b(num_outputs: int, **options) -> ResNet18:
 
   Args:
     num_outputs: K, the outputs of the head.
+    dropout: probability that a feature is dropped in training, before the head.
+    axis_name: mapped axis of devices, for batch normalisation.
+    compute_dtype: see `ResNet18`.
     **options: other attributes of `ResNet18`.
 
   Differs from the reference code: it takes weights learnt on ImageNet from a file of its own; those
@@ -61,7 +86,8 @@ def resnet_b(num_outputs: int, **options) -> ResNet18:
     "epsilon": _EPSILON,
     "kernel_init": agem_kernel,
   }
-  return ResNet18(num_outputs, **settings | options)
+  common = {"dropout": dropout, "axis_name": axis_name, "compute_dtype": compute_dtype}
+  return ResNet18(num_outputs, **settings | common | options)
 
 
 def agem_kernel(key: chex.PRNGKey, shape: tuple[int, ...], dtype=float) -> chex.Array:

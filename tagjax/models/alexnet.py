@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from tagjax.models.checks import check_image
+from tagjax.core.register import register
+from tagjax.models.checks import check_image, check_rates, check_widths
 from tagjax.models.convolution import Conv, Convolve, convolve
 from tagjax.models.mlp import torch_dense
 from tagjax.models.pooling import max_pool
@@ -22,6 +23,7 @@ _SMALLEST = 63
 _TORCH_PLACES = (0, 3, 6, 8, 10)
 
 
+@register("alexnet", kind="model")
 class AlexNet(nn.Module):
   """Five convolutions and three linear layers, the network of MAS on ImageNet-like images.
 
@@ -60,6 +62,11 @@ class AlexNet(nn.Module):
   dropout: float = 0.5
   convolve: Convolve = convolve
   compute_dtype: jnp.dtype = jnp.float32
+
+  def __post_init__(self):
+    check_rates(dropout=self.dropout)
+    check_widths(hidden=self.hidden)
+    super().__post_init__()
 
   @nn.compact
   def __call__(

@@ -4,7 +4,8 @@ import chex
 import jax.numpy as jnp
 from flax import linen as nn
 
-from tagjax.models.checks import check_image
+from tagjax.core.register import register
+from tagjax.models.checks import check_image, check_rates, check_widths
 from tagjax.models.convolution import Conv, Convolve, convolve
 from tagjax.models.mlp import torch_dense
 from tagjax.models.pooling import max_pool
@@ -13,6 +14,7 @@ _LAYERS = ((64, 4), (128, 3), (256, 2))  # channels, size
 _SMALLEST = 21
 
 
+@register("cifar_alexnet", kind="model")
 class CifarAlexNet(nn.Module):
   """Three convolutions without padding and three linear layers.
 
@@ -48,6 +50,13 @@ class CifarAlexNet(nn.Module):
   hidden_dropout: float = 0.5
   convolve: Convolve = convolve
   compute_dtype: jnp.dtype = jnp.float32
+
+  def __post_init__(self):
+    check_rates(dropout=tuple(self.dropout), hidden_dropout=self.hidden_dropout)
+    check_widths(hidden=self.hidden)
+    if len(self.dropout) != 3:
+      raise ValueError(f"dropout must be three rates in [0, 1), got {self.dropout!r}")
+    super().__post_init__()
 
   @nn.compact
   def __call__(

@@ -1,16 +1,19 @@
 """The plain convolutional networks of the LASEM benchmarks."""
 
-from typing import Any
+from typing import Any, Literal
 
 import chex
 import jax.numpy as jnp
 from flax import linen as nn
 
-from tagjax.models.checks import check_image
+from tagjax.core.register import register
+from tagjax.models.checks import check_image, check_rates
 from tagjax.models.convolution import Conv, Convolve, convolve
 from tagjax.models.pooling import max_pool_same
 
-PRESETS: dict[str, dict[str, Any]] = {
+Preset = Literal["cifar", "office_home", "stl10", "stl10_nine_layers", "seventeen_layers"]
+
+PRESETS: dict[Preset, dict[str, Any]] = {
   "cifar": {
     "channels": (32, 32, 64, 64),
     "kernels": (3, 3, 3, 3),
@@ -92,6 +95,10 @@ class LasemCNN(nn.Module):
   convolve: Convolve = convolve
   compute_dtype: jnp.dtype = jnp.float32
 
+  def __post_init__(self):
+    check_rates(dropout=self.dropout)
+    super().__post_init__()
+
   @nn.compact
   def __call__(
     self, image: chex.Array, *, task_id: chex.Array, mask: chex.Array, train: bool
@@ -152,3 +159,25 @@ def _joined(skipped: chex.Array, x: chex.Array, skip: tuple[int, int]) -> chex.A
       "convolutions that keep the shape, without a max-pool between them"
     )
   return skipped + x
+
+
+@register("lasem_cnn", kind="model")
+def lasem_cnn(
+  num_outputs: int,
+  *,
+  preset: Preset = "cifar",
+  dropout: float = 0.5,
+  compute_dtype: jnp.dtype = jnp.float32,
+) -> LasemCNN:
+  """A `LasemCNN` of the paper.
+
+  Args:
+    num_outputs: K, the outputs of the head.
+    preset: a key of `PRESETS`: for CIFAR, Office-Home or STL-10, or one of two deeper ones.
+    dropout: probability that a feature is dropped in training, after the convolutions.
+    compute_dtype: see `LasemCNN`.
+
+  >>> lasem_cnn(100).channels
+  (32, 32, 64, 64)
+  """
+  return LasemCNN(num_outputs, **PRESETS[preset], dropout=dropout, compute_dtype=compute_dtype)

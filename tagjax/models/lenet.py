@@ -4,7 +4,8 @@ import chex
 import jax.numpy as jnp
 from flax import linen as nn
 
-from tagjax.models.checks import check_image
+from tagjax.core.register import register
+from tagjax.models.checks import check_image, check_rates
 from tagjax.models.convolution import Conv, Convolve, convolve
 from tagjax.models.mlp import torch_dense
 from tagjax.models.pooling import max_pool
@@ -14,6 +15,7 @@ _CHANNELS = (6, 16)
 _HIDDEN = (120, 84)
 
 
+@register("lenet", kind="model")
 class LeNet(nn.Module):
   """Two convolutions and three linear layers.
 
@@ -49,6 +51,10 @@ class LeNet(nn.Module):
   dropout: float = 0.0
   convolve: Convolve = convolve
   compute_dtype: jnp.dtype = jnp.float32
+
+  def __post_init__(self):
+    check_rates(dropout=self.dropout)
+    super().__post_init__()
 
   @nn.compact
   def __call__(

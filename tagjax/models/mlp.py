@@ -4,7 +4,9 @@ import chex
 import jax.numpy as jnp
 from flax import linen as nn
 
+from tagjax.core.register import register
 from tagjax.models import initializers
+from tagjax.models.checks import check_rates, check_widths
 
 
 def torch_dense(x: chex.Array, features: int, name: str) -> chex.Array:
@@ -27,6 +29,7 @@ def torch_dense(x: chex.Array, features: int, name: str) -> chex.Array:
   )(x)
 
 
+@register("mlp", kind="model")
 class MLP(nn.Module):
   """Flatten, then `Dense → ReLU → Dropout` for each hidden layer, then `Dense`.
 
@@ -49,6 +52,11 @@ class MLP(nn.Module):
   hidden: tuple[int, ...] = (256, 256)
   dropout: float = 0.0
   compute_dtype: jnp.dtype = jnp.float32
+
+  def __post_init__(self):
+    check_rates(dropout=self.dropout)
+    check_widths(hidden=tuple(self.hidden))
+    super().__post_init__()
 
   @nn.compact
   def __call__(

@@ -4,7 +4,9 @@ import chex
 import jax.numpy as jnp
 from flax import linen as nn
 
+from tagjax.core.register import register
 from tagjax.models.batch_norm import BatchNorm
+from tagjax.models.checks import check_rates, check_widths
 from tagjax.models.convolution import Conv, Convolve, convolve
 from tagjax.models.mlp import torch_dense
 
@@ -35,6 +37,7 @@ class _Block(nn.Module):
     return activate(h + x, "norm2")
 
 
+@register("reduced_resnet", kind="model")
 class ReducedResNet(nn.Module):
   """The ResNet-18 of continual learning, three times narrower and with half the convolutions.
 
@@ -77,6 +80,11 @@ class ReducedResNet(nn.Module):
   axis_name: str | None = None
   convolve: Convolve = convolve
   compute_dtype: jnp.dtype = jnp.float32
+
+  def __post_init__(self):
+    check_rates(dropout=self.dropout)
+    check_widths(width=self.width)
+    super().__post_init__()
 
   @nn.compact
   def __call__(

@@ -1,14 +1,15 @@
 """ResNet-18 at full width, as torchvision has it: two convolutions a block."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import chex
 import jax.numpy as jnp
 from flax import linen as nn
 
+from tagjax.core.register import register
 from tagjax.models import initializers
 from tagjax.models.batch_norm import BatchNorm
-from tagjax.models.checks import check_image
+from tagjax.models.checks import check_image, check_rates, check_widths
 from tagjax.models.convolution import Conv, Convolve, convolve
 from tagjax.models.mlp import torch_dense
 from tagjax.models.pooling import global_average, max_pool
@@ -20,7 +21,9 @@ class _Stem(NamedTuple):
   pool: bool
 
 
-STEMS = {
+Stem = Literal["imagenet", "unpooled", "cifar"]
+
+_STEMS: dict[Stem, _Stem] = {
   "imagenet": _Stem(size=7, stride=2, pool=True),
   "unpooled": _Stem(size=7, stride=2, pool=False),
   "cifar": _Stem(size=3, stride=1, pool=False),
@@ -57,6 +60,7 @@ class _Block(nn.Module):
     return nn.relu(h + x)
 
 
+@register("resnet18", kind="model")
 class ResNet18(nn.Module):
   """The residual network of basic blocks.
 
@@ -75,7 +79,7 @@ class ResNet18(nn.Module):
     num_outputs: K, the outputs of the head.
     width: channels of the first stage.
     blocks: how many each stage has; (3, 4, 6, 3) is ResNet-34.
-    stem: the first layers, a key of `STEMS`: "imagenet" is a 7×7 convolution of stride 2 and the
+    stem: the first layers, see `Stem`: "imagenet" is a 7×7 convolution of stride 2 and the
       max-pool, "unpooled" the same without the max-pool, "cifar" a 3×3 convolution of stride 1.
     normalise_shortcut: whether shortcuts with a convolution have BN as well.
     epsilon: of every BN.
@@ -101,7 +105,7 @@ class ResNet18(nn.Module):
   num_outputs: int
   width: int = 64
   blocks: tuple[int, ...] = (2, 2, 2, 2)
-  stem: str = "imagenet"
+  stem: Stem = "imagenet"
   normalise_shortcut: bool = True
   epsilon: float = 1e-5
   kernel_init: nn.initializers.Initializer = initializers.kaiming_normal
@@ -109,6 +113,13 @@ class ResNet18(nn.Module):
   axis_name: str | None = None
   convolve: Convolve = convolve
   compute_dtype: jnp.dtype = jnp.float32
+
+  def __post_init__(self):
+    check_rates(dropout=self.dropout)
+    check_widths(width=self.width, blocks=self.blocks)
+    if self.stem not in _STEMS:
+      raise ValueError(f"stem must be one of {', '.join(_STEMS)}, got {self.stem!r}")
+    super().__post_init__()
 
   @nn.compact
   def __call__(
@@ -147,7 +158,7 @@ class ResNet18(nn.Module):
     return torch_dense(x, self.num_outputs, "head").astype(jnp.float32)
 
   def _begin(self, x: chex.Array, *, mask: chex.Array, train: bool) -> chex.Array:
-    stem = STEMS[self.stem]
+    stem = _STEMS[self.stem]
     options = {"convolve": self.convolve, "kernel_init": self.kernel_init, "name": "stem"}
     x = Conv(self.width, stem.size, stem.stride, **options)(x)
     norm = BatchNorm(self.axis_name, epsilon=self.epsilon, name="stem_norm")

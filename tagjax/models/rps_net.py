@@ -4,9 +4,10 @@ import chex
 import jax.numpy as jnp
 from flax import linen as nn
 
+from tagjax.core.register import register
 from tagjax.models import initializers
 from tagjax.models.batch_norm import BatchNorm
-from tagjax.models.checks import check_image
+from tagjax.models.checks import check_image, check_rates, check_widths
 from tagjax.models.convolution import Conv, Convolve, convolve
 from tagjax.models.pooling import max_pool
 
@@ -35,6 +36,7 @@ class _Block(nn.Module):
     return nn.relu(max_pool(h + x, 2) if self.pool else h + x)
 
 
+@register("rps_net", kind="model")
 class RPSNet(nn.Module):
   """A residual network that keeps its resolution long and has no bias in its head.
 
@@ -86,6 +88,11 @@ class RPSNet(nn.Module):
   axis_name: str | None = None
   convolve: Convolve = convolve
   compute_dtype: jnp.dtype = jnp.float32
+
+  def __post_init__(self):
+    check_rates(dropout=self.dropout)
+    check_widths(widths=self.widths, blocks=self.blocks)
+    super().__post_init__()
 
   @nn.compact
   def __call__(

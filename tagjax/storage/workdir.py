@@ -74,6 +74,10 @@ class Workdir:
     """The results file; there once the run has ended."""
     return self.path / RESULTS
 
+  def has_results(self) -> bool:
+    """Whether the run has ended."""
+    return self.results.exists()
+
   def check(self, config: dict[str, Any]) -> None:
     """Checks that the run that lies here, if any, has this config.
 
@@ -124,6 +128,51 @@ class Log:
   def close(self) -> None:
     """Closes the file."""
     self._file.close()
+
+
+class NoLog:
+  """Takes the place of a `Log` where nothing is written."""
+
+  def write(self, **values) -> None:
+    """Does nothing."""
+
+  def sync(self) -> int:
+    """Does nothing."""
+    return 0
+
+  def close(self) -> None:
+    """Does nothing."""
+
+
+class NoWorkdir:
+  """Takes the place of a `Workdir` where nothing is kept.
+
+  Attributes:
+    path: None.
+    profile: None: there is no place for a trace.
+  """
+
+  path = None
+  profile = None
+
+  @contextlib.contextmanager
+  def lock(self) -> Iterator[None]:
+    """Does nothing."""
+    yield
+
+  def has_results(self) -> bool:
+    """It never has any."""
+    return False
+
+  def check(self, config: dict[str, Any]) -> None:
+    """Does nothing."""
+
+  def claim(self, config: dict[str, Any]) -> None:
+    """Does nothing."""
+
+  def open_log(self, length: int) -> NoLog:
+    """A log that keeps nothing."""
+    return NoLog()
 
 
 def differences(one: Any, other: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

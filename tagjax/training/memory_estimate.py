@@ -10,25 +10,22 @@ fitted, but one that is not refused may still run out.
 import math
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import chex
 import jax
-from ml_collections import ConfigDict
+import numpy as np
 
-from tagjax.config.registry import ends_in_tag, method_names
+from tagjax.core import register
 from tagjax.core.errors import ConfigError
+from tagjax.core.method import Method
 from tagjax.core.types import StreamSpec
 from tagjax.engine.learner import LearnerState
 from tagjax.engine.programs import Layout
-from tagjax.memory.reservoir import ReservoirState
-from tagjax.memory.ring import RingState
-from tagjax.methods.mas import MasMemory
+from tagjax.memory import memories
 from tagjax.storage import tree_bytes
-
-MEMORIES = (ReservoirState, RingState, MasMemory)
-"""Types of state that hold exemplars."""
+from tagjax.training.options import RunOptions
 
 
 class Forecast(NamedTuple):
@@ -81,20 +78,15 @@ class Forecast(NamedTuple):
 
 
 def foresee(
-  state: LearnerState,
-  config: ConfigDict,
-  spec: StreamSpec,
-  layout: Layout,
-  *,
-  rows: int,
+  state: LearnerState, method: Method, spec: StreamSpec, layout: Layout, *, rows: int
 ) -> Forecast:
   """What each device of a run will hold.
 
   Args:
-    state: of all seeds side by side; arrays or `jax.ShapeDtypeStruct`.
-    config: of the run.
-    spec: of its stream, whose images are uint8.
-    layout: how the seeds lie on the devices.
+    state: of all trials side by side; arrays or `jax.ShapeDtypeStruct`.
+    method: whose state it holds.
+    spec: of the stream.
+    layout: how the trials lie on the devices.
     rows: examples on the device, for training and for evaluation, padding included.
 
   Returns:
@@ -102,44 +94,46 @@ def foresee(
   """
   if layout.share_lanes:  # each device holds an equal part
     state = jax.tree.map(lambda leaf: _one_of(leaf, layout.num_devices), state)
-  # An image is bytes; label and task are int32, and so is the number of examples of a task.
-  examples = rows * (math.prod(spec.image_shape) + 4 + 4) + (1 + spec.num_tasks) * 4
-  return of_state(
-    state, method_names(config.method), seeds=layout.lanes_a_device, examples=examples
-  )
+  image = math.prod(spec.image_shape) * np.dtype(spec.image_dtype).itemsize
+  # Label and task are int32, and so is the number of examples of a task.
+  examples = rows * (image + 4 + 4) + (1 + spec.num_tasks) * 4
+  return of_state(state, method, seeds=layout.lanes_a_device, examples=examples)
 
 
-def of_state(
-  state: LearnerState, names: Sequence[str], *, seeds: int = 1, examples: int = 0
-) -> Forecast:
+def of_state(state: LearnerState, method: Method, *, seeds: int = 1, examples: int = 0) -> Forecast:
   """The parts of a learner's state.
 
   Args:
     state: arrays or `jax.ShapeDtypeStruct`.
-    names: of the members of the chain that `state.method` belongs to.
+    method: whose state it holds; its name names the members of a chain.
     seeds: seeds side by side in `state`.
     examples: bytes of examples.
   """
-  members = [state.method] if len(names) == 1 else state.method
-  exemplars = [num_bytes(_memories(member)) for member in members]
-  sizes = [num_bytes(m) - own for m, own in zip(members, exemplars, strict=True)]
+  names = [name or "optimizer" for name in method.name.split("+")]
+  members = state.method if len(names) > 1 else [state.method]
+  sizes: dict[str, int] = {}
+  exemplars = 0
+  for name, member in zip(names, members, strict=True):
+    own = num_bytes(memories(member))
+    sizes[name] = sizes.get(name, 0) + num_bytes(member) - own
+    exemplars += own
   params = num_bytes(state.variables["params"])
   return Forecast(
     seeds=seeds,
     params=params,
     statistics=num_bytes(state.variables) - params,
-    method=dict(zip(names, sizes, strict=True)),
-    exemplars=sum(exemplars),
+    method=sizes,
+    exemplars=exemplars,
     examples=examples,
   )
 
 
-def check(forecast: Forecast, config: ConfigDict, available: int | None) -> None:
+def check(forecast: Forecast, options: RunOptions, available: int | None) -> None:
   """Refuses a run that cannot fit.
 
   Args:
     forecast: what it will hold.
-    config: of the run.
+    options: of the run.
     available: bytes that a device can still give; None: unknown, nothing is refused.
 
   Raises:
@@ -149,27 +143,35 @@ def check(forecast: Forecast, config: ConfigDict, available: int | None) -> None
     return
   raise ConfigError(
     f"the run would hold {forecast}, and there are {readable(available)}: "
-    f"{', or '.join(_ways_out(forecast, config, available))}"
+    f"{', or '.join(_ways_out(forecast, options, available))}"
   )
 
 
-def _ways_out(forecast: Forecast, config: ConfigDict, available: int) -> list[str]:
+def _ways_out(forecast: Forecast, options: RunOptions, available: int) -> list[str]:
   """What to change; only where it makes a difference."""
-  names, ways = method_names(config.method), []
-  is_large = lambda size: 10 * size >= forecast.total  # noqa: E731
-  if is_large(forecast.exemplars):
-    key = "mas" if "mas" in names and config.mas.sequence == "recompute" else "memory"
-    ways.append(f"lower config.{key}.capacity={config[key].capacity}")
-  if ends_in_tag(config.method) and is_large(forecast.method[names[-1]]):
-    if config.tag.accumulator_dtype == "float32":
-      ways.append("set config.tag.accumulator_dtype='bfloat16'")
-    if config.data_parallel > 1 and not config.tag.shard_rows:
-      ways.append("set config.tag.shard_rows=True")
+  ways = []
+  for name, size in {**forecast.method, "exemplars": forecast.exemplars}.items():
+    if 10 * size >= forecast.total:
+      ways += _ways_of_member(name, options)
   own = (forecast.total - forecast.examples) // forecast.seeds  # of one seed
   if forecast.seeds > 1 and own + forecast.examples <= available:
-    ways.append("train fewer seeds side by side (config.seeds_together=1)")
-  if not is_large(forecast.exemplars):
-    ways.append(f"take a smaller model than config.model={config.model!r} is now")
+    ways.append("train fewer seeds side by side (seeds_together=1)")
+  if 10 * forecast.exemplars < forecast.total:
+    ways.append("take a smaller model")
+  return ways
+
+
+def _ways_of_member(name: str, options: RunOptions) -> list[str]:
+  """What the declaration of a large member of the chain offers."""
+  if name == "exemplars":
+    return ["lower the capacity of the memory (memory.capacity, or mas.capacity)"]
+  declared = register.find(name)
+  ways = []
+  if declared is not None and "accumulator_dtype" in declared.options:
+    ways.append(f"set {declared.key('accumulator_dtype')}='bfloat16'")
+  can_share = declared is not None and "columns" in declared.provided
+  if can_share and options.data_parallel > 1 and not options.shard_state:
+    ways.append("set shard_state=True")
   return ways
 
 
@@ -181,11 +183,6 @@ def num_bytes(tree: chex.ArrayTree) -> int:
   24
   """
   return sum(size for *_, size in tree_bytes.describe(tree))
-
-
-def _memories(state: Any) -> list[Any]:
-  is_memory = lambda node: isinstance(node, MEMORIES)  # noqa: E731
-  return [node for node in jax.tree.leaves(state, is_leaf=is_memory) if is_memory(node)]
 
 
 def _one_of(leaf: Any, devices: int) -> jax.ShapeDtypeStruct:

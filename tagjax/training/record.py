@@ -5,25 +5,25 @@ from typing import Any
 
 import numpy as np
 
-from tagjax.training.schedule import Action
-
 
 @dataclasses.dataclass
 class RunRecord:
   """The measurements of a run, as plain JSON values.
 
-  S counts the lanes (see `tagjax.training.trainer.Lane`).
+  S counts the trials: a trial is one training of the stream, a seed at a point of a grid.
 
   Attributes:
     accuracy: `[S][T][T]` fractions; row: after task t, column: on task u; None: not evaluated.
     baseline: `[S][T]` accuracies of the untrained network, or None.
     curves: `[S][T][b]` accuracies on task t before its minibatch b.
     diverged: `[S]`, whether the loss has stopped being finite.
+    exemplars: `{"trial/visit": number}`, examples that were mixed into the task's own.
     diagnostics: `{name: [S][T]}` of the tensor mean of `Method.diagnose`, averaged over the last
       epoch of each task.
     epoch_sums: `{name: nested list}`, sums of the diagnostics over the steps of this epoch, for
-      each of the lanes that go side by side.
+      each of the trials that go side by side.
     epoch_steps: the number of those steps.
+    steps: training steps taken, each counted once for trials side by side.
     seconds: `{"compile", "train", "evaluate", "total"}` so far.
     metrics_bytes: length of metrics.jsonl at this point.
   """
@@ -32,22 +32,24 @@ class RunRecord:
   baseline: list
   curves: list
   diverged: list
+  exemplars: dict[str, int] = dataclasses.field(default_factory=dict)
   diagnostics: dict[str, list] = dataclasses.field(default_factory=dict)
   epoch_sums: dict[str, Any] = dataclasses.field(default_factory=dict)
   epoch_steps: int = 0
+  steps: int = 0
   seconds: dict[str, float] = dataclasses.field(
     default_factory=lambda: dict.fromkeys(("compile", "train", "evaluate", "total"), 0.0)
   )
   metrics_bytes: int = 0
 
   @classmethod
-  def empty(cls, num_lanes: int, num_tasks: int) -> "RunRecord":
+  def empty(cls, num_trials: int, num_tasks: int) -> "RunRecord":
     """A record of nothing yet."""
     return cls(
-      accuracy=[[[None] * num_tasks for _ in range(num_tasks)] for _ in range(num_lanes)],
-      baseline=[[None] * num_tasks for _ in range(num_lanes)],
-      curves=[[[] for _ in range(num_tasks)] for _ in range(num_lanes)],
-      diverged=[False] * num_lanes,
+      accuracy=[[[None] * num_tasks for _ in range(num_tasks)] for _ in range(num_trials)],
+      baseline=[[None] * num_tasks for _ in range(num_trials)],
+      curves=[[[] for _ in range(num_tasks)] for _ in range(num_trials)],
+      diverged=[False] * num_trials,
     )
 
   def to_json(self) -> dict[str, Any]:
@@ -59,9 +61,9 @@ class RunRecord:
     """The record that `to_json` gave."""
     return cls(**data)
 
-  def add_diagnostics(self, action: Action, steps: int, sums: dict[str, np.ndarray]) -> None:
-    """Adds the sums over the steps of a `"train"` action, `[G, P, ...]`, to those of its epoch."""
-    if action.start == 0:
+  def add_diagnostics(self, steps: int, sums: dict[str, np.ndarray], *, anew: bool) -> None:
+    """Adds sums over `steps` steps, `[G, P, ...]`, to those of the epoch, or begins one."""
+    if anew:
       self.epoch_sums, self.epoch_steps = {}, 0
     self.epoch_steps += steps
     for name, value in sums.items():
@@ -70,11 +72,11 @@ class RunRecord:
         total = total + from_lists(self.epoch_sums[name])
       self.epoch_sums[name] = to_lists(total)
 
-  def end_epoch_diagnostics(self, lane: int, task: int) -> list[dict[str, list]]:
-    """Keeps the tensor means of this epoch's diagnostics, of `lane` and those beside it.
+  def end_epoch_diagnostics(self, first_trial: int, task: int) -> list[dict[str, list]]:
+    """Keeps the tensor means of this epoch's diagnostics, of the trials side by side.
 
     Returns:
-      For each of these lanes the means for each tensor.
+      For each of these trials the means for each tensor.
     """
     means: list[dict[str, list]] = []
     for name, total in self.epoch_sums.items():
@@ -83,13 +85,13 @@ class RunRecord:
       rows = self.diagnostics.setdefault(name, [[None] * shape[1] for _ in range(shape[0])])
       means = means or [{} for _ in mean]
       for offset, tensors in enumerate(mean):
-        rows[lane + offset][task] = to_lists(tensors.mean(axis=0))
+        rows[first_trial + offset][task] = to_lists(tensors.mean(axis=0))
         means[offset][name] = to_lists(tensors)
     return means
 
-  def accuracy_so_far(self, lane: int, task: int) -> float | None:
+  def accuracy_so_far(self, trial: int, task: int) -> float | None:
     """Average accuracy over tasks `0..task`, if they have all been evaluated after `task`."""
-    row = self.accuracy[lane][task][: task + 1] if task >= 0 else []
+    row = self.accuracy[trial][task][: task + 1] if task >= 0 else []
     return None if not row or None in row else sum(row) / len(row)
 
 

@@ -1,105 +1,258 @@
 """A grid of settings: every point trained with every seed, the best chosen on validation data."""
 
+import itertools
 import os
 import shlex
 import sys
 import time
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
-from tagjax.config.defaults import to_dict
-from tagjax.config.grid import Group, Point, at_point, grid_points, groups_of
-from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError, InterruptedRun
+from tagjax.core.types import Variables
 from tagjax.report.plots import plot_sweep
 from tagjax.report.results import summarise
+from tagjax.report.run import Grid
 from tagjax.storage.json_files import read_json, write_json_atomic
-from tagjax.storage.workdir import Workdir
-from tagjax.training.experiment import perform_plan
+from tagjax.storage.workdir import NoWorkdir, Workdir
+from tagjax.training.assemble import Stream, assemble
+from tagjax.training.fit import make_options, train_trials
+from tagjax.training.identity import describe_run
+from tagjax.training.options import RunOptions
 from tagjax.training.provenance import provenance
 from tagjax.training.record import RunRecord
-from tagjax.training.trainer import Driver, Lane
+from tagjax.training.trainer import Trainer, Trial
 
 TABLE = "points.json"
-_FIGURES = ("average_accuracy", "forgetting", "learning_accuracy")
+_METRICS = ("average_accuracy", "forgetting", "learning_accuracy")
+
+Point = dict[str, Any]
+"""A value for each key of the grid."""
 
 
-def run(
-  config: ConfigDict,
-  workdir: str | os.PathLike,
+class Parts(NamedTuple):
+  """What the points of a group have in common; see `tagjax.fit`.
+
+  Attributes:
+    stream: the tasks that the grid is trained on.
+    model: the model.
+    method: a function of hyperparameters.
+    options: of the run; `evaluate_on` is "validation".
+    pretrained: see `tagjax.fit`.
+  """
+
+  stream: Stream
+  model: Any
+  method: Any
+  options: RunOptions
+  pretrained: Variables | None = None
+
+
+class Group(NamedTuple):
+  """Points that the same compiled programs can train side by side.
+
+  Attributes:
+    settings: values that are constants of the programs, the same for all of these points.
+    points: their places in the grid.
+    hyper: for each of them the values that are inputs of the programs.
+  """
+
+  settings: Point
+  points: list[int]
+  hyper: list[Point]
+
+
+def sweep(
+  stream: Stream,
+  model: Any,
+  method_of: Callable[[Mapping[str, Any]], Any],
   *,
+  grid: Mapping[str, Sequence[Any]],
+  workdir: str | os.PathLike | None = None,
+  options: RunOptions | None = None,
   progress: bool = True,
-  profile: bool = False,
-) -> dict[str, Any]:
-  """Trains every point of `config.sweep` with every seed and chooses the best.
+  **changes: Any,
+) -> Grid:
+  """Trains every point of a grid with every seed and chooses the best on validation examples.
 
-  Points that differ only in numbers that are inputs of the compiled programs
-  (`tagjax.config.registry.TRACEABLE`) share one compilation and train side by side, as `seed_axis`
-  and `seeds_together` say; others come one after another. A point whose loss stops being finite in
-  any seed is never chosen; its neighbours go on. Accuracies are those on validation examples of all
-  tasks, or of the first `sweep_tasks`, which then are the only ones trained.
-
-  An interrupted grid goes on where it was when it is started again.
+  Floats of the grid are inputs of the compiled programs: points that differ only in these share one
+  compilation and train side by side. Integers, texts and truth values are constants; so are keys
+  that are fields of `RunOptions`, such as `epochs`, which change the run.
 
   Args:
-    config: see `tagjax.config.defaults.base_config`; `sweep` must be set.
-    workdir: folder of the grid, created if missing. It will hold config.json, points.json (the
-      points that have ended so far), results.json, sweep.png, and in groups/ what is needed to go
-      on.
+    stream: see `tagjax.fit`; with validation examples (`validation_fraction`).
+    model: see `tagjax.fit`.
+    method_of: from the values of a point (a mapping) to the method. Floats may be traced.
+    grid: keys and their values, such as `{"learning_rate": [0.1, 0.01]}`.
+    workdir: folder of the grid, created if missing; a grid that was interrupted goes on there. None:
+      nothing is written.
+    options: of the runs; None: the defaults.
     progress: show a line of progress on stderr.
-    profile: refused; see `tagjax.training.experiment.run`.
+    **changes: fields of `RunOptions`.
 
   Returns:
-    The contents of results.json: `points`, each with `values`, `average_accuracy`, `forgetting`,
+    The grid: its points, the chosen one.
+
+  Raises:
+    ConfigError, WorkdirError, CheckpointError, InterruptedRun: see `tagjax.fit`.
+
+  >>> import numpy as np, optax, tagjax
+  >>> image, label = np.eye(4, dtype=np.float32), np.array([0, 1, 0, 1])
+  >>> tasks = [(image, label, image, label)] * 2
+  >>> stream = tagjax.Stream.from_arrays("mine", tasks, validation_fraction=0.5)
+  >>> model = tagjax.models.MLP(2, hidden=(8,))
+  >>> best = tagjax.sweep(stream, model, lambda h: optax.sgd(h["rate"]), grid={"rate": [0.1, 1e-3]},
+  ...   progress=False)
+  >>> sorted(best.chosen)
+  ['rate']
+  """
+  options = make_options(options, {**changes, "evaluate_on": "validation"})
+  points = grid_points(check_grid(grid))
+  of_run = {key for key in grid if key in RunOptions.__dataclass_fields__}
+  traced = {
+    key
+    for key, values in grid.items()
+    if key not in of_run and all(isinstance(value, float) for value in values)
+  }
+
+  def parts_of(settings: Point) -> Parts:
+    fixed = {key: value for key, value in settings.items() if key not in of_run}
+    own = make_options(options, {key: settings[key] for key in settings if key in of_run})
+    return Parts(stream, model, lambda hyper: method_of({**fixed, **hyper}), own)
+
+  identity = describe_run(stream, model, method_of, options, None)
+  return train_grid(
+    parts_of,
+    points,
+    traced,
+    options,
+    {**identity, "sweep": {key: list(values) for key, values in grid.items()}},
+    workdir,
+    tasks=None,
+    progress=progress,
+  )
+
+
+def check_grid(grid: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
+  """Refuses a grid without keys, without values, or with a value twice.
+
+  Raises:
+    ConfigError: one line that names the key.
+  """
+  if not isinstance(grid, Mapping) or not grid:
+    raise ConfigError(f"grid={grid!r}: must name keys and their values, such as {{'lr': [0.1]}}")
+  for key, values in grid.items():
+    if not isinstance(values, list | tuple) or not values:
+      raise ConfigError(f"grid: {key}={values!r} must be a list of values, at least one")
+    if any(value in values[:place] for place, value in enumerate(values)):
+      raise ConfigError(f"grid: {key}={list(values)} names a value twice")
+  return grid
+
+
+def grid_points(grid: Mapping[str, Sequence[Any]]) -> list[Point]:
+  """All points of the grid; the last key varies fastest.
+
+  >>> grid_points({"learning_rate": [0.1, 0.2], "tag.b": [1.0]})
+  [{'learning_rate': 0.1, 'tag.b': 1.0}, {'learning_rate': 0.2, 'tag.b': 1.0}]
+  """
+  return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def groups_of(points: Sequence[Point], traced: Collection[str]) -> list[Group]:
+  """Puts the points that differ only in inputs of the programs together.
+
+  >>> points = grid_points({"epochs": [1, 2], "learning_rate": [0.1, 0.2]})
+  >>> [(group.settings, group.points) for group in groups_of(points, {"learning_rate"})]
+  [({'epochs': 1}, [0, 1]), ({'epochs': 2}, [2, 3])]
+  """
+  groups: list[Group] = []
+  for place, point in enumerate(points):
+    settings = {key: value for key, value in point.items() if key not in traced}
+    group = next((group for group in groups if group.settings == settings), None)
+    if group is None:
+      group = Group(settings, [], [])
+      groups.append(group)
+    group.points.append(place)
+    group.hyper.append({key: value for key, value in point.items() if key in traced})
+  return groups
+
+
+def train_grid(
+  parts_of: Callable[[Point], Parts],
+  points: Sequence[Point],
+  traced: Collection[str],
+  options: RunOptions,
+  identity: Mapping[str, Any],
+  workdir: str | os.PathLike | None,
+  *,
+  tasks: int | None,
+  progress: bool = True,
+) -> Grid:
+  """Trains every point with every seed and chooses the best.
+
+  A point whose loss stops being finite in any seed is never chosen; its neighbours go on.
+
+  Args:
+    parts_of: from the constants of a group to what is trained.
+    points: of the grid.
+    traced: keys of the points that are inputs of the programs.
+    options: seeds, definition of forgetting, plots.
+    identity: JSON values that the folder belongs to, told as `config`; with the key `sweep`.
+    workdir: folder of the grid. It will hold config.json, points.json (the points that have ended
+      so far), results.json, sweep.png, and in groups/ what is needed to go on. None: none.
+    tasks: how many tasks are trained; None: all. Told in the results.
+    progress: show a line of progress on stderr.
+
+  Returns:
+    The grid. Its results hold `points`, each with `values`, `average_accuracy`, `forgetting`,
     `learning_accuracy` (see `tagjax.report.results.summarise`; None if it diverged) and
     `diverged_seeds`; `chosen`, the values of the point of the highest mean average accuracy (None
     if all diverged); `at_edge`, the keys whose chosen value is the least or greatest tried.
 
   Raises:
-    ConfigError: there is no grid, or a key of a point cannot work.
-    WorkdirError, CheckpointError, InterruptedRun: see `tagjax.training.experiment.run`.
+    ConfigError, WorkdirError, CheckpointError, InterruptedRun: see `tagjax.fit`.
   """
   begun, origin = time.perf_counter(), provenance()
-  validate(config)
-  if not config.sweep:
-    raise ConfigError("config.sweep is not set: name keys and their values")
-  if profile or jax.process_count() > 1:
-    what = "--profile" if profile else f"{jax.process_count()} processes"
-    raise ConfigError(f"config.sweep does not go with {what}: leave one of the two away")
-  folder = Workdir(workdir)
+  if jax.process_count() > 1:
+    raise ConfigError(f"a grid does not go with {jax.process_count()} processes: start one")
+  identity = dict(identity)
+  folder = NoWorkdir() if workdir is None else Workdir(workdir)
   with folder.lock():
-    folder.check(to_dict(config))
-    if folder.results.exists():
-      return read_json(folder.results)
-    points = grid_points(config.sweep)
+    folder.check(identity)
+    if folder.has_results():
+      return Grid(read_json(folder.results), Path(folder.path))
     table = _Table(folder)
-    for number, group in enumerate(groups_of(points)):
+    for number, group in enumerate(groups_of(points, traced)):
       if not table.has(group.points):
-        _train_group(config, group, number, points, table, begun, progress)
+        _train_group(
+          parts_of(group.settings), group, number, points, table, identity, begun, progress
+        )
         begun = time.perf_counter()
     rows = [table.rows[place] for place in range(len(points))]
-    results = choose(config.sweep, rows) | {
+    results = choose(identity["sweep"], rows) | {
       "points": rows,
-      "selected_on": {"split": "validation", "tasks": config.sweep_tasks, "seeds": config.seeds},
+      "selected_on": {"split": "validation", "tasks": tasks, "seeds": options.seeds},
       "seconds": table.total_seconds(),
-      "config": to_dict(config),
+      "config": identity,
       "command": shlex.join(["python", *sys.argv]),
       "provenance": origin,
     }
-    if config.plots:
-      plot_sweep(results).savefig(folder.path / "sweep.png")
-    write_json_atomic(folder.results, results)
-    return results
+    if folder.path is not None:
+      if options.plots:
+        plot_sweep(results).savefig(folder.path / "sweep.png")
+      write_json_atomic(folder.results, results)
+    return Grid(results, folder.path)
 
 
-def choose(sweep: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+def choose(grid: Mapping[str, Sequence[Any]], rows: list[dict[str, Any]]) -> dict[str, Any]:
   """The point of the highest mean average accuracy, the first of equals.
 
   Returns:
-    `chosen` and `at_edge`, see `run`.
+    `chosen` and `at_edge`, see `train_grid`.
 
   >>> rows = [{"values": {"epochs": n}, "average_accuracy": {"mean": n / 10}} for n in (1, 2)]
   >>> choose({"epochs": [1, 2]}, rows)
@@ -111,7 +264,7 @@ def choose(sweep: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
   best = max(ended, key=lambda row: row["average_accuracy"]["mean"])["values"]
   numeric = {
     key: values
-    for key, values in sweep.items()
+    for key, values in grid.items()
     if len(values) > 1 and all(isinstance(value, int | float) for value in values)
   }
   edges = [key for key, values in numeric.items() if best[key] in (min(values), max(values))]
@@ -127,8 +280,10 @@ class _Table:
 
   def __init__(self, folder: Workdir):
     self.folder = folder
-    self._path = folder.path / TABLE
-    stored = read_json(self._path) if self._path.exists() else {"points": {}, "seconds": {}}
+    self._path = None if folder.path is None else folder.path / TABLE
+    stored = {"points": {}, "seconds": {}}
+    if self._path is not None and self._path.exists():
+      stored = read_json(self._path)
     self.rows = {int(place): row for place, row in stored["points"].items()}
     self._seconds = stored["seconds"]
 
@@ -140,7 +295,8 @@ class _Table:
     """Writes these rows, and the seconds that the group has taken so far."""
     self.rows |= rows
     self._seconds[str(group)] = dict(seconds)
-    write_json_atomic(self._path, {"points": self.rows, "seconds": self._seconds})
+    if self._path is not None:
+      write_json_atomic(self._path, {"points": self.rows, "seconds": self._seconds})
 
   def total_seconds(self) -> dict[str, float]:
     """Sums over all groups."""
@@ -149,53 +305,60 @@ class _Table:
 
 
 def _train_group(
-  config: ConfigDict,
+  parts: Parts,
   group: Group,
   number: int,
-  points: list[Point],
+  points: Sequence[Point],
   table: _Table,
+  identity: dict[str, Any],
   begun: float,
   progress: bool,
 ) -> None:
   """Trains the points of a group, from its newest checkpoint on, and keeps each that ends."""
-  config_of_group = at_point(config, group.settings)
-  config_of_group.evaluate_on = "validation"
-  if config.sweep_tasks:
-    config_of_group.end_task = config.first_task + config.sweep_tasks
-  seeds = range(config.seed, config.seed + config.seeds)
-  driver = Driver(config_of_group, [Lane(seed, hyper) for hyper in group.hyper for seed in seeds])
-  table.folder.claim(to_dict(config))
+  options = parts.options
+  seeds = range(options.seed, options.seed + options.seeds)
+  trials = [Trial(seed, hyper) for hyper in group.hyper for seed in seeds]
+  trainer, forecast = assemble(
+    parts.stream,
+    parts.model,
+    parts.method,
+    trials,
+    options,
+    pretrained=parts.pretrained,
+    keep_going=True,
+  )
+  table.folder.claim(identity)
 
-  def keep_ended(action) -> None:
-    if action.kind != "evaluate":
+  def keep_ended(action: str) -> None:
+    if action != Trainer.evaluate.__name__:
       return
     rows = {
       place: row
       for index, place in enumerate(group.points)
-      if (row := _row(points[place], driver.record, index, config)) and not table.has([place])
+      if (row := _row(points[place], trainer.record, index, options)) and not table.has([place])
     }
     if rows:
-      table.keep(rows, number, driver.record.seconds)
+      table.keep(rows, number, trainer.record.seconds)
 
-  folder = Workdir(table.folder.path / "groups" / str(number))
+  root = table.folder.path
+  folder = NoWorkdir() if root is None else Workdir(root / "groups" / str(number))
   try:
-    perform_plan(driver, folder, begun, progress, after=keep_ended)
+    train_trials(trainer, options, folder, forecast, begun, progress, after=keep_ended)
   except InterruptedRun as stop:
-    path = table.folder.path
-    raise InterruptedRun(f"stopped and saved: the same command goes on in {path}") from stop
+    raise InterruptedRun(f"stopped and saved: the same command goes on in {root}") from stop
 
 
-def _row(point: Point, record: RunRecord, index: int, config: ConfigDict) -> dict[str, Any] | None:
+def _row(point: Point, record: RunRecord, index: int, options: RunOptions) -> dict | None:
   """What is known of the group's point `index`; None if it has not ended."""
-  lanes = slice(index * config.seeds, (index + 1) * config.seeds)
-  matrices, diverged = record.accuracy[lanes], record.diverged[lanes]
+  own = slice(index * options.seeds, (index + 1) * options.seeds)
+  matrices, diverged = record.accuracy[own], record.diverged[own]
   ended = [lost or None not in matrix[-1] for matrix, lost in zip(matrices, diverged, strict=True)]
   if not all(ended):
     return None
   if any(diverged):
-    figures = dict.fromkeys(_FIGURES)
+    summaries = dict.fromkeys(_METRICS)
   else:
-    summary = summarise(matrices, forgetting_definition=config.forgetting)
-    figures = {name: summary[name] for name in _FIGURES}
-  lost = (config.seed + np.flatnonzero(diverged)).tolist()
-  return {"values": point, **figures, "diverged_seeds": lost}
+    summary = summarise(matrices, forgetting_definition=options.forgetting)
+    summaries = {name: summary[name] for name in _METRICS}
+  lost = (options.seed + np.flatnonzero(diverged)).tolist()
+  return {"values": point, **summaries, "diverged_seeds": lost}

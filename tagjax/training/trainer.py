@@ -1,4 +1,4 @@
-"""Performs the actions of a plan: between the compiled programs and the record of the run."""
+"""What a run does with its trials: between the compiled programs and the record."""
 
 import contextlib
 import math
@@ -11,263 +11,263 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
-from tagjax.config.build import build_programs, load_stream, steps_per_epoch, training_sizes
 from tagjax.core.errors import DivergedError
 from tagjax.core.types import Hyper
 from tagjax.engine.learner import LearnerState
 from tagjax.engine.programs import Programs
-from tagjax.input_pipeline.data_source import supply_evaluation, supply_training
+from tagjax.input_pipeline.data_source import EvaluationSource, TrainingSource
 from tagjax.report.progress import Progress
 from tagjax.storage.checkpoint import Checkpoints
 from tagjax.storage.workdir import Log
-from tagjax.training import memory_estimate
-from tagjax.training.placement import choose_layout
+from tagjax.training.options import RunOptions
 from tagjax.training.record import RunRecord
-from tagjax.training.schedule import Action, make_plan
+from tagjax.training.schedule import Place, Span, Visit
 
 
-class Lane(NamedTuple):
-  """One training of the whole stream, among those that a driver makes.
+class Trial(NamedTuple):
+  """One training of the whole stream.
 
   Attributes:
     seed: the seed itself, as the user counts.
-    hyper: values that take the place of the config's, by keys of `registry.TRACEABLE`; all lanes
-      of a driver have the same keys.
+    hyper: hyperparameters that are inputs of the programs; all trials of a run have the same keys.
   """
 
   seed: int
   hyper: Mapping[str, float] = types.MappingProxyType({})
 
 
-class Driver:
-  """A run in progress.
+class Trainer:
+  """The trials in progress: their state on the device, and what has been measured of them.
 
   Attributes:
-    config: the run's config.
-    lanes: the trainings of the whole stream.
-    tolerant: whether they go on without one that has diverged.
-    stream: the tasks.
+    trials: the trainings of the whole stream.
+    groups: the trials that go side by side, group after group.
+    keep_going: whether the others go on without a trial that has diverged; else it is an error.
     programs: the compiled programs.
-    plan: what there is to do.
     record: what has been measured.
-    state: the learner's state, on the device (or devices).
-    total_steps: training steps of the whole plan.
-    lanes_together: lanes that each action trains side by side.
-    forecast: what the run will hold in memory.
+    state: the learner's state of the current group, on the device (or devices).
+    num_tasks: T.
+    steps_per_epoch: for each task, without exemplars that are mixed into it.
   """
 
-  def __init__(self, config: ConfigDict, lanes: Sequence[Lane] | None = None):
-    """Loads the stream and lays out the run; compiles nothing yet.
-
-    Args:
-      config: the run's config.
-      lanes: what to train; None: a lane for each of the config's seeds. If the loss of a lane is
-        not finite any more, those that were given here go on without it; else it is an error.
-
-    Raises:
-      ConfigError: if the config does not fit the stream, the machine, or its memory.
-    """
-    self.config = config
-    self.tolerant = lanes is not None
-    self.lanes = lanes or [Lane(config.seed + index) for index in range(config.seeds)]
-    self.stream = load_stream(config)
-    sizes = training_sizes(config, self.stream)
-    steps = steps_per_epoch(config, sizes)
-    self._training = supply_training(config, self.stream, max(sizes))
-    self._evaluation = supply_evaluation(config, self.stream)
-    self.programs, self.forecast = self._lay_out(steps)
-    self.lanes_together = self.programs.layout.num_lanes
-    self.plan = make_plan(
-      num_lanes=len(self.lanes),
-      lanes_together=self.lanes_together,
-      steps_per_epoch=steps,
-      epochs=config.epochs,
-      phases=self.programs.phases,
-      chunk_steps=self._training.chunk_steps,
-      checkpoint_every=config.checkpoint_every,
-      curve_batches=config.learning_curve_batches,
-      baseline=config.evaluate_future_tasks,
-      protocol=config.protocol,
-      cycles=config.cycles,
-    )
-    self.total_steps = self.steps_before(len(self.plan))
-    self.record = RunRecord.empty(len(self.lanes), len(self.stream))
+  def __init__(
+    self,
+    trials: Sequence[Trial],
+    options: RunOptions,
+    programs: Programs,
+    training: TrainingSource,
+    evaluation: EvaluationSource,
+    *,
+    sizes: Sequence[int],
+    keep_going: bool,
+  ):
+    """Compiles nothing yet; `sizes`: training examples of each task."""
+    self.trials = list(trials)
+    self.keep_going = keep_going
+    self.programs = programs
+    self.num_tasks = len(sizes)
+    self.steps_per_epoch = [num_steps(options, size) for size in sizes]
+    self.record = RunRecord.empty(len(trials), self.num_tasks)
     self.state: LearnerState | None = None
-    self._steps = steps
-    self._steps_done = 0
+    together = programs.layout.num_lanes
+    self.groups = [range(first, first + together) for first in range(0, len(self.trials), together)]
+    self._sizes = list(sizes)
+    self._options = options
+    self._training, self._evaluation = training, evaluation
 
-  def _lay_out(self, steps: list[int]) -> tuple[Programs, memory_estimate.Forecast]:
-    """The programs, for as many lanes side by side as are allowed and have room."""
-    config, streamed = self.config, self._training.in_order
-    available = memory_estimate.available_memory(jax.local_devices()[0])
-    most = config.seeds_together or len(self.lanes)
-    while True:
-      layout = choose_layout(config, len(self.lanes), most, streamed=streamed)
-      programs = build_programs(
-        config,
-        self.stream,
-        steps,
-        layout,
-        eval_batch_size=self._evaluation.pass_size,
-        tolerant=self.tolerant,
-        in_order=streamed,
-      )
-      foreseen = memory_estimate.foresee(
-        programs.held(*self._start(range(layout.num_lanes))),
-        config,
-        self.stream.spec,
-        layout,
-        rows=self._training.rows(programs.examples) + self._evaluation.rows,
-      )
-      room = foreseen.seeds_with_room(available) * (layout.num_lanes // layout.lanes_a_device)
-      if config.seeds_together or layout.lanes_a_device == 1 or room >= layout.num_lanes:
-        memory_estimate.check(foreseen, config, available)
-        return programs, foreseen
-      most = room
+  def open(self, log: Log, line: Progress) -> None:
+    """From here on `log` and `line` are told what happens."""
+    self._log, self._line = log, line
 
-  def steps_before(self, position: int) -> int:
-    """Training steps of the actions before `position`."""
-    return sum(action.stop - action.start for action in self.plan[:position])
-
-  def resume(self, store: Checkpoints) -> int:
-    """Takes state and record from the newest good checkpoint; returns the plan's next position."""
-    if store.is_empty():
-      return 0
-    template = self.programs.template(*self._start(range(self.lanes_together)))
-    position, state, record = store.restore_latest(template)
-    self.state = self.programs.scatter(state)
-    self.record = RunRecord.from_json(record)
-    self._steps_done = self.steps_before(position)
-    return position
-
-  def save(self, store: Checkpoints, log: Log, position: int) -> None:
-    """Writes a checkpoint from which the plan goes on at `position`."""
-    self.record.metrics_bytes = log.sync()
-    store.save(position, self.programs.gather(self.state), self.record.to_json())
-
-  def perform(self, action: Action, log: Log, line: Progress) -> None:
-    """Does what the action says; changes `state` and `record`."""
-    if all(self.record.diverged[index] for index in self._indices(action)):
-      return  # a point of a grid that has diverged in all its lanes
-    getattr(self, f"_{action.kind}")(action, log, line)
-
-  def _begin(self, action: Action, log: Log, line: Progress) -> None:
-    del line
-    keys, hyper = self._start(self._indices(action))
-    if action.task:  # another network than the task before began with
-      keys = jax.vmap(jax.random.fold_in, (0, None))(keys, action.task)
+  def begin(self, trials: range, visit: Visit) -> None:
+    """New networks."""
+    keys, hyper = self.start(trials)
+    if visit.task:  # another network than the task before began with
+      keys = jax.vmap(jax.random.fold_in, (0, None))(keys, visit.task)
     self.state = self.programs.init(keys, hyper)
-    for index in self._indices(action):
-      log.write(**self._name(index), task=action.task, begun=True)
+    for index in trials:
+      self._log.write(**self._name(index), task=visit.task, begun=True)
 
-  def _train(self, action: Action, log: Log, line: Progress) -> None:
+  def count_exemplars(self, trials: range, visit: Visit) -> None:
+    """Notes how many exemplars are mixed into the task's own examples."""
+    self.record.exemplars[_key(trials, visit)] = self.programs.rehearsal_size(self.state)
+
+  def steps(self, place: Place) -> int:
+    """Steps of an epoch, exemplars included."""
+    exemplars = self.record.exemplars.get(_key(place.trials, place.visit), 0)
+    return num_steps(self._options, self._sizes[place.task] + exemplars)
+
+  def evaluate_untrained(self, trials: range) -> None:
+    """The accuracy on every task before any training."""
+    served = self._prepare(0)
+    columns = [self._evaluate_task(served, task, task, trials)[0] for task in range(self.num_tasks)]
+    for index, row in zip(trials, zip(*columns, strict=True), strict=True):
+      self.record.baseline[index] = list(row)
+      self._log.write(**self._name(index), accuracy_untrained=list(row))
+
+  def probe(self, place: Place, step: int) -> None:
+    """A point of the learning curve: the accuracy on the task after `step` steps."""
+    served = self._prepare(place.task)
+    accuracies, _ = self._evaluate_task(served, place.task, place.task, place.trials)
+    for index, accuracy in zip(place.trials, accuracies, strict=True):
+      self.record.curves[index][place.task].append(accuracy)
+      self._log.write(**self._place(place, index), minibatch=step, task_accuracy=accuracy)
+
+  def train(self, place: Place, span: Span, steps: int) -> None:
+    """Trains the steps of a span; `steps` are those of the epoch."""
     with self._timed("train"):
-      examples, start, stop = self._training.chunk(self.programs, self.state, action)
+      examples, start, stop = self._training.chunk(
+        place.task,
+        place.epoch_id,
+        span.start,
+        span.stop,
+        key=self._key(place.trials),
+        exemplars=self._exemplars(),
+      )
       self.state, chunk = self.programs.train(
-        self.state, examples, action.task, action.epoch_id, start, stop, phase=action.phase
+        self.state, examples, place.task, place.epoch_id, start, stop, phase=place.phase
       )
       chunk = jax.device_get(chunk)  # the one wait of the chunk
-    for index, steps, loss, accuracy in zip(
-      self._indices(action), chunk.steps, chunk.loss, chunk.accuracy, strict=True
+    for index, taken, loss, accuracy in zip(
+      place.trials, chunk.steps, chunk.loss, chunk.accuracy, strict=True
     ):
-      if self._is_finite(float(loss), index, action.task, action.start + int(steps)):
-        figures = {"loss": float(loss / steps), "accuracy": float(accuracy / steps)}
-        log.write(**self._place(action, index), step=action.stop, **figures)
-    steps = int(chunk.steps.max())
-    self._steps_done += steps
-    self._keep_diagnostics(action, steps, chunk.diagnostics, log)
-    line.update(
-      seed=action.lane,
-      task=action.task,
-      step=action.stop,
-      steps=self._steps[action.task],
+      if self._is_finite(float(loss), index, place.task, span.start + int(taken)):
+        figures = {"loss": float(loss / taken), "accuracy": float(accuracy / taken)}
+        self._log.write(**self._place(place, index), step=span.stop, **figures)
+    taken = int(chunk.steps.max())
+    self.record.steps += taken
+    self._keep_diagnostics(place, span, steps, taken, chunk.diagnostics)
+    self._line.update(
+      seed=place.trials.start,
+      task=place.task,
+      step=span.stop,
+      steps=steps,
       loss=_finite_mean(chunk.loss / chunk.steps),
-      accuracy_so_far=self._accuracy_so_far(action, action.task - 1),
-      done=self._steps_done,
+      accuracy_so_far=self._accuracy_so_far(place.trials, place.task - 1),
+      done=self.record.steps,
     )
 
-  def _keep_diagnostics(self, action: Action, steps: int, sums: dict, log: Log) -> None:
-    self.record.add_diagnostics(action, steps, sums)
-    if action.ends_task_epochs:
-      means = self.record.end_epoch_diagnostics(action.lane, action.task)
-      for index, figures in zip(self._indices(action), means, strict=False):  # there may be none
-        if not self.record.diverged[index]:
-          log.write(**self._place(action, index), **figures)
-
-  def _probe(self, action: Action, log: Log, line: Progress) -> None:
-    del line
-    accuracies = self._evaluate_task(action.task, action.task, action)
-    for index, accuracy in zip(self._indices(action), accuracies, strict=True):
-      self.record.curves[index][action.task].append(accuracy)
-      place = self._place(action, index)
-      log.write(**place, minibatch=action.start, task_accuracy=accuracy)
-
-  def _consolidate(self, action: Action, log: Log, line: Progress) -> None:
-    del log, line
+  def consolidate(self, place: Place) -> None:
+    """Tells the method that the task (a phase of it) has ended."""
     with self._timed("train"):
-      examples = self._training.boundary(self.programs, self.state, action.task)
-      self.state = self.programs.consolidate(self.state, examples, action.task, phase=action.phase)
+      examples = self._training.boundary(
+        place.task,
+        self._step_of(place.trials),
+        key=self._key(place.trials),
+        num_examples=self.programs.num_boundary_examples,
+      )
+      self.state = self.programs.consolidate(self.state, examples, place.task, phase=place.phase)
       jax.block_until_ready(self.state)
 
-  def _evaluate(self, action: Action, log: Log, line: Progress) -> None:
-    rows = [self.record.accuracy[index][action.task] for index in self._indices(action)]
-    first, last = 0, len(self.stream) if self.config.evaluate_future_tasks else action.task + 1
-    if self.config.protocol == "independent" and action.task:
-      first = action.task  # the networks of the tasks before have not changed
-      for index, row in zip(self._indices(action), rows, strict=True):
-        row[:first] = self.record.accuracy[index][action.task - 1][:first]
-    for task in range(first, last):
-      for row, accuracy in zip(rows, self._evaluate_task(task, action.task, action), strict=True):
-        row[task] = accuracy
-    for index, row in zip(self._indices(action), rows, strict=True):
+  def evaluate(self, trials: range, visit: Visit) -> None:
+    """A row of the accuracy matrix."""
+    task = visit.task
+    rows = [self.record.accuracy[index][task] for index in trials]
+    first, last = 0, self.num_tasks if self._options.evaluate_future_tasks else task + 1
+    if self._options.protocol == "independent" and task:
+      first = task  # the networks of the tasks before have not changed
+      for index, row in zip(trials, rows, strict=True):
+        row[:first] = self.record.accuracy[index][task - 1][:first]
+    served = self._prepare(task)
+    for other in range(first, last):
+      accuracies, losses = self._evaluate_task(served, other, task, trials)
+      for index, row, accuracy, loss in zip(trials, rows, accuracies, losses, strict=True):
+        self._is_finite(loss, index, task, self.steps_per_epoch[task])
+        row[other] = accuracy
+    for index, row in zip(trials, rows, strict=True):
       if self.record.diverged[index]:
         row[:] = [None] * len(row)
-    for index, row in zip(self._indices(action), rows, strict=True):
-      log.write(**self._place(action, index), accuracy_after_task=row)
-    line.task_done(
-      seed=action.lane,
-      task=action.task,
-      accuracy_so_far=self._accuracy_so_far(action, action.task),
+      self._log.write(**self._name(index), task=task, accuracy_after_task=row)
+    self._line.task_done(
+      seed=trials.start, task=task, accuracy_so_far=self._accuracy_so_far(trials, task)
     )
 
-  def _baseline(self, action: Action, log: Log, line: Progress) -> None:
-    del line
-    columns = [self._evaluate_task(task, task, action) for task in range(len(self.stream))]
-    for index, row in zip(self._indices(action), zip(*columns, strict=True), strict=True):
-      self.record.baseline[index] = list(row)
-      log.write(**self._name(index), accuracy_untrained=list(row))
+  def has_diverged(self, trials: range) -> bool:
+    """Whether none of the trials is worth going on with."""
+    return all(self.record.diverged[index] for index in trials)
 
-  def _evaluate_task(self, task: int, current_task: int, action: Action) -> list[float]:
-    """Accuracy of each of the lanes side by side."""
+  def resume(self, store: Checkpoints) -> int:
+    """Takes state and record from the newest good checkpoint; returns the position it is of."""
+    if store.is_empty():
+      return 0
+    template = self.programs.template(*self.start(self.groups[0]))
+    position, state, record = store.restore_latest(template)
+    self.state = self.programs.to_devices(state)
+    self.record = RunRecord.from_json(record)
+    return position
+
+  def save(self, store: Checkpoints, position: int) -> None:
+    """Writes a checkpoint from which the run goes on at `position`."""
+    self.record.metrics_bytes = self._log.sync()
+    store.save(position, self.programs.to_host(self.state), self.record.to_json())
+
+  def start(self, indices: Sequence[int]) -> tuple[chex.PRNGKey, Hyper]:
+    """The keys and hyperparameters that the states of these trials begin with."""
+    trials = [self.trials[index] for index in indices]
+    keys = jnp.stack([jax.random.key(trial.seed) for trial in trials])
+    values = {key: [trial.hyper[key] for trial in trials] for key in trials[0].hyper}
+    return keys, {key: jnp.asarray(column, jnp.float32) for key, column in values.items()}
+
+  def _keep_diagnostics(
+    self, place: Place, span: Span, steps: int, taken: int, sums: dict[str, np.ndarray]
+  ) -> None:
+    self.record.add_diagnostics(taken, sums, anew=span.start == 0)
+    if not (place.is_last and span.stop == steps):
+      return
+    means = self.record.end_epoch_diagnostics(place.trials.start, place.task)
+    for index, figures in zip(place.trials, means, strict=False):  # there may be none
+      if not self.record.diverged[index]:
+        self._log.write(**self._place(place, index), **figures)
+
+  def _prepare(self, current_task: int) -> Any:
+    """What the method serves for an evaluation."""
+    with self._timed("evaluate"):
+      return self.programs.prepare(self.state, current_task)
+
+  def _evaluate_task(
+    self, served: Any, task: int, current_task: int, trials: range
+  ) -> tuple[list[float], list[float]]:
+    """Accuracy and loss of each of the trials side by side."""
+    del trials
     correct, size, losses = 0, 0, []
     with self._timed("evaluate"):
       for examples in self._evaluation.windows(task):
-        result = self.programs.evaluate(self.state, examples, task, current_task)
-        result = jax.device_get(result)
+        result = jax.device_get(self.programs.evaluate(served, examples, current_task))
         correct, size = correct + result.correct, size + int(examples.size)
         losses.append(result.loss)
-    if action.kind == "evaluate":
-      for index, loss in zip(self._indices(action), np.mean(losses, axis=0), strict=True):
-        self._is_finite(float(loss), index, action.task, self._steps[action.task])
-    return [int(count) / size for count in correct]
+    return [int(count) / size for count in correct], [float(x) for x in np.mean(losses, axis=0)]
 
-  def _accuracy_so_far(self, action: Action, task: int) -> float | None:
-    """Mean over the lanes side by side."""
-    means = [self.record.accuracy_so_far(index, task) for index in self._indices(action)]
+  def _exemplars(self) -> Any:
+    """Where examples are read in windows, the host mixes the exemplars in."""
+    if not self.programs.rehearses or not self._training.in_order:
+      return None
+    return self.programs.rehearsal(self.state)
+
+  def _key(self, trials: range) -> chex.PRNGKey:
+    """The key of the run, of the first of the trials: examples in windows are for one at a time."""
+    del trials
+    return self.programs.first_key(self.state)
+
+  def _step_of(self, trials: range) -> int:
+    del trials
+    return self.programs.first_step(self.state)
+
+  def _accuracy_so_far(self, trials: range, task: int) -> float | None:
+    """Mean over the trials side by side."""
+    means = [self.record.accuracy_so_far(index, task) for index in trials]
     known = [mean for mean in means if mean is not None]
     return sum(known) / len(known) if known else None
 
   def _is_finite(self, loss: float, index: int, task: int, step: int) -> bool:
-    """Whether this lane may go on; records that it may not, or raises if that is an error."""
+    """Whether this trial may go on; records that it may not, or raises if that is an error."""
     if not math.isfinite(loss):
       self.record.diverged[index] = True
-    if self.record.diverged[index] and not self.tolerant:
+    if self.record.diverged[index] and not self.keep_going:
       raise DivergedError(
-        f"the loss is {loss} in seed {self.lanes[index].seed}, task {task}, step {step}: "
-        f"lower config.learning_rate (it is {self.config.learning_rate:g}). "
-        "The last good checkpoint is kept"
+        f"the loss is {loss} in seed {self.trials[index].seed}, task {task}, step {step}: "
+        "lower the learning rate (config.learning_rate), or a strength. The last good checkpoint "
+        "is kept"
       )
     return not self.record.diverged[index]
 
@@ -280,26 +280,28 @@ class Driver:
     self.record.seconds["compile"] += compiling
     self.record.seconds[name] += time.perf_counter() - start - compiling
 
-  def _indices(self, action: Action) -> range:
-    """Indices of the lanes that the action trains side by side."""
-    return range(action.lane, action.lane + self.lanes_together)
-
   def _name(self, index: int) -> dict[str, Any]:
-    """What tells a lane from the others in the log."""
-    return {"seed": self.lanes[index].seed, **self.lanes[index].hyper}
+    """What tells a trial from the others in the log."""
+    return {"seed": self.trials[index].seed, **self.trials[index].hyper}
 
-  def _start(self, indices: Sequence[int]) -> tuple[chex.PRNGKey, Hyper]:
-    """The keys and hyperparameters that the states of these lanes begin with."""
-    lanes = [self.lanes[index] for index in indices]
-    keys = jnp.stack([jax.random.key(lane.seed) for lane in lanes])
-    values = {key: [lane.hyper[key] for lane in lanes] for key in lanes[0].hyper}
-    return keys, {key: jnp.asarray(column, jnp.float32) for key, column in values.items()}
+  def _place(self, place: Place, index: int) -> dict[str, Any]:
+    where = {"task": place.task, "phase": place.phase, "epoch": place.epoch}
+    return {**self._name(index), **where}
 
-  def _place(self, action: Action, index: int) -> dict[str, Any]:
-    place = {**self._name(index), "task": action.task}
-    if action.kind == "evaluate":
-      return place
-    return {**place, "phase": action.phase, "epoch": action.epoch}
+
+def num_steps(options: RunOptions, size: int) -> int:
+  """Training steps of one epoch over `size` examples.
+
+  >>> num_steps(RunOptions(batch_size=10), 25), num_steps(RunOptions(drop_last=True), 25)
+  (3, 2)
+  """
+  if options.drop_last:
+    return size // options.batch_size
+  return -(-size // options.batch_size)
+
+
+def _key(trials: range, visit: Visit) -> str:
+  return f"{trials.start}/{visit.number}"
 
 
 def _finite_mean(values: np.ndarray) -> float:

@@ -10,7 +10,11 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from tagjax.core.register import Family
 from tagjax.transforms.gem_dual import solve_gem_dual
+
+FAMILY = Family("projection", "the second projection undoes the first")
+"""Methods that project the gradient."""
 
 
 def agem_project(gradient: chex.ArrayTree, reference: chex.ArrayTree) -> chex.ArrayTree:

@@ -5,13 +5,14 @@ With dropout and small batches, which are the trainer's affair, this is all ther
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import chex
 import jax
 import jax.numpy as jnp
 import optax
 
+from tagjax.core.register import register
 from tagjax.transforms.checks import (
   check_choice,
   check_range,
@@ -20,7 +21,7 @@ from tagjax.transforms.checks import (
   steps_of_task,
 )
 
-RESETS = ("task", "epoch")
+Reset = Literal["task", "epoch"]
 
 
 class RestartedTraceState(NamedTuple):
@@ -83,7 +84,7 @@ def scale_by_task_decay(
 
 def restarted_trace(
   momentum: float,
-  reset: str = "task",
+  reset: Reset = "task",
   steps_per_epoch: int | Sequence[int] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
   """Momentum `m <- momentum m + g` (returned), which starts at 0 with every task or epoch.
@@ -102,7 +103,7 @@ def restarted_trace(
     TypeError: in `update`, if `task_id` is missing or not an integer.
   """
   check_range("momentum", momentum, 0.0, 1.0, "[0, 1)")
-  check_choice("reset", reset, RESETS)
+  check_choice("reset", reset, get_args(Reset))
   by_epoch = reset == "epoch"
   check_steps_per_epoch(steps_per_epoch, "reset='epoch'" if by_epoch else None)
 
@@ -132,12 +133,13 @@ def restarted_trace(
   return optax.GradientTransformationExtraArgs(init, update)
 
 
+@register("stable_sgd", kind="optimizer", traced=("learning_rate", "decay", "floor"))
 def stable_sgd(
   learning_rate: float,
   decay: float = 1.0,
   floor: float = 5e-5,
   momentum: float = 0.0,
-  reset: str = "task",
+  reset: Reset = "task",
   steps_per_epoch: int | Sequence[int] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
   """SGD for a stream of tasks: `p <- p - max(lr * decay^(t + 1), floor) m` in task t = 0, 1, ...

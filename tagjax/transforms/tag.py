@@ -9,7 +9,7 @@ cared and the two conflict. The task id is the only thing that TAG needs to be t
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import chex
 import jax
@@ -27,8 +27,8 @@ from tagjax.transforms.checks import (
 )
 from tagjax.transforms.columns import Columns
 
-BASES = ("rmsprop", "adagrad", "adam")
-BIAS_CORRECTIONS = ("task", "epoch")
+Base = Literal["rmsprop", "adagrad", "adam"]
+BiasCorrection = Literal["task", "epoch"]
 ACCUMULATOR_DTYPES = ("float32", "bfloat16")
 
 _DEFAULT_BETA2 = {"rmsprop": 0.99, "adagrad": None, "adam": 0.999}
@@ -104,12 +104,12 @@ class _Tensor(NamedTuple):
 def scale_by_tag(
   num_tasks: int,
   b: float = 5.0,
-  base: str = "rmsprop",
+  base: Base = "rmsprop",
   *,
   beta1: float = 0.9,
   beta2: float | None = None,
   eps: float = 1e-8,
-  bias_correction: str = "task",
+  bias_correction: BiasCorrection = "task",
   steps_per_epoch: int | Sequence[int] | None = None,
   accumulator_dtype: Any = None,
   columns: Columns = Columns(),  # noqa: B008  (it is immutable)
@@ -185,8 +185,8 @@ def scale_by_tag(
     Malviya, Ravindran, Chandar. TAG: Task-based Accumulated Gradients for Lifelong Learning.
     Conference on Lifelong Learning Agents (CoLLAs), 2022.
   """
-  check_choice("base", base, BASES)
-  check_choice("bias_correction", bias_correction, BIAS_CORRECTIONS)
+  check_choice("base", base, get_args(Base))
+  check_choice("bias_correction", bias_correction, get_args(BiasCorrection))
   check_count("num_tasks", num_tasks)
   check_range("b", b, 0.0, _LARGEST_B, f"[0, {_LARGEST_B:g}]")
   check_range("beta1", beta1, 0.0, 1.0, "[0, 1)")
@@ -248,12 +248,12 @@ def tag(
   learning_rate: optax.ScalarOrSchedule,
   num_tasks: int,
   b: float = 5.0,
-  base: str = "rmsprop",
+  base: Base = "rmsprop",
   *,
   beta1: float = 0.9,
   beta2: float | None = None,
   eps: float = 1e-8,
-  bias_correction: str = "task",
+  bias_correction: BiasCorrection = "task",
   steps_per_epoch: int | Sequence[int] | None = None,
   accumulator_dtype: Any = None,
   columns: Columns = Columns(),  # noqa: B008  (it is immutable)

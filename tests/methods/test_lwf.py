@@ -72,7 +72,7 @@ def test_divergence_of_extreme_logits_is_finite():
 def test_gradient_on_the_head_is_that_of_numpy(scenario):
   """In the last layer it is `h^T e / n` and `sum e / n`, with `e = strength tau sum (q - p)`."""
   stream, task, strength = helpers.spec(scenario), 2, 0.7
-  method = chain(lwf(strength, stream, temperature=TAU), added(), SGD)
+  method = chain(lwf(stream, strength, temperature=TAU), added(), SGD)
   learner = make_learner(helpers.TinyModel(stream.num_outputs), method, stream)
   state = learner.init(KEY)
   teacher = learner.init(jax.random.key(1)).variables["params"]
@@ -100,7 +100,7 @@ def test_gradient_on_the_head_is_that_of_numpy(scenario):
 def test_teacher_and_student_coincide_at_a_tasks_start_and_only_there():
   """With batch statistics and dropout: the teacher's pass is a training pass with equal masks."""
   stream, steps = helpers.spec("class", num_tasks=2), 6
-  method = chain(lwf(1.0, stream), added(2 * steps), SGD)
+  method = chain(lwf(stream, 1.0), added(2 * steps), SGD)
   run = helpers.programs(stream, method, batch_norm=True, dropout=0.4)
   state = helpers.train_stream(run, stream, KEY)
   assert all(count == 1 for count in run.traces.values())
@@ -123,13 +123,13 @@ def test_first_task_and_strength_zero_are_naive_bit_for_bit():
   learn = lambda method: helpers.train_stream(  # noqa: E731
     helpers.programs(stream, chain(method, added(12), SGD)), stream, KEY, tasks=(0, 1)
   )
-  on, off = learn(lwf(1.0, stream)), learn(lwf(0, stream))
+  on, off = learn(lwf(stream, 1.0)), learn(lwf(0, stream))
   for leaf in jax.tree.leaves(off.method[1][0]):
     assert not np.asarray(leaf).any()
   rows = jax.tree.leaves(on.method[1][0])
   assert not any(np.asarray(leaf)[:6].any() for leaf in rows)
   assert any(np.asarray(leaf)[6:].any() for leaf in rows)
-  assert jax.tree.leaves(lwf(0, stream).init({"w": jnp.ones(2)})) == []
+  assert jax.tree.leaves(lwf(stream, 0).init({"w": jnp.ones(2)})) == []
 
 
 def test_several_devices_equal_one():
@@ -137,7 +137,7 @@ def test_several_devices_equal_one():
   stream = helpers.spec("class")
   runs = [
     helpers.programs(
-      stream, chain(lwf(1.0, stream), SGD), batch_size=8, num_devices=n, batch_norm=True
+      stream, chain(lwf(stream, 1.0), SGD), batch_size=8, num_devices=n, batch_norm=True
     )
     for n in (1, 4)
   ]
@@ -154,7 +154,7 @@ def test_it_keeps_old_answers():
   stream = helpers.spec("task", num_tasks=2)
   drift = {}
   for strength in (0, 1.0):
-    method = chain(lwf(strength, stream), optax.sgd(0.2)) if strength else lift(optax.sgd(0.2))
+    method = chain(lwf(stream, strength), optax.sgd(0.2)) if strength else lift(optax.sgd(0.2))
     learner = make_learner(helpers.TinyModel(stream.num_outputs), method, stream)
     step = jax.jit(lambda s, b, t, step=learner.step: step(s, b, t, phase="train"))
     state = learner.init(KEY)
@@ -176,4 +176,4 @@ def test_it_keeps_old_answers():
 )
 def test_wrong_arguments(strength, temperature, message):
   with pytest.raises(ValueError, match=message):
-    lwf(strength, helpers.spec(), temperature=temperature)
+    lwf(helpers.spec(), strength, temperature=temperature)

@@ -1,0 +1,102 @@
+"""Runs what a config describes: three objects made from names, then `tagjax.fit`."""
+
+import os
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from tagjax.config import build, grid
+from tagjax.config.defaults import nested
+from tagjax.config.settings import Settings, used
+from tagjax.config.validate import validate
+from tagjax.core.errors import ConfigError
+from tagjax.report.run import Grid, Run
+from tagjax.training import sweep
+from tagjax.training.fit import fit
+from tagjax.training.trainer import num_steps
+
+
+def run_config(
+  config: ConfigDict | Settings,
+  workdir: str | os.PathLike | None,
+  *,
+  progress: bool = True,
+  profile: bool = False,
+) -> Run | Grid:
+  """Trains the stream, or every point of the grid `config.sweep`.
+
+  Args:
+    config: see `tagjax.config.defaults.base_config`.
+    workdir: see `tagjax.fit`.
+    progress: see `tagjax.fit`.
+    profile: see `tagjax.fit`; not for a grid.
+
+  Returns:
+    The run, or the grid.
+
+  Raises:
+    ConfigError: a key of the config cannot work; one line that names it.
+    WorkdirError, CheckpointError, DivergedError, InterruptedRun: see `tagjax.fit`.
+  """
+  settings = validate(config)
+  try:
+    if settings["sweep"]:
+      return _run_grid(settings, workdir, progress, profile)
+    parts = make_parts(settings)
+    return fit(
+      *parts[:3],
+      options=parts.options,
+      pretrained=parts.pretrained,
+      identity=nested(used(settings)),
+      workdir=workdir,
+      progress=progress,
+      profile=profile,
+    )
+  except ConfigError as error:
+    raise ConfigError(_with_key(str(error), settings)) from error
+
+
+def make_parts(settings: Settings) -> sweep.Parts:
+  """The objects that settings name.
+
+  Raises:
+    ConfigError: if one of them refuses a setting.
+  """
+  stream = build.build_stream(settings)
+  options = build.run_options(settings)
+  model = build.build_model(settings, stream.spec)
+  steps = [max(1, num_steps(options, size[0])) for size in stream.sizes]
+  stacked = build.stacked_of(model, stream.spec)
+  method = build.build_method(settings, stream.spec, steps, stacked)
+  pretrained = build.load_pretrained(settings, model, stream.spec)
+  return sweep.Parts(stream, model, method, options, pretrained)
+
+
+def _run_grid(
+  settings: Settings, workdir: str | os.PathLike | None, progress: bool, profile: bool
+) -> Grid:
+  if profile:
+    raise ConfigError("config.sweep does not go with --profile: leave one of the two away")
+  base = {**settings, "evaluate_on": "validation"}
+  if settings["sweep_tasks"]:
+    base["end_task"] = settings["first_task"] + settings["sweep_tasks"]
+
+  def parts_of(constants: sweep.Point) -> sweep.Parts:
+    return make_parts(grid.at_point(base, constants))
+
+  return sweep.train_grid(
+    parts_of,
+    sweep.grid_points(settings["sweep"]),
+    grid.traced_of_grid(settings),
+    build.run_options(settings),
+    nested(used(settings)),
+    workdir,
+    tasks=settings["sweep_tasks"],
+    progress=progress,
+  )
+
+
+def _with_key(text: str, settings: dict[str, Any] | Settings) -> str:
+  """Messages of `fit` name its arguments; a config has them as keys."""
+  name = text.split("=")[0].split(":")[0].split(" ")[0]
+  return f"config.{text}" if name in settings else text

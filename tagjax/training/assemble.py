@@ -1,0 +1,278 @@
+"""Stream, model, method and options made into a trainer: checked, placed, not yet compiled."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from tagjax.benchmarks import TaskExamples
+from tagjax.core.errors import ConfigError
+from tagjax.core.method import Method, lift
+from tagjax.core.types import Hyper, StreamSpec, Variables
+from tagjax.engine.learner import Learner, make_learner
+from tagjax.engine.model import as_model, check_model, check_padding, is_convolutional
+from tagjax.engine.programs import Layout, Programs
+from tagjax.engine.train_loop import DEVICE_AXIS
+from tagjax.input_pipeline.data_source import evaluation_source, training_source
+from tagjax.training import memory_estimate
+from tagjax.training.memory_estimate import Forecast
+from tagjax.training.options import RunOptions
+from tagjax.training.placement import choose_layout
+from tagjax.training.trainer import Trainer, Trial, num_steps
+from tagjax.transforms import Columns
+from tagjax.transforms.freeze import parameter_names
+
+
+class Stream(Protocol):
+  """What a run needs of a stream; `tagjax.Stream` has it.
+
+  `stream[t]` has `train`, `validation` and `test`, each with `image` `[N, ...]`, `label` int32
+  `[N]`, `task_id` int32 `[N]` and a length.
+
+  Attributes:
+    name: of the stream.
+    spec: shapes, head and scenario.
+    max_value: largest value of a stored pixel.
+    sizes: `(n_train, n_validation, n_test)` of each task.
+    task_names: a name for each task.
+  """
+
+  name: str
+  spec: StreamSpec
+  max_value: float
+  sizes: list[tuple[int, int, int]]
+  task_names: list[str]
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, task_id: int) -> Any: ...
+
+
+MethodOf = Callable[..., Method]
+
+
+def as_method_of(method: Any) -> MethodOf:
+  """`(hyper, *, columns) -> Method` of whatever `fit` takes as a method.
+
+  Raises:
+    ConfigError: if it is none of these.
+  """
+  if isinstance(method, Method) or hasattr(method, "init"):
+    made = lift(method)
+    return lambda hyper, *, columns=None: made
+  if not callable(method):
+    raise ConfigError(
+      f"method is {type(method).__name__}: give a tagjax.Method, an Optax transformation, or a "
+      "function of hyperparameters"
+    )
+  takes_columns = "columns" in inspect.signature(method).parameters
+
+  def method_of(hyper: Hyper, *, columns=None) -> Method:
+    return lift(method(hyper, columns=columns) if takes_columns else method(hyper))
+
+  return method_of
+
+
+def assemble(
+  stream: Stream,
+  model: Any,
+  method: Any,
+  trials: Sequence[Trial],
+  options: RunOptions,
+  *,
+  pretrained: Variables | None = None,
+  keep_going: bool = False,
+) -> tuple[Trainer, Forecast]:
+  """The trainer of a run, and what it will hold in memory.
+
+  Args:
+    stream: see `tagjax.fit`.
+    model: see `tagjax.fit`.
+    method: see `tagjax.fit`.
+    trials: what to train.
+    options: of the run.
+    pretrained: see `tagjax.fit`.
+    keep_going: whether the other trials go on without one that has diverged.
+
+  Raises:
+    ConfigError: if the parts do not fit each other, the machine, or its memory.
+  """
+  method_of = as_method_of(method)
+  sizes = training_sizes(stream, options)
+  network = _checked_model(model, stream.spec, sizes, options)
+
+  def learner(axis_name: str | None, columns: Columns) -> Learner:
+    return _learner(stream, model, method_of, options, pretrained, axis_name, columns)
+
+  single = learner(None, Columns())
+  made = method_of(trials[0].hyper, columns=None)
+  check_method(single, made, trials[0])
+  streamed = _is_streamed(stream, "train")
+  training = training_source(
+    _training_examples(stream, options),
+    capacity=max(sizes),
+    batch_size=options.batch_size,
+    chunk_steps=options.chunk_steps,
+    streamed=streamed,
+  )
+  part = options.evaluate_on
+  evaluation = evaluation_source(
+    lambda task: getattr(stream[task], part),
+    capacity=max(size[2 if part == "test" else 1] for size in stream.sizes),
+    eval_batch_size=options.eval_batch_size,
+    streamed=_is_streamed(stream, part),
+  )
+  rows = training.rows(single.num_boundary_examples) + evaluation.rows
+  one = jax.eval_shape(single.init, jax.random.key(0), _hyper_shapes(trials[0]))
+  layout = _layout(one, made, stream.spec, trials, options, rows, network, streamed)
+  shared = Columns(DEVICE_AXIS, layout.num_devices) if layout.share_columns else Columns()
+  programs = Programs(
+    learner(DEVICE_AXIS, shared) if layout.batch_devices > 1 else single,
+    single,
+    batch_size=options.batch_size,
+    eval_batch_size=evaluation.pass_size,
+    layout=layout,
+    tolerant=keep_going,
+    in_order=streamed,
+  )
+  trainer = Trainer(
+    trials, options, programs, training, evaluation, sizes=sizes, keep_going=keep_going
+  )
+  held = programs.held(*trainer.start(trainer.groups[0]))
+  forecast = memory_estimate.foresee(held, made, stream.spec, layout, rows=rows)
+  memory_estimate.check(forecast, options, _available())
+  return trainer, forecast
+
+
+def training_sizes(stream: Stream, options: RunOptions) -> list[int]:
+  """Training examples of each task; in the protocol "joint" those of all tasks together.
+
+  Raises:
+    ConfigError: if `drop_last` leaves a task without a batch.
+  """
+  sizes = [size[0] for size in stream.sizes]
+  if options.protocol == "joint":
+    sizes = [sum(sizes)] * len(sizes)
+  for task, size in enumerate(sizes):
+    if num_steps(options, size) == 0:
+      raise ConfigError(
+        f"batch_size={options.batch_size} is more than the {size} training examples of task "
+        f"{task}, and drop_last leaves none: choose a smaller batch"
+      )
+  return sizes
+
+
+def check_stream(stream: Stream, options: RunOptions) -> None:
+  """Refuses a stream that cannot be trained on.
+
+  Raises:
+    ConfigError: one line that says what is missing or does not fit.
+  """
+  for name in ("name", "spec", "max_value", "sizes", "task_names"):
+    if not hasattr(stream, name):
+      raise ConfigError(
+        f"the stream ({type(stream).__name__}) has no {name!r}: see tagjax.training.assemble.Stream"
+      )
+  if len(stream) != stream.spec.num_tasks or len(stream) == 0:
+    raise ConfigError(f"{stream.name}: {len(stream)} tasks, the spec has {stream.spec.num_tasks}")
+  part = 2 if options.evaluate_on == "test" else 1
+  for task, size in enumerate(stream.sizes):
+    for count, what in ((size[0], "training"), (size[part], options.evaluate_on)):
+      if count == 0:
+        way_out = " (give a validation_fraction)" if what == "validation" else ""
+        raise ConfigError(f"{stream.name}: task {task} has no {what} examples{way_out}")
+
+
+def check_method(learner: Learner, method: Method, trial: Trial) -> None:
+  """Runs one step on shapes only: what changes the shapes of its state is found before compiling.
+
+  Raises:
+    ConfigError: one line that names the method and the leaf.
+  """
+  name = method.name or "the method"
+  key = jax.random.key(trial.seed)
+  try:
+    state = jax.eval_shape(learner.init, key, _hyper_shapes(trial))
+  except ConfigError:
+    raise
+  except ValueError as error:
+    raise ConfigError(f"{name}: {error}") from error
+  del state, np
+
+
+def tensor_names(trainer: Trainer) -> list[str]:
+  """The names of the parameter tensors, in the order of the diagnostics."""
+  keys, hyper = trainer.start(trainer.groups[0])
+  return parameter_names(trainer.programs.held(keys, hyper).variables["params"])
+
+
+def _learner(stream, model, method_of, options, pretrained, axis_name, columns) -> Learner:
+  try:
+    return make_learner(
+      as_model(model, stream.spec, axis_name=axis_name),
+      lambda hyper: method_of(hyper, columns=columns),
+      stream.spec,
+      max_value=stream.max_value,
+      normalization=options.normalization,
+      augmentation=options.augmentation,
+      axis_name=axis_name,
+      pretrained=pretrained,
+    )
+  except ConfigError:
+    raise
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
+
+
+def _checked_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: RunOptions) -> Any:
+  """The model's parameters, as shapes; refused if it does not fit the stream."""
+  try:
+    network = as_model(model, spec)
+    check_model(network, spec)
+    check_padding(
+      model,
+      sizes,
+      batch_size=options.batch_size,
+      drop_last=options.drop_last,
+      num_devices=options.data_parallel,
+    )
+  except ConfigError:
+    raise
+  except (TypeError, ValueError) as error:
+    raise ConfigError(str(error)) from error
+  image = jax.ShapeDtypeStruct((1, *spec.image_shape), np.float32)
+  return jax.eval_shape(network.init, jax.random.key(0), image)["params"]
+
+
+def _layout(one, method, spec, trials, options, rows, params, streamed) -> Layout:
+  """As many trials side by side as are allowed and have room; memory is linear in them."""
+  estimate = memory_estimate.foresee(one, method, spec, Layout(), rows=rows)
+  room = estimate.trials_with_room(len(trials), _available())
+  choose = {"convolutional": is_convolutional(params), "streamed": streamed}
+  most = options.seeds_together or len(trials)
+  layout = choose_layout(options, len(trials), most, **choose)
+  on_devices = layout.num_lanes // layout.lanes_a_device
+  if options.seeds_together or layout.lanes_a_device == 1 or room * on_devices >= layout.num_lanes:
+    return layout
+  return choose_layout(options, len(trials), room * on_devices, **choose)
+
+
+def _available() -> int | None:
+  return memory_estimate.available_memory(jax.local_devices()[0])
+
+
+def _hyper_shapes(trial: Trial) -> Hyper:
+  return {key: jax.ShapeDtypeStruct((), np.float32) for key in trial.hyper}
+
+
+def _is_streamed(stream: Stream, part: str) -> bool:
+  return stream.is_streamed(part) if hasattr(stream, "is_streamed") else False
+
+
+def _training_examples(stream: Stream, options: RunOptions) -> Callable[[int], Any]:
+  """What a task trains on; all tasks together in the protocol "joint"."""
+  if options.protocol == "joint":
+    return lambda task: TaskExamples.together([stream[t].train for t in range(len(stream))])
+  return lambda task: stream[task].train

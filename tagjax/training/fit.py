@@ -1,0 +1,289 @@
+"""`fit`: a stream, a model and a method, trained from beginning to end; resumable anywhere."""
+
+import contextlib
+import dataclasses
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tagjax.core.errors import ConfigError, InterruptedRun, nearest
+from tagjax.core.types import Variables
+from tagjax.distributed import processes
+from tagjax.distributed.shared_workdir import open_checkpoints, open_workdir
+from tagjax.report.plots import save_all
+from tagjax.report.progress import Progress
+from tagjax.report.results import summarise
+from tagjax.report.run import Run
+from tagjax.storage.json_files import read_json, write_json_atomic
+from tagjax.storage.workdir import Workdir
+from tagjax.training.assemble import Stream, assemble, check_stream, tensor_names
+from tagjax.training.identity import describe_run
+from tagjax.training.options import RunOptions
+from tagjax.training.profiler import Trace
+from tagjax.training.provenance import provenance
+from tagjax.training.schedule import Place, spans, visits
+from tagjax.training.signals import stop_on_signals
+from tagjax.training.trainer import Trainer, Trial
+
+
+def fit(
+  stream: Stream,
+  model: Any,
+  method: Any,
+  *,
+  workdir: str | os.PathLike | None = None,
+  options: RunOptions | None = None,
+  hyper: Mapping[str, float] | None = None,
+  pretrained: Variables | None = None,
+  identity: Mapping[str, Any] | None = None,
+  progress: bool = True,
+  profile: bool = False,
+  **changes: Any,
+) -> Run:
+  """Trains the stream for every seed and returns the results.
+
+  A run with a `workdir` that was interrupted, in any way, goes on from its last checkpoint when it
+  is started again with the same arguments, and ends with the same results; one that has ended
+  returns what it wrote.
+
+  Args:
+    stream: from `tagjax.load_benchmark` or `tagjax.Stream.from_arrays`, or any object with what
+      `tagjax.training.assemble.Stream` names.
+    model: a Flax Linen module, an NNX class, or a `tagjax.Model`; see
+      `tagjax.engine.model.as_model`.
+    method: a `tagjax.Method`, an Optax transformation, or a function of hyperparameters (a mapping)
+      that returns one of these. If the function has a parameter `columns`, it is told how devices
+      share its state, see `tagjax.transforms.Columns`.
+    workdir: folder of the run, created if missing. It will hold config.json, metrics.jsonl,
+      results.json, checkpoints and plots. None: nothing is written.
+    options: of the run; None: the defaults.
+    hyper: what the function `method` is called with; inputs of the compiled programs.
+    pretrained: variables that take the place of those that the model would start with.
+    identity: JSON values that the folder belongs to, and that the results tell as `config`. None:
+      options, names and plain settings of the three objects.
+    progress: show on stderr what the run will hold in memory, and a line of progress.
+    profile: record a trace of some chunks of steps in the folder `profile` of `workdir`.
+    **changes: fields of `RunOptions`, such as `epochs=5, batch_size=32, seeds=3`.
+
+  Several processes that `tagjax.distributed.processes.join` has joined all call this, with the same
+  arguments; the first one writes.
+
+  Returns:
+    The run: results as arrays, frames and plots.
+
+  Raises:
+    ConfigError: an argument cannot work; told before anything is compiled.
+    WorkdirError: the folder cannot be written, holds another run, or is in use.
+    CheckpointError: no checkpoint of the folder can be used.
+    DivergedError: the loss is not finite any more; the last checkpoint stays.
+    InterruptedRun: SIGINT or SIGTERM came; the folder can be resumed.
+
+  >>> import numpy as np, optax, tagjax
+  >>> image, label = np.eye(4, dtype=np.float32), np.array([0, 1, 0, 1])
+  >>> stream = tagjax.Stream.from_arrays("mine", [(image, label, image, label)] * 2)
+  >>> run = tagjax.fit(stream, tagjax.models.MLP(2, hidden=(8,)), optax.sgd(0.1), progress=False)
+  >>> run.accuracy.shape
+  (1, 2, 2)
+  """
+  begun, origin = time.perf_counter(), provenance()  # now: the checkout may change while it runs
+  options = make_options(options, changes)
+  check_stream(stream, options)
+  name = dict(identity or describe_run(stream, model, method, options, hyper))
+  processes.check_same({"config": name} | origin)
+  folder = open_workdir(workdir)
+  with folder.lock():
+    folder.check(name)
+    if folder.has_results():
+      return _finished(folder)
+    trials = [Trial(options.seed + n, dict(hyper or {})) for n in range(options.seeds)]
+    with processes.first_alone():
+      trainer, forecast = assemble(stream, model, method, trials, options, pretrained=pretrained)
+    folder.claim(name)
+    train_trials(trainer, options, folder, forecast, begun, progress, profile=profile)
+    results = _results(trainer, stream, options) | {
+      "tensor_names": tensor_names(trainer),
+      "config": name,
+      "command": shlex.join(["python", *sys.argv]),
+      "provenance": origin,
+    }
+    if processes.is_writer() and folder.path is not None:
+      if options.plots:
+        save_all(results, folder.path)
+      write_json_atomic(folder.results, results)  # last: its presence says that the run has ended
+    return Run(results, folder.path)
+
+
+def make_options(options: RunOptions | None, changes: Mapping[str, Any]) -> RunOptions:
+  """`options` with `changes`.
+
+  Raises:
+    ConfigError: for a name that is no field, or a value out of range.
+  """
+  known = RunOptions.__dataclass_fields__
+  for name in changes:
+    if name not in known:
+      raise ConfigError(f"{name} is no option of a run{nearest(name, known)}; see RunOptions")
+  return dataclasses.replace(options or RunOptions(), **changes)
+
+
+class Cursor:
+  """Where a run is: performs its actions one after another, past those that a checkpoint holds.
+
+  Attributes:
+    position: actions so far, those that were not performed anew included.
+  """
+
+  def __init__(self, trainer, store, log, trace, stop, first, begun, after, path, every):
+    self.position = 0
+    self._trainer, self._store, self._log, self._trace = trainer, store, log, trace
+    self._stop, self._first, self._after, self._path = stop, first, after, path
+    self._begun = begun - trainer.record.seconds["total"]
+    self._every, self._saved_at = every, trainer.record.steps
+
+  def perform(self, action: Callable[..., None], trials: range, *arguments: Any) -> None:
+    """Calls `action(*arguments)`, unless the checkpoint that the run goes on from is past it."""
+    self.position += 1
+    if self.position <= self._first:
+      return
+    if not self._trainer.has_diverged(trials):
+      with self._trace.around(action.__name__):
+        action(*arguments)
+    self._trainer.record.seconds["total"] = time.perf_counter() - self._begun
+    self._after(action.__name__)
+    stopping = processes.any_process(self._stop.requested)
+    if stopping or 0 < self._every <= self._trainer.record.steps - self._saved_at:
+      self.save()
+    if stopping:
+      raise InterruptedRun(f"stopped and saved: the same command goes on in {self._path}")
+
+  def save(self) -> None:
+    """Writes a checkpoint, unless there is one of this place."""
+    if self.position > self._first:
+      self._trainer.save(self._store, self.position)
+      self._first, self._saved_at = self.position, self._trainer.record.steps
+
+
+def train_stream(trainer: Trainer, options: RunOptions, cursor: Cursor) -> None:
+  """The run, from top to bottom: for each task train, consolidate, evaluate."""
+  for trials in trainer.groups:
+    epoch_id = 0
+    for visit in visits(options.protocol, trainer.num_tasks, options.cycles):
+      if visit.fresh:
+        cursor.perform(trainer.begin, trials, trials, visit)
+      if visit.number == 0 and options.evaluate_future_tasks:
+        cursor.perform(trainer.evaluate_untrained, trials, trials)
+      if trainer.programs.rehearses:
+        cursor.perform(trainer.count_exemplars, trials, trials, visit)
+      for phase in trainer.programs.phases:
+        epochs = phase.epochs or options.epochs
+        for epoch in range(epochs):
+          is_first = epoch == 0 and phase == trainer.programs.phases[0] and not visit.again
+          is_last = epoch == epochs - 1 and phase == trainer.programs.phases[-1]
+          place = Place(trials, visit, phase.name, epoch, epoch_id, is_first, is_last)
+          train_epoch(trainer, options, cursor, place)
+          epoch_id += 1
+        cursor.perform(trainer.consolidate, trials, place)
+      if visit.evaluated:
+        cursor.perform(trainer.evaluate, trials, trials, visit)
+      cursor.save()
+
+
+def train_epoch(trainer: Trainer, options: RunOptions, cursor: Cursor, place: Place) -> None:
+  """One epoch, in spans of steps; a learning curve is recorded between the first ones."""
+  steps = trainer.steps(place)
+  curve_batches = options.learning_curve_batches if place.is_first else 0
+  for span in spans(steps, trainer.chunk_steps, curve_batches):
+    if span.probed:
+      cursor.perform(trainer.probe, place.trials, place, span.start)
+    if span.stop > span.start:
+      cursor.perform(trainer.train, place.trials, place, span, steps)
+
+
+def train_trials(
+  trainer: Trainer,
+  options: RunOptions,
+  folder: Workdir,
+  forecast: Any,
+  begun: float,
+  progress: bool,
+  *,
+  profile: bool = False,
+  after: Callable[[str], None] = lambda action: None,
+) -> None:
+  """Trains from the newest checkpoint on, with log, line of progress, trace and signals.
+
+  Args:
+    trainer: the trials.
+    options: of the run.
+    folder: takes the log and the checkpoints.
+    forecast: what the run will hold in memory.
+    begun: `time.perf_counter()` from which on seconds count as this run's.
+    progress: show a line of progress.
+    profile: see `fit`.
+    after: called with its name after each action, before the state is saved.
+
+  Raises:
+    CheckpointError, DivergedError, InterruptedRun: see `fit`.
+  """
+  progress = progress and processes.is_writer()
+  if progress:
+    print(f"memory: {forecast}, besides what a step needs", file=sys.stderr, flush=True)
+  with contextlib.ExitStack() as stack:
+    store = stack.enter_context(
+      contextlib.closing(open_checkpoints(folder, options.keep_checkpoints))
+    )
+    first = trainer.resume(store)
+    stop = stack.enter_context(stop_on_signals())
+    log = stack.enter_context(contextlib.closing(folder.open_log(trainer.record.metrics_bytes)))
+    trace = Trace(folder.profile if profile and processes.is_writer() else None)
+    stack.enter_context(contextlib.closing(trace))
+    line = stack.enter_context(_progress_line(trainer, options, progress))
+    trainer.open(log, line)
+    cursor = Cursor(
+      trainer, store, log, trace, stop, first, begun, after, folder.path, options.checkpoint_every
+    )
+    train_stream(trainer, options, cursor)
+
+
+def _progress_line(trainer: Trainer, options: RunOptions, enabled: bool) -> Progress:
+  epochs = sum(phase.epochs or options.epochs for phase in trainer.programs.phases)
+  order = visits(options.protocol, trainer.num_tasks, options.cycles)
+  steps = sum(trainer.steps_per_epoch[visit.task] for visit in order)
+  return Progress(
+    len(trainer.groups) * epochs * steps,
+    enabled=enabled,
+    done=trainer.record.steps,
+    num_seeds=len(trainer.trials),
+    noun="run" if trainer.keep_going else "seed",
+    seeds_together=len(trainer.groups[0]),
+    num_tasks=trainer.num_tasks,
+  )
+
+
+def _results(trainer: Trainer, stream: Stream, options: RunOptions) -> dict[str, Any]:
+  """What results.json holds of the measurements."""
+  record = trainer.record
+  return summarise(
+    record.accuracy,
+    forgetting_definition=options.forgetting,
+    baseline=record.baseline if options.evaluate_future_tasks else None,
+    curves=record.curves if options.learning_curve_batches else None,
+    beta=options.learning_curve_batches,
+  ) | {**record.diagnostics, "task_names": list(stream.task_names), "seconds": record.seconds}
+
+
+def _finished(folder: Workdir) -> Run:
+  """A run that has ended: said, so that nobody takes old results for new ones."""
+  results = read_json(folder.results)
+  if processes.is_writer():
+    commit = (results.get("provenance") or {}).get("commit") or "an unknown commit"
+    print(
+      f"this run has ended already, at {commit[:9]}: nothing was trained; for a new run choose "
+      f"another folder than {folder.path}",
+      file=sys.stderr,
+    )
+  return Run(results, Path(folder.path))

@@ -1,0 +1,75 @@
+"""What names a run of objects: in its folder, in its results, beside other runs."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tagjax.core import register
+from tagjax.core.method import Method
+from tagjax.training.options import RunOptions
+
+_PLAIN = (bool, int, float, str, type(None))
+
+
+def describe_run(
+  stream: Any, model: Any, method: Any, options: RunOptions, hyper: Mapping[str, float] | None
+) -> dict[str, Any]:
+  """Options, names and plain settings of a run's objects, as JSON values.
+
+  What is inside a function or an Optax transformation cannot be seen: runs that differ there only
+  need folders of their own.
+  """
+  spec = stream.spec
+  described = {
+    "benchmark": stream.name,
+    "scenario": spec.scenario,
+    "num_tasks": spec.num_tasks,
+    **_of_model(model),
+    **_of_method(method),
+    **dataclasses.asdict(options),
+    "augmentation": options.augmentation._asdict(),
+    **dict(hyper or {}),
+  }
+  return json.loads(json.dumps(described))
+
+
+def _of_model(model: Any) -> dict[str, Any]:
+  make = getattr(model, "func", model)  # a partial of an NNX class
+  cls = make if isinstance(make, type) else type(make)
+  declared = register.of_function(cls)
+  name = declared.name if declared else cls.__name__
+  if dataclasses.is_dataclass(model) and not isinstance(model, type):
+    fields = {
+      field.name: getattr(model, field.name)
+      for field in dataclasses.fields(model)
+      if field.name not in ("parent", "name")
+    }
+  else:
+    fields = dict(getattr(model, "keywords", {}))
+  return {"model": name, name: _plain(fields)}
+
+
+def _of_method(method: Any) -> dict[str, Any]:
+  if isinstance(method, Method):
+    return {"method": method.name or "method", **{k: _plain(v) for k, v in _sections(method)}}
+  return {"method": getattr(method, "__name__", "optimizer")}
+
+
+def _sections(method: Method) -> list[tuple[str, Mapping[str, Any]]]:
+  members = method.name.split("+")
+  if len(members) == 1:
+    return [(method.name or "method", method.settings)]
+  return [(name, method.settings[name]) for name in members if name in method.settings]
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+  return {
+    key: list(value) if isinstance(value, tuple) else value
+    for key, value in values.items()
+    if isinstance(value, _PLAIN) or _is_plain_tuple(value)
+  }
+
+
+def _is_plain_tuple(value: Any) -> bool:
+  return isinstance(value, tuple) and all(isinstance(item, _PLAIN) for item in value)

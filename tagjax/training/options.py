@@ -1,0 +1,152 @@
+"""How a run trains, evaluates and keeps: all that it needs besides stream, model and method."""
+
+import dataclasses
+import math
+from typing import Literal, get_args
+
+from tagjax.core.errors import ConfigError, nearest
+from tagjax.input_pipeline.augmentation import Augmentation
+from tagjax.input_pipeline.normalization import NORMALIZATIONS
+from tagjax.metrics.matrix import DEFINITIONS, Definition
+
+Protocol = Literal["sequential", "multitask", "joint", "independent"]
+SeedAxis = Literal["auto", "vmap", "loop", "devices"]
+Part = Literal["test", "validation"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+  """The options of a run.
+
+  Attributes:
+    epochs: passes over each task, at least 1.
+    batch_size: examples of a training step, over all devices; a multiple of `data_parallel`.
+    drop_last: whether the last, smaller batch of each task is left out.
+    protocol: `"sequential"`: one task after another. As bounds: `"multitask"`: all tasks in order,
+      `cycles` times; `"joint"`: the examples of all tasks together; `"independent"`: a new network
+      for each task.
+    cycles: rounds through all tasks, at least 1; for `protocol="multitask"`.
+    normalization: how stored pixels become the model's input: `"unit"` [0, 1], `"signed"` [-1, 1],
+      or another key of `tagjax.input_pipeline.normalization.NORMALIZATIONS`.
+    augmentation: random changes of training images.
+    data_parallel: devices, of all processes, that share each batch; at least 1.
+    shard_state: whether these devices also share the state of an optimizer that can do so (TAG).
+    seeds: runs of the whole stream, with the seeds `seed`, `seed + 1`, ...; at least 1.
+    seed: seed of initial values, of the order of examples and of dropout; at least 0.
+    seed_axis: how seeds are trained: side by side in one program (`"vmap"`), one after another
+      (`"loop"`), or shared out to the `"devices"`; `"auto"` chooses by model and machine.
+    seeds_together: the most seeds side by side, at least 1; None: as many as have room in memory.
+    evaluate_on: the examples to evaluate on; choose hyperparameters on `"validation"`.
+    eval_batch_size: the most examples of an evaluation pass, at least 1.
+    evaluate_future_tasks: whether tasks that have not begun are evaluated too, which forward
+      transfer needs.
+    learning_curve_batches: evaluate each task before each of its first so many batches; 0: do not.
+    forgetting: definition of forgetting, see `tagjax.metrics.forgetting`.
+    checkpoint_every: steps between checkpoints, besides the one at the end of each task; 0: only
+      those.
+    keep_checkpoints: how many of the newest checkpoints are kept, at least 1.
+    chunk_steps: the most steps of one compiled call, between two lines of progress; at least 1.
+    plots: whether the plots of the run are written into its folder.
+
+  Raises:
+    ConfigError: if an option is out of range; one line with its name, its value and what it must
+      be.
+  """
+
+  epochs: int = 1
+  batch_size: int = 10
+  drop_last: bool = False
+  protocol: Protocol = "sequential"
+  cycles: int = 6
+  normalization: str = "unit"
+  augmentation: Augmentation = Augmentation()
+  data_parallel: int = 1
+  shard_state: bool = False
+  seeds: int = 1
+  seed: int = 1
+  seed_axis: SeedAxis = "auto"
+  seeds_together: int | None = None
+  evaluate_on: Part = "test"
+  eval_batch_size: int = 256
+  evaluate_future_tasks: bool = False
+  learning_curve_batches: int = 0
+  forgetting: Definition = "agem"
+  checkpoint_every: int = 1000
+  keep_checkpoints: int = 2
+  chunk_steps: int = 100
+  plots: bool = True
+
+  def __post_init__(self):
+    for name, least in _LEAST.items():
+      value = getattr(self, name)
+      if value is None and name == "seeds_together":
+        continue
+      if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{name}={value!r}: must be a whole number")
+      if value < least:
+        raise ConfigError(f"{name}={value!r}: must be at least {least}")
+    for name, choices in _CHOICES.items():
+      _check_choice(name, getattr(self, name), choices)
+    _check_choice("normalization", self.normalization, NORMALIZATIONS)
+    _check_augmentation(self.augmentation)
+    self._check_devices()
+    if self.protocol == "joint" and self.learning_curve_batches:
+      raise ConfigError("protocol='joint': learns no task by itself; no learning_curve_batches")
+
+  def _check_devices(self) -> None:
+    if self.seed_axis == "devices" and self.data_parallel > 1:
+      raise ConfigError(
+        f"seed_axis='devices' leaves no devices to data_parallel={self.data_parallel}: choose one "
+        "of the two"
+      )
+    if self.batch_size % self.data_parallel:
+      raise ConfigError(
+        f"batch_size={self.batch_size} cannot be shared by data_parallel={self.data_parallel} "
+        "devices: choose a multiple of it"
+      )
+    if self.shard_state and self.data_parallel == 1:
+      raise ConfigError(
+        "shard_state=True: one device alone holds the state; set data_parallel as well"
+      )
+
+
+_LEAST = {
+  "epochs": 1,
+  "batch_size": 1,
+  "cycles": 1,
+  "data_parallel": 1,
+  "seeds": 1,
+  "seed": 0,
+  "seeds_together": 1,
+  "eval_batch_size": 1,
+  "learning_curve_batches": 0,
+  "checkpoint_every": 0,
+  "keep_checkpoints": 1,
+  "chunk_steps": 1,
+}
+"""The least value of each whole number; beside the class, since a dataclass has no ranges."""
+
+_CHOICES = {
+  "protocol": get_args(Protocol),
+  "seed_axis": get_args(SeedAxis),
+  "evaluate_on": get_args(Part),
+  "forgetting": DEFINITIONS,
+}
+
+
+def _check_choice(name: str, value: object, choices) -> None:
+  if value not in choices:
+    raise ConfigError(
+      f"{name}={value!r} is unknown{nearest(value, choices)}. There are: {', '.join(choices)}"
+    )
+
+
+def _check_augmentation(augmentation: Augmentation) -> None:
+  if augmentation.crop < 0:
+    raise ConfigError(f"augmentation.crop={augmentation.crop!r}: must be at least 0")
+  if not (0 <= augmentation.rotation <= 180 and math.isfinite(augmentation.rotation)):
+    raise ConfigError(
+      f"augmentation.rotation={augmentation.rotation!r}: must be in degrees, 0 to 180"
+    )
+  if not 0 <= augmentation.colour <= 1:
+    raise ConfigError(f"augmentation.colour={augmentation.colour!r}: must be in [0, 1]")
