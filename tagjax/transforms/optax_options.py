@@ -13,7 +13,7 @@ import inspect
 import numbers
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
 import jax
@@ -23,6 +23,13 @@ from tagjax.core.errors import nearest
 
 _ARRAYS = (jax.Array, np.ndarray, np.bool_, np.number, complex)
 _SCALARS = (bool, int, float, str, type(None))
+_NAMES = {
+  float: "a number",
+  int: "an integer",
+  bool: "True or False",
+  str: "a text",
+  type(None): "None",
+}
 
 
 def text_options(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -56,17 +63,19 @@ def with_options(
   name: str,
   options: Mapping[str, inspect.Parameter],
   call: Callable[[dict[str, Any]], Any],
+  required: Collection[str] = (),
 ) -> Callable[..., Any]:
   """A function with these options, checked, that hands them to `call`; its text is `function`'s.
 
-  An option that is None by default but may not be None, must be given. A value may be the text of
-  a Python literal where tuples or dicts are meant, since a config's keys hold none.
+  A value may be the text of a Python literal where a tuple or a dict is meant, since the keys of a
+  config hold no dicts.
 
   Args:
     function: whose docstring describes the options.
     name: of the new function.
     options: as `text_options` gives them; the first may also be given by position.
     call: gets all options, checked.
+    required: the options that may not stay None.
 
   Returns:
     The function; its signature shows the options.
@@ -80,7 +89,11 @@ def with_options(
     for key in given.keys() - options.keys():
       near = nearest(key, options) or f"; there are: {', '.join(options)}"
       raise TypeError(f"{name}() has no option {key!r}{near}")
-    return call({key: _checked(name, key, options[key], given) for key in options})
+    values = {key: _checked(name, key, option, given) for key, option in options.items()}
+    for key in required:
+      if values[key] is None:
+        raise ValueError(f"{name} needs {key}: {_spelled(options[key].annotation)}")
+    return call(values)
 
   parameters = list(options.values())
   if parameters:
@@ -94,7 +107,7 @@ def with_options(
 
 def _checked(name: str, key: str, option: inspect.Parameter, given: Mapping[str, Any]) -> Any:
   value = given.get(key, option.default)
-  if value is option.empty or (value is None and not _fits(None, option.annotation)):
+  if value is option.empty:
     raise ValueError(f"{name} needs {key}: {_spelled(option.annotation)}")
   if isinstance(value, str) and not _fits(value, option.annotation):
     with contextlib.suppress(SyntaxError, ValueError):  # what is no literal is refused below
@@ -167,7 +180,8 @@ def _fits(value: Any, annotation: Any) -> bool:
 
 def _spelled(annotation: Any) -> str:
   """`annotation` as a reader knows it."""
-  names = {float: "a number", int: "an integer", bool: "True or False", str: "a text"}
   if typing.get_origin(annotation) is Literal:
     return f"one of {', '.join(map(repr, typing.get_args(annotation)))}"
-  return names.get(annotation, str(annotation).replace("NoneType", "None").replace("typing.", ""))
+  if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+    return " or ".join(map(_spelled, typing.get_args(annotation)))
+  return _NAMES.get(annotation, str(annotation).replace("typing.", ""))

@@ -56,16 +56,15 @@ def optax_schedules() -> dict[str, Callable[..., TaskSchedule]]:
 
 def _factor(name, function, options: dict[str, inspect.Parameter]) -> Callable[..., TaskSchedule]:
   """`function` of Optax as a function of its options that returns a `TaskSchedule`."""
+  required = [key for key, option in options.items() if option.default is option.empty]
   defaults = _VALUES | ({"init_value": 0.0} if "peak_value" in options else {})
-  for key, option in options.items():
-    if option.default is not option.empty:
-      continue
-    if key in _HORIZONS:
-      options[key] = option.replace(default=None, annotation=int | None)
-    elif key in defaults:
+  for key in required:
+    option = options[key]
+    if key in defaults:
       options[key] = option.replace(default=defaults[key])
     else:
-      options[key] = option.replace(default=None)
+      options[key] = option.replace(default=None, annotation=option.annotation | None)
+  required = [key for key in required if key not in (*defaults, *_HORIZONS)]
 
   def call(given: dict[str, Any]) -> TaskSchedule:
     open_ended = [key for key in _HORIZONS if key in given and given[key] is None]
@@ -78,4 +77,4 @@ def _factor(name, function, options: dict[str, inspect.Parameter]) -> Callable[.
 
     return schedule
 
-  return with_options(function, name, options, call)
+  return with_options(function, name, options, call, required)

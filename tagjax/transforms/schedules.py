@@ -299,7 +299,7 @@ def inverse_time(decay: float = 1e-4) -> TaskSchedule:
     ValueError: for an argument out of range.
   """
   check_range("decay", decay, 0.0, math.inf, "[0, inf)")
-  return lambda where: 1 / (1 + decay * where.epoch.astype(jnp.float32))
+  return lambda where: 1 / (1 + decay * where.epoch)
 
 
 def by_step(schedule: optax.Schedule) -> TaskSchedule:

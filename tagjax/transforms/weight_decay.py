@@ -13,7 +13,9 @@ from tagjax.transforms.checks import check_choice, check_range, is_off
 Norm = Literal["L2", "sign"]
 
 
-def weight_decay(strength: float = 0.0, norm: Norm = "L2") -> optax.GradientTransformationExtraArgs:
+def weight_decay(
+  strength: float = 1e-4, norm: Norm = "L2"
+) -> optax.GradientTransformationExtraArgs:
   """Adds `strength * p` or `strength * sign(p)` to the gradient.
 
   Stands before the optimizer, so that momentum and second moments see the sum, as PyTorch's
