@@ -1,10 +1,20 @@
-"""Optax transformations that are told the task: TAG and stable SGD.
+"""Optax transformations: TAG, stable SGD, and what stands before and after an optimizer.
 
-Floor 1 of the house: plain `optax.GradientTransformationExtraArgs` whose only extra argument is
-`task_id`. They need nothing else of tagjax and work in any Optax pipeline.
+Floor 1 of the house: plain Optax transformations whose only extra argument, where they are told the
+task, is `task_id`. They work in any Optax pipeline.
 """
 
+from tagjax.transforms.clip import clip
 from tagjax.transforms.columns import Columns
+from tagjax.transforms.freeze import freeze, parameter_names
+from tagjax.transforms.optax_schedules import optax_schedules
+from tagjax.transforms.optimizers import optax_optimizers
+from tagjax.transforms.schedules import (
+  Progress,
+  TaskSchedule,
+  TaskScheduleState,
+  scale_by_task_schedule,
+)
 from tagjax.transforms.stable_sgd import (
   RestartedTraceState,
   restarted_trace,
@@ -12,15 +22,26 @@ from tagjax.transforms.stable_sgd import (
   stable_sgd,
 )
 from tagjax.transforms.tag import ScaleByTagState, scale_by_tag, tag, task_relatedness
+from tagjax.transforms.weight_decay import weight_decay
 
 __all__ = [
   "Columns",
+  "Progress",
   "RestartedTraceState",
   "ScaleByTagState",
+  "TaskSchedule",
+  "TaskScheduleState",
+  "clip",
+  "freeze",
+  "optax_optimizers",
+  "optax_schedules",
+  "parameter_names",
   "restarted_trace",
   "scale_by_tag",
   "scale_by_task_decay",
+  "scale_by_task_schedule",
   "stable_sgd",
   "tag",
   "task_relatedness",
+  "weight_decay",
 ]
