@@ -1,5 +1,6 @@
 """The figures of results.json."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,11 @@ def summarise(
     name: metrics.summarise(figure, ddof=ddof)._asdict() for name, figure in figures.items()
   }
   return as_json({"accuracy_matrix": values, **summaries, "definitions": definitions})
+
+
+def definition_of(results: Mapping[str, Any]) -> str:
+  """The definition of forgetting that the results were made with."""
+  return results.get("definitions", {}).get("forgetting", "agem")
 
 
 def _padded(curves: Any, length: int) -> np.ndarray:

@@ -138,6 +138,14 @@ def rich_table(rows: Sequence[Row], title: str | None = None) -> Table:
   return table
 
 
+def print_rows(rows: Sequence[Row], title: str) -> None:
+  """Prints the rows on stdout; into a file, a pipe or a notebook in whole lines."""
+  console = Console()
+  # Without a terminal rich folds at 80 columns.
+  console.width = console.width if console.is_terminal else 200
+  console.print(rich_table(rows, title))
+
+
 def markdown_table(rows: Sequence[Row]) -> str:
   r"""The rows as a Markdown table.
 

@@ -1,0 +1,117 @@
+"""Reads metrics.jsonl, the log of a run, as pandas frames.
+
+Each line is a JSON object with `seed` and `task` (from 0): the loss of some steps, the accuracies
+after a task, or diagnostics of the method for each parameter tensor.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tagjax.storage.json_files import ResultsError
+
+_PLACE = ("seed", "task", "phase", "epoch")
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+  """The lines of a log.
+
+  Raises:
+    ResultsError: if the file is missing, or a line is not JSON.
+  """
+  try:
+    lines = path.read_text(encoding="utf-8").splitlines()
+  except FileNotFoundError as error:
+    raise ResultsError(
+      f"there is no {path}: the log was not kept with the results; run again with a workdir"
+    ) from error
+  rows = []
+  for number, line in enumerate(lines, start=1):
+    try:
+      rows.append(json.loads(line))
+    except ValueError as error:
+      raise ResultsError(
+        f"line {number} of {path} is not JSON ({error}): restore a copy, or run again"
+      ) from error
+  return rows
+
+
+def training_curve(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+  """Loss and accuracy while training, a row a chunk of steps.
+
+  Args:
+    rows: see `read_log`.
+
+  Returns:
+    The columns `seed`, `task` (from 0), `phase`, `epoch`, `step` (of the epoch, at the end of the
+    chunk), `total_step` (of the whole stream, so far), `loss` and `accuracy` (means over the chunk,
+    of the training batches, before each step; accuracy a fraction).
+
+  >>> rows = [{"seed": 1, "task": 0, "step": 5, "loss": 2.0}, {"seed": 1, "task": 1, "step": 3}]
+  >>> training_curve([*rows[:1], rows[1] | {"loss": 1.0}])["total_step"].tolist()
+  [5, 8]
+  """
+  done: dict[Any, int] = {}
+  last: dict[Any, tuple] = {}
+  curve = []
+  for row in rows:
+    if "loss" not in row:
+      continue
+    seed, place = row["seed"], tuple(row.get(key) for key in _PLACE)
+    before = last.get(seed)
+    goes_on = before is not None and before[0] == place and row["step"] > before[1]
+    done[seed] = done.get(seed, 0) + row["step"] - (before[1] if goes_on else 0)
+    last[seed] = (place, row["step"])
+    curve.append(
+      dict(zip(_PLACE, place, strict=True))
+      | {
+        "step": row["step"],
+        "total_step": done[seed],
+        "loss": row["loss"],
+        "accuracy": row.get("accuracy"),
+      }
+    )
+  columns = [*_PLACE, "step", "total_step", "loss", "accuracy"]
+  return pd.DataFrame(curve, columns=columns)
+
+
+def diagnostics(
+  rows: Sequence[Mapping[str, Any]], name: str, tensor_names: Sequence[str] | None = None
+) -> pd.DataFrame:
+  """A diagnostic of the method by parameter tensor, in long form.
+
+  Args:
+    rows: see `read_log`.
+    name: of the diagnostic, such as "task_relatedness".
+    tensor_names: of the parameter tensors; numbered if not given, or not as many as there are.
+
+  Returns:
+    The columns `seed`, `task` (from 0: the one being trained), `tensor` (index), `tensor_name`,
+    `other_task` (from 0; None for a diagnostic with one value a tensor) and `value`; means over
+    the last epoch of the task. What is undefined has no row.
+  """
+  found = []
+  for row in rows:
+    if name not in row:
+      continue
+    values = np.asarray(row[name], dtype=object).astype(np.float64)
+    has_names = tensor_names is not None and len(tensor_names) == len(values)
+    for index, value in np.ndenumerate(values):
+      if not np.isnan(value):
+        tensor = index[0]
+        found.append(
+          {
+            "seed": row["seed"],
+            "task": row["task"],
+            "tensor": tensor,
+            "tensor_name": tensor_names[tensor] if has_names else f"tensor {tensor + 1}",
+            "other_task": index[1] if len(index) > 1 else None,
+            "value": value,
+          }
+        )
+  columns = ["seed", "task", "tensor", "tensor_name", "other_task", "value"]
+  return pd.DataFrame(found, columns=columns)
