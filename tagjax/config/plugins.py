@@ -9,9 +9,12 @@ import traceback
 from collections.abc import Iterable
 from typing import Any
 
+from tagjax import benchmarks, methods, models
 from tagjax.core import register
 from tagjax.core.errors import ConfigError, nearest
 from tagjax.core.register import Declaration, Kind
+
+_OURS = (benchmarks, methods, models)  # imported, they have declared themselves
 
 GROUP = "tagjax"
 """Entry points of this group are imported; what they import registers itself."""

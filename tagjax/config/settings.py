@@ -100,7 +100,7 @@ def declarations(settings: Settings) -> list[Declaration]:
 
 def used_keys(settings: Settings) -> list[str]:
   """The keys that the run reads, in the order of the options."""
-  read_by_parts = {key for one in declarations(settings) for key in one.keys()}
+  read_by_parts = {key for one in declarations(settings) for key in one.option_keys()}
   of_parts = {
     f"{section}.{name}" for section, options in register.sections().items() for name in options
   }
@@ -117,7 +117,9 @@ def unused(settings: Settings, keys: Iterable[str]) -> list[str]:
   for key in keys:
     if key in used or key not in settings:
       continue
-    users = [one.name for one in register.declared(*register.KINDS).values() if key in one.keys()]
+    users = [
+      one.name for one in register.declared(*register.KINDS).values() if key in one.option_keys()
+    ]
     lines.append(
       f"config.{key}={settings[key]!r} is not used by {settings['method']} with "
       f"{settings['model']}; it is read by {', '.join(users)}"

@@ -34,7 +34,7 @@ PROVIDED: Mapping[str, tuple[str, ...]] = types.MappingProxyType(
       "stacked",
     ),
     "modifier": ("spec", "num_tasks", "steps_per_epoch", "steps_per_task", "stacked"),
-    "schedule": ("spec", "num_tasks", "init_value", "peak_value", "horizon", "steps_per_epoch"),
+    "schedule": ("spec", "num_tasks"),
     "model": ("spec", "num_outputs", "num_tasks", "compute_dtype", "axis_name", "attributes"),
     "benchmark": ("num_tasks", "scenario", "data_seed", "validation_fraction", "data_dir"),
   }
@@ -105,7 +105,7 @@ class Declaration(NamedTuple):
       return option
     return f"{self.shared.get(option, self.section)}.{option}"
 
-  def keys(self) -> list[str]:
+  def option_keys(self) -> list[str]:
     """The keys of all options, those of shared sections included."""
     return [self.key(option) for option in (*self.options, *self.shared)]
 

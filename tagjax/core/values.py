@@ -35,7 +35,9 @@ def coerce(value: Any, annotation: Any) -> Any:
     return _choice(value, typing.get_args(annotation))
   if origin in (typing.Union, types.UnionType):
     return _one_of(value, annotation)
-  if origin in (tuple, Sequence) or annotation is tuple:
+  if origin is Sequence:
+    return _tuple(value, (*typing.get_args(annotation), ...))
+  if origin is tuple or annotation is tuple:
     return _tuple(value, typing.get_args(annotation))
   if annotation in _SCALARS:
     return _SCALARS[annotation](value)

@@ -1,6 +1,7 @@
 """Continual learning methods, one a file."""
 
 from tagjax.methods import naive as naive
+from tagjax.methods import of_optax as of_optax
 from tagjax.methods.agem import agem as agem
 from tagjax.methods.der import der as der
 from tagjax.methods.der import der_plus_plus as der_plus_plus

@@ -16,11 +16,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from tagjax.core.register import register
 from tagjax.transforms.checks import check_range, is_off
 
 LearningRate = optax.ScalarOrSchedule
 
 
+@register("sgd", kind="optimizer", traced=("learning_rate",))
 def sgd(
   learning_rate: LearningRate, *, momentum: float = 0.0, nesterov: bool = False
 ) -> optax.GradientTransformation:
@@ -40,6 +42,7 @@ def sgd(
   return optax.sgd(learning_rate, _momentum(momentum, nesterov), nesterov)
 
 
+@register("rmsprop", kind="optimizer", traced=("learning_rate",))
 def rmsprop(
   learning_rate: LearningRate,
   *,
@@ -90,6 +93,7 @@ def rmsprop(
   )
 
 
+@register("adam", kind="optimizer", traced=("learning_rate",))
 def adam(
   learning_rate: LearningRate,
   *,
@@ -122,6 +126,7 @@ def adam(
   return optax.adam(learning_rate, b1=b1, b2=b2, eps=eps, eps_root=eps_root, nesterov=nesterov)
 
 
+@register("adagrad", kind="optimizer", traced=("learning_rate",))
 def adagrad(
   learning_rate: LearningRate, *, eps: float = 1e-10, initial_accumulator_value: float = 0.0
 ) -> optax.GradientTransformation:

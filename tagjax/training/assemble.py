@@ -194,12 +194,11 @@ def check_method(learner: Learner, method: Method, trial: Trial) -> None:
   name = method.name or "the method"
   key = jax.random.key(trial.seed)
   try:
-    state = jax.eval_shape(learner.init, key, _hyper_shapes(trial))
+    jax.eval_shape(learner.init, key, _hyper_shapes(trial))
   except ConfigError:
     raise
   except ValueError as error:
     raise ConfigError(f"{name}: {error}") from error
-  del state, np
 
 
 def tensor_names(trainer: Trainer) -> list[str]:

@@ -12,6 +12,7 @@ from tagjax.metrics.matrix import DEFINITIONS, Definition
 Protocol = Literal["sequential", "multitask", "joint", "independent"]
 SeedAxis = Literal["auto", "vmap", "loop", "devices"]
 Part = Literal["test", "validation"]
+_AS_STORED = Augmentation()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,7 @@ class RunOptions:
   protocol: Protocol = "sequential"
   cycles: int = 6
   normalization: str = "unit"
-  augmentation: Augmentation = Augmentation()
+  augmentation: Augmentation = _AS_STORED
   data_parallel: int = 1
   shard_state: bool = False
   seeds: int = 1

@@ -88,8 +88,8 @@ def sweep(
     model: see `tagjax.fit`.
     method_of: from the values of a point (a mapping) to the method. Floats may be traced.
     grid: keys and their values, such as `{"learning_rate": [0.1, 0.01]}`.
-    workdir: folder of the grid, created if missing; a grid that was interrupted goes on there. None:
-      nothing is written.
+    workdir: folder of the grid, created if missing; a grid that was interrupted goes on there.
+      None: nothing is written.
     options: of the runs; None: the defaults.
     progress: show a line of progress on stderr.
     **changes: fields of `RunOptions`.

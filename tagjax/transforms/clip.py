@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 import optax
 
+from tagjax.core.register import register
 from tagjax.transforms.checks import check_choice, check_range
 
 By = Literal["global_norm", "value", "block_rms", "unitwise"]
@@ -17,6 +18,7 @@ _CLIPPINGS = {
 }
 
 
+@register("clip", kind="modifier", needs_past=False)
 def clip(max_norm: float = 1.0, by: By = "global_norm") -> optax.GradientTransformation:
   """Bounds the gradient; stands before the optimizer.
 

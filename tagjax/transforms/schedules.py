@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from tagjax.core.register import register
 from tagjax.transforms.checks import (
   check_choice,
   check_count,
@@ -194,7 +195,8 @@ def _check_schedule(schedule: TaskSchedule, horizon, unit, longest: int) -> None
       raise ValueError(f"schedule must return a real scalar, got {found.dtype}{found.shape}")
 
 
-def step(every: int | None = None, at: Sequence[int] = (), factor: float = 0.1) -> TaskSchedule:
+@register("step", kind="schedule")
+def step(every: int | None = None, at: tuple[int, ...] = (), factor: float = 0.1) -> TaskSchedule:
   """`factor^n`, where n counts the drops that are due.
 
   `every=1` is exponential decay by epochs.
@@ -231,6 +233,7 @@ def step(every: int | None = None, at: Sequence[int] = (), factor: float = 0.1) 
   return schedule
 
 
+@register("cosine", kind="schedule")
 def cosine(end: float = 0.0, warmup: int = 0) -> TaskSchedule:
   """Half a cosine, `end + (1 - end) (1 + cos(pi x)) / 2`; x goes from 0 to 1.
 
@@ -248,6 +251,7 @@ def cosine(end: float = 0.0, warmup: int = 0) -> TaskSchedule:
   return _after_warm_up(warmup, lambda x: end + (1 - end) * 0.5 * (1 + jnp.cos(jnp.pi * x)))
 
 
+@register("linear", kind="schedule")
 def linear(end: float = 0.0, warmup: int = 0) -> TaskSchedule:
   """A straight line, `1 - (1 - end) x`; x goes from 0 to 1.
 
@@ -265,6 +269,7 @@ def linear(end: float = 0.0, warmup: int = 0) -> TaskSchedule:
   return _after_warm_up(warmup, lambda x: 1 - (1 - end) * x)
 
 
+@register("exponential", kind="schedule")
 def exponential(end: float = 0.01, warmup: int = 0) -> TaskSchedule:
   """Exponential decay step by step, `end^x`; x goes from 0 to 1.
 
@@ -284,6 +289,7 @@ def exponential(end: float = 0.01, warmup: int = 0) -> TaskSchedule:
   return _after_warm_up(warmup, lambda x: jnp.power(jnp.asarray(end, jnp.float32), x))
 
 
+@register("inverse_time", kind="schedule")
 def inverse_time(decay: float = 1e-4) -> TaskSchedule:
   """`1 / (1 + decay e)` in epoch e, counted from 0.
 

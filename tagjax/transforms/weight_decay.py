@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from tagjax.core.register import register
 from tagjax.transforms.checks import check_choice, check_range, is_off
 
 Norm = Literal["L2", "sign"]
 
 
+@register("weight_decay", kind="modifier", traced=("strength",), needs_past=False)
 def weight_decay(
   strength: float = 1e-4, norm: Norm = "L2"
 ) -> optax.GradientTransformationExtraArgs:
