@@ -37,7 +37,7 @@ TUNED = {
   "tag_rmsprop": {"learning_rate": 0.00025, "tag.b": 5.0},
   "tag_adagrad": {"learning_rate": 0.005, "tag.b": 5.0},
   "tag_adam": {"learning_rate": 0.0005, "tag.b": 5.0},
-  "stable_sgd": {"learning_rate": 0.1, "stable_sgd.decay": 0.9, "dropout": 0.1},
+  "stable_sgd": {"learning_rate": 0.1, "stable_sgd.decay": 0.9, "reduced_resnet.dropout": 0.1},
   "multitask": {"method": "sgd", "protocol": "multitask", "learning_rate": 0.01},
   "ewc": {"learning_rate": 0.1, "ewc.strength": 1.0},
   "agem": {"learning_rate": 0.1},

@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from tagjax.config.grid import flat_items
+from tagjax.config.defaults import flat_items
 from tagjax.core.errors import ConfigError, nearest
 
 LOCAL: Mapping[str, Any] = MappingProxyType(
@@ -88,12 +88,13 @@ TAG_RATES = (5e-3, 1e-3, 5e-4, 1e-4, 5e-5, 1e-5)
 GRIDS = {
   "tag": {"learning_rate": TAG_RATES, "tag.b": (1.0, 3.0, 5.0, 7.0)},
   "stable_sgd": {
-    "dropout": (0.0, 0.1, 0.25, 0.5),
+    "MODEL.dropout": (0.0, 0.1, 0.25, 0.5),
     "learning_rate": (0.1, 0.05, 0.01),
     "stable_sgd.decay": (0.9, 0.8, 0.7),
   },
   "ewc": {"ewc.strength": (1.0, 10.0, 100.0)},
 }
+"""The TAG paper's grids; MODEL stands for the config's model."""
 
 
 def add_grid(config: ConfigDict) -> ConfigDict:
@@ -109,6 +110,7 @@ def add_grid(config: ConfigDict) -> ConfigDict:
   grid = {"learning_rate": RATES}
   for name in config.method.split("+"):
     grid |= GRIDS.get("tag" if name.startswith("tag") else name, {})
+  grid = {key.replace("MODEL", config.model): values for key, values in grid.items()}
   flat = flat_items(config)
   config.sweep = {key: sorted({*values, flat[key]}) for key, values in grid.items()}
   config.validation_fraction = 0.1

@@ -5,8 +5,12 @@ repository trains AlexNet, with ImageNet's weights, on pictures magnified to 224
 pictures keep their 64 x 64. It reports forgetting of 10.2, 7.6, 4.1 and 0 % for tasks of 25
 classes, made while its penalty had no effect: no figure to compare with.
 
-The learning rates are those of split miniImageNet (configs/mini_imagenet.py), not tuned; nor are
-the strengths of MAS and SI, the defaults.
+`mas` states that repository's settings: AlexNet, SGD without momentum, learning rate 0.001 that
+falls by ten every 20 epochs, 10 epochs (so it never falls), batches of 32, strength 0.01. With
+`config.pretrained=FILE` it starts from torchvision's weights, as there; `config.freeze` takes the
+place of its `num_freeze_layers`: "('conv0/*', 'conv1/*')". The learning rates of the others are
+those of split miniImageNet (configs/mini_imagenet.py), not tuned; nor are the strengths of MAS and
+SI, the defaults.
 
   python launch.py --config=configs/tiny_imagenet.py:mas+tag
   python launch.py --config=configs/tiny_imagenet.py:tag --config.num_tasks=10    # of 20 classes
@@ -20,7 +24,18 @@ from configs.mini_imagenet import COMBINED
 from configs.mini_imagenet import TUNED as NEAREST
 from tagjax.config.defaults import base_config
 
-TUNED = {**NEAREST, **compositions(COMBINED, {"mas": {}, "si": {}})}
+MAS = {
+  "model": "alexnet",
+  "normalization": "imagenet",
+  "learning_rate": 0.001,
+  "schedule": "step",
+  "step.every": 20,
+  "step.factor": 0.1,
+  "epochs": 10,
+  "batch_size": 32,
+  "mas.strength": 0.01,
+}
+TUNED = {**NEAREST, **compositions(COMBINED, {"mas": {}, "si": {}}), "mas": MAS}
 
 
 def get_config(argument: str = "tag"):

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
+from tagjax.config import build, settings
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.engine.learner import make_learner
 from tagjax.engine.programs import Layout, Programs
@@ -110,3 +111,10 @@ def train_stream(
       state = run.consolidate(state, data, task, phase=phase)
       epoch += 1
   return state
+
+
+def named_method(method: str, stream: StreamSpec, steps_per_epoch=(3,) * 3, **changes):
+  """The method that a config names, as a function of hyperparameters; keys with dots as `__`."""
+  changes = {key.replace("__", "."): value for key, value in changes.items()}
+  values = settings.typed({"method": method, **changes})
+  return build.build_method(values, stream, steps_per_epoch)

@@ -13,12 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tagjax.config.defaults import base_config
-from tagjax.config.registry import MODIFIERS, OPTIMIZERS, make_method, method_names
+from tagjax.config.settings import members
 from tagjax.config.validate import validate
+from tagjax.core.register import declared
 from tagjax.input_pipeline import device_examples
 
 STREAM = helpers.spec()
+MODIFIERS = [name for name, one in declared("modifier").items() if one.needs_past]
+OPTIMIZERS = ["sgd", "rmsprop", "adagrad", "adam", "stable_sgd"] + [
+  name for name in declared("optimizer") if name.startswith("tag")
+]
 SIZE, BATCH = 12, 4
 REGULARISERS = ("", "ewc", "mas", "mas_local", "si", "rwalk", "lwf")
 MEMORIES = ("", "er", "er_ace", "der", "derpp", "agem", "gem")
@@ -54,20 +58,21 @@ def compositions():
     yield pytest.param(spell(regulariser, memory, optimizer), marks=marks)
 
 
-def config(method: str, **changes):
-  c = base_config()
-  c.method = method
-  c.learning_rate = 0.1 if method_names(method)[-1] in ("sgd", "stable_sgd") else 0.01
-  c.batch_size = BATCH
-  c.update_from_flattened_dict(ON | changes)
-  validate(c)
-  return c
+def optimizer_of(method: str) -> str:
+  return members(method)[-1].name
+
+
+def method_of(method: str, stream, **changes):
+  rate = 0.1 if optimizer_of(method) in ("sgd", "stable_sgd") else 0.01
+  values = {"learning_rate": rate, "batch_size": BATCH, **ON, **changes}
+  validate({"method": method, **values})
+  steps = [-(-SIZE // BATCH)] * stream.num_tasks
+  return helpers.named_method(method, stream, steps, **values)
 
 
 def programs(method: str, stream=STREAM, changes=(), **options):
-  c = config(method, **dict(changes))
-  steps = [-(-SIZE // c.batch_size)] * stream.num_tasks
-  return helpers.programs(stream, make_method(c, stream, steps), batch_size=BATCH, **options)
+  made = method_of(method, stream, **dict(changes))
+  return helpers.programs(stream, made({}), batch_size=BATCH, **options)
 
 
 def train(run, stream=STREAM, **options):
@@ -101,7 +106,7 @@ def test_every_composition(method):
   assert all(count == 1 for count in run.traces.values())
   assert all(np.isfinite(leaf).all() for leaf in after)
   if method not in OPTIMIZERS:
-    pairs = zip(after, naive(method_names(method)[-1]), strict=True)
+    pairs = zip(after, naive(optimizer_of(method)), strict=True)
     assert any((a != b).any() for a, b in pairs)
 
 

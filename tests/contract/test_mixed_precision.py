@@ -6,8 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tagjax.config.defaults import base_config
-from tagjax.config.registry import make_method
 from tagjax.models import MLP
 
 STREAM = helpers.spec()
@@ -16,10 +14,9 @@ KINDS = ["rmsprop", "tag", "ewc+tag", "mas_local", "lwf", "er+tag", "derpp+adam"
 
 def train(method, dtype):
   """The programs and the state after the stream."""
-  config = base_config()
-  config.method, config.learning_rate, config.memory.capacity = method, 0.01, 2
+  made = helpers.named_method(method, STREAM, learning_rate=0.01, memory__capacity=2)
   model = MLP(STREAM.num_outputs, hidden=(8,), compute_dtype=dtype)
-  run = helpers.programs(STREAM, make_method(config, STREAM, [3] * 3), model=model)
+  run = helpers.programs(STREAM, made({}), model=model)
   return run, helpers.train_stream(run, STREAM, jax.random.key(0), size=12)
 
 

@@ -1,15 +1,12 @@
 """Hyperparameters as inputs of the compiled programs: the same as constants, and all in use."""
 
-import functools
-
 import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tagjax.config.defaults import base_config
-from tagjax.config.registry import TRACEABLE, make_method
+from tagjax.core.register import declared
 from tagjax.engine.programs import Layout
 
 STREAM = helpers.spec()
@@ -39,34 +36,35 @@ CHAINS = {
     "gem.margin": (0.5, 5.0),
     "gem.eps": (0.001, 0.5),
   },
-  "mas_local": {"mas_local.strength": (0.1, 1.0)},
+  "weight_decay+mas_local": {
+    "weight_decay.strength": (0.01, 0.1),
+    "mas_local.strength": (0.1, 1.0),
+  },
 }
 
 
-def config_of(chain):
-  config = base_config()
-  config.method, config.learning_rate, config.rwalk.update_every = chain, 0.05, 2
-  config.memory.capacity = 2
-  config.update_from_flattened_dict({key: value for key, (value, _) in CHAINS[chain].items()})
-  return config
+def method_of(chain):
+  values = {"learning_rate": 0.05, "rwalk.update_every": 2, "memory.capacity": 2}
+  values |= {key: value for key, (value, _) in CHAINS[chain].items()}
+  return helpers.named_method(chain, STREAM, [6] * STREAM.num_tasks, **values)
 
 
 def test_each_key_is_tried():
-  assert {key for keys in CHAINS.values() for key in keys} == TRACEABLE
+  traced = {key for one in declared("optimizer", "modifier").values() for key in one.traced_keys()}
+  assert {key for keys in CHAINS.values() for key in keys} == traced
 
 
 @pytest.mark.parametrize("chain", CHAINS)
 def test_inputs_are_constants_up_to_rounding(chain):
   """Lane 0 has the config's values; each other lane one other value."""
-  config = config_of(chain)
   keys = list(CHAINS[chain])
   columns = {
     key: jnp.asarray([CHAINS[chain][key][lane == place + 1] for lane in range(len(keys) + 1)])
     for place, key in enumerate(keys)
   }
-  method_of = functools.partial(make_method, config, STREAM, [6] * STREAM.num_tasks)
-  lanes = helpers.programs(STREAM, method_of, layout=Layout(len(keys) + 1))
-  alone = helpers.programs(STREAM, method_of({}))
+  made = method_of(chain)
+  lanes = helpers.programs(STREAM, made, layout=Layout(len(keys) + 1))
+  alone = helpers.programs(STREAM, made({}))
   key = jax.random.key(0)
   together = helpers.train_stream(
     lanes, STREAM, jnp.stack([key] * (len(keys) + 1)), hyper=columns

@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Imports what launch.py imports, and then becomes launch.py in a new process for each request.
 SERVER = """
 import json, os, runpy, sys, traceback
-import tagjax.training.experiment, tagjax.report.tables, tagjax.report.plots
+import tagjax.config.run, tagjax.report.tables, tagjax.report.plots
 root = os.getcwd()
 for line in sys.stdin:
   request = json.loads(line)

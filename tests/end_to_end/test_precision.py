@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tagjax.training import experiment
+from tagjax.config.run import run_config
 
 OPTIONS = {
   "method": "tag",
@@ -19,7 +19,7 @@ OPTIONS = {
 def execute(tiny, tmp_path_factory):
   def execute(progress=False, **changes):
     config = tiny(**(OPTIONS | changes))
-    return experiment.run(config, tmp_path_factory.mktemp("run"), progress=progress)
+    return run_config(config, tmp_path_factory.mktemp("run"), progress=progress)
 
   return execute
 

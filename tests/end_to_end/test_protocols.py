@@ -5,12 +5,12 @@ import pytest
 
 from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError
-from tagjax.training import experiment
+from tagjax.config.run import run_config
 
 
 def run(tiny, folder, **changes):
   config = tiny(learning_rate=0.3, epochs=4, mlp__hidden=(32,), **changes)
-  results = experiment.run(config, folder, progress=False)
+  results = run_config(config, folder, progress=False).results
   return results, np.asarray(results["accuracy_matrix"], np.float64)[0]
 
 
@@ -58,9 +58,9 @@ def test_a_fresh_optimizer_forgets_its_moments(tiny, tmp_path):
   ("changes", "reason"),
   [
     ({"protocol": "joint", "method": "ewc"}, "leaves ewc nothing to protect"),
-    ({"protocol": "independent", "method": "tag"}, "leaves TAG no past tasks"),
+    ({"protocol": "independent", "method": "tag"}, "leaves tag no past tasks"),
     ({"protocol": "joint", "learning_curve_batches": 3}, "learns no task by itself"),
-    ({"fresh_optimizer": True, "method": "tag_adam"}, "would delete what TAG knows"),
+    ({"fresh_optimizer": True, "method": "tag_adam"}, "would delete what tag_adam knows"),
     ({"protocol": "rounds"}, "config.protocol='rounds' is unknown"),
   ],
 )

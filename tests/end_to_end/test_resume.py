@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from tagjax.training import trainer as drivers
-from tagjax.training.experiment import run
-from tagjax.training.trainer import Driver
+from tagjax.config.run import run_config
+from tagjax.engine.programs import Programs
+from tagjax.training import assemble
+from tagjax.training.fit import Cursor
 
 SETTINGS = (
   "--config.method=si+derpp+tag",  # a path, anchors, a memory, and moments of every task
@@ -131,34 +132,39 @@ class Stopped(Exception):  # noqa: N818  (what a test did, not a fault)
 
 
 def test_stopped_at_every_position(tiny, tmp_path, monkeypatch):
-  """Each action of the plan, just before it and between it and its checkpoint."""
+  """Each action of the run, just before it and between it and its checkpoint."""
   config = tiny(seeds=2, train_examples_per_task=35, checkpoint_every=2, chunk_steps=3)
   config.method, config.learning_rate = "tag", 0.01
-  programs = Driver(config).programs  # compiled once for all
-  monkeypatch.setattr(drivers, "build_programs", lambda *_, **__: programs)
-  run(config, tmp_path / "whole", progress=False)
+  programs = []
+
+  def once(*arguments, **options):
+    if not programs:  # compiled once for all
+      programs.append(Programs(*arguments, **options))
+    return programs[0]
+
+  monkeypatch.setattr(assemble, "Programs", once)
+  run_config(config, tmp_path / "whole", progress=False)
   expected = outcome(tmp_path / "whole")
 
-  perform, count = Driver.perform, 0
-  last = {"position": -1}
+  perform, stops = Cursor.perform, []
 
-  def stopping(self, action, log, line):
-    nonlocal count
-    position = self.plan.index(action)
-    if position > last["position"]:  # each position is stopped at once, before and after
-      last["position"], count = position, count + 1
+  def stopping(self, action, *arguments):
+    position = self.position
+    if position > max(stops, default=-1):  # each position is stopped at once, before or after
+      stops.append(position)
       if position % 2:
-        perform(self, action, log, line)
+        perform(self, action, *arguments)
       raise Stopped
-    perform(self, action, log, line)
+    perform(self, action, *arguments)
 
-  monkeypatch.setattr(Driver, "perform", stopping)
-  plan = Driver(config).plan
-  assert len(set(plan)) == len(plan)
-  for _ in plan:
-    with pytest.raises(Stopped):
-      run(config, tmp_path / "stopped", progress=False)
-  run(config, tmp_path / "stopped", progress=False)
-  assert count == len(plan)
+  monkeypatch.setattr(Cursor, "perform", stopping)
+  for _ in range(1000):
+    try:
+      run_config(config, tmp_path / "stopped", progress=False)
+      break
+    except Stopped:
+      continue
+  assert stops == list(range(len(stops)))
+  assert len(stops) == 2 * (1 + 2 * (2 + 2))  # begin; 4 steps in 2 chunks, consolidate, evaluate
   assert outcome(tmp_path / "stopped") == expected
-  assert programs.traces["train", "train"] == 1
+  assert programs[0].traces["train", "train"] == 1

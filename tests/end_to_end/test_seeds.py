@@ -8,8 +8,9 @@ import pytest
 from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError
 from tagjax.engine.programs import Layout
-from tagjax.training import experiment
-from tagjax.training.placement import choose_layout
+from tagjax.config.run import run_config
+from tagjax.config.build import run_options
+from tagjax.training import placement
 
 OPTIONS = {
   "method": "er+tag",
@@ -28,7 +29,7 @@ def execute(tiny, tmp_path_factory):
 
   def execute(**changes):
     workdir = tmp_path_factory.mktemp("run")
-    results = experiment.run(tiny(**OPTIONS, **changes), workdir, progress=False)
+    results = run_config(tiny(**OPTIONS, **changes), workdir, progress=False).results
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     by_seed = {line["seed"]: [] for line in lines}
     for line in lines:
@@ -36,6 +37,10 @@ def execute(tiny, tmp_path_factory):
     return results, by_seed
 
   return execute
+
+
+def choose_layout(config, num_trials, most=None, **options):
+  return placement.choose_layout(run_options(validate(config)), num_trials, most, **options)
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +72,15 @@ def test_in_turn_is_each_seed_alone_bit_for_bit(execute, in_turn):
 
 def test_auto_trains_convolutions_in_turn_on_a_cpu(tiny):
   assert choose_layout(tiny(), 5) == Layout(5)
-  assert choose_layout(tiny(model="reduced_resnet"), 5) == Layout(1)
+  assert choose_layout(tiny(), 5, convolutional=True) == Layout(1)
   assert choose_layout(tiny(data_parallel=2), 5) == Layout(5, 2)
 
 
 def test_devices_must_share_the_seeds_evenly(tiny):
   assert choose_layout(tiny(seed_axis="devices"), 8) == Layout(8, 4, share_lanes=True)
-  with pytest.raises(ConfigError, match=r"config\.seeds=6 cannot be shared out to 4 devices"):
+  with pytest.raises(ConfigError, match=r"^seeds=6 cannot be shared out to 4 devices"):
     choose_layout(tiny(seeds=6, seed_axis="devices"), 6)
-  with pytest.raises(ConfigError, match=r"config\.seeds=3 at 2 points of config\.sweep cannot be"):
+  with pytest.raises(ConfigError, match=r"seeds=3 at 2 points of the grid cannot be"):
     choose_layout(tiny(seeds=3, seed_axis="devices"), 6)
 
 

@@ -7,7 +7,7 @@ import pytest
 from tagjax.benchmarks import lazy
 from tagjax.core.errors import ConfigError
 from tagjax.input_pipeline import data_source
-from tagjax.training.experiment import run
+from tagjax.config.run import run_config
 from tagjax.training.trainer import Driver
 
 from .test_resume import outcome
@@ -45,7 +45,7 @@ def execute(tiny, tmp_path, monkeypatch):
 
 
 def run_and_read(config, workdir):
-  run(config, workdir, progress=False)
+  run_config(config, workdir, progress=False)
   text, log = outcome(workdir)
   return json.loads(text), log
 
@@ -104,7 +104,7 @@ def test_goes_on_in_mid_epoch(execute, tiny, tmp_path, monkeypatch):
   with monkeypatch.context() as patch:
     patch.setattr(Driver, "perform", stops)
     with pytest.raises(StoppedError):
-      run(config, tmp_path / "again", progress=False)
+      run_config(config, tmp_path / "again", progress=False)
   assert calls[-1].kind == "train"
   assert calls[-1].start > 0
   assert run_and_read(config, tmp_path / "again") == whole

@@ -7,7 +7,7 @@ import pytest
 
 from tagjax.benchmarks import Experience
 from tagjax.core.errors import ConfigError
-from tagjax.training import experiment, sweep
+from tagjax.config.run import run_config
 from tagjax.training import trainer as drivers
 from tagjax.training.trainer import Driver
 
@@ -68,7 +68,7 @@ def test_each_point_is_its_own_run_up_to_rounding(trained, tiny, tmp_path):
   point = results["points"][2]
   changes = {key.replace(".", "__"): float(value) for key, value in point["values"].items()}
   alone = tiny(**(OPTIONS | changes), evaluate_on="validation")
-  expected = experiment.run(alone, tmp_path, progress=False)
+  expected = run_config(alone, tmp_path, progress=False)
   for name in ("average_accuracy", "forgetting", "learning_accuracy"):
     np.testing.assert_allclose(point[name]["per_seed"], expected[name]["per_seed"], atol=0.03)
 
@@ -165,7 +165,7 @@ def test_only_the_first_tasks_choose_and_the_others_can_be_run_alone(tiny, tmp_p
 
 def test_grids_and_runs_are_not_mixed_up(tiny, tmp_path):
   with pytest.raises(ConfigError, match=r"tagjax\.sweep\.run"):
-    experiment.run(tiny(**OPTIONS, sweep=GRID), tmp_path, progress=False)
+    run_config(tiny(**OPTIONS, sweep=GRID), tmp_path, progress=False)
   with pytest.raises(ConfigError, match=r"config\.sweep is not set"):
     sweep.run(tiny(**OPTIONS), tmp_path, progress=False)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tagjax.core.errors import ConfigError
-from tagjax.training import experiment
+from tagjax.config.run import run_config
 from tagjax.training.placement import choose_layout
 from tagjax.training.trainer import Driver
 from tagjax.transforms import ScaleByTagState
@@ -36,7 +36,7 @@ def test_the_run_is_that_of_whole_rows_up_to_rounding(tiny, tmp_path):
   figures = {}
   for shared in (False, True):
     config = tiny(**OPTIONS, tag__shard_rows=shared)
-    results = experiment.run(config, tmp_path / str(shared), progress=False)
+    results = run_config(config, tmp_path / str(shared), progress=False).results
     losses = [line["loss"] for line in outcome(tmp_path / str(shared)) if "loss" in line]
     figures[shared] = losses, np.asarray(results["accuracy_matrix"], float)
   np.testing.assert_allclose(figures[True][0], figures[False][0], rtol=2e-3)
@@ -45,7 +45,7 @@ def test_the_run_is_that_of_whole_rows_up_to_rounding(tiny, tmp_path):
 
 def test_a_checkpoint_holds_whole_rows_and_goes_on_to_the_same_bits(tiny, tmp_path, monkeypatch):
   config = tiny(**OPTIONS, seeds=2, tag__shard_rows=True, tag__accumulator_dtype="bfloat16")
-  experiment.run(config, tmp_path / "whole", progress=False)
+  run_config(config, tmp_path / "whole", progress=False)
   perform = Driver.perform
 
   def stopping(self, action, log, line):
@@ -56,9 +56,9 @@ def test_a_checkpoint_holds_whole_rows_and_goes_on_to_the_same_bits(tiny, tmp_pa
   with monkeypatch.context() as patch:
     patch.setattr(Driver, "perform", stopping)
     with pytest.raises(Stopped):
-      experiment.run(config, tmp_path / "stopped", progress=False)
+      run_config(config, tmp_path / "stopped", progress=False)
   assert any((tmp_path / "stopped" / "checkpoints").iterdir())
-  experiment.run(config, tmp_path / "stopped", progress=False)
+  run_config(config, tmp_path / "stopped", progress=False)
   assert outcome(tmp_path / "stopped") == outcome(tmp_path / "whole")
 
 

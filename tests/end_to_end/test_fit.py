@@ -1,19 +1,25 @@
 """Whole runs in this process: every setting is used, and means what it says."""
 
 import json
+import types
 
 import numpy as np
 import pytest
 
-from tagjax.config.registry import OPTIMIZERS
 from tagjax.core.errors import ConfigError
-from tagjax.training import experiment
-from tagjax.training.trainer import Driver
+from tagjax.config.run import run_config
+from tagjax.core.register import declared
+from tagjax.training import fit
+
+
+OPTIMIZERS = ["sgd", "rmsprop", "adagrad", "adam", "stable_sgd"] + [
+  name for name in declared("optimizer") if name.startswith("tag")
+]
 
 
 @pytest.fixture(scope="module")
 def execute(tiny, tmp_path_factory):
-  """Runs a tiny config with changes, once each; returns its results, log and driver."""
+  """Runs a tiny config with changes, once each; returns its results, log, and what it was made of."""
   done = {}
 
   def execute(**changes):
@@ -26,18 +32,18 @@ def execute(tiny, tmp_path_factory):
 
 
 def _execute(config, workdir):
-  drivers = []
+  made, assemble = [], fit.assemble
 
-  class Kept(Driver):
-    def __init__(self, config):
-      super().__init__(config)
-      drivers.append(self)
+  def keeping(stream, *arguments, **options):
+    trainer, forecast = assemble(stream, *arguments, **options)
+    made.append(types.SimpleNamespace(stream=stream, trainer=trainer, programs=trainer.programs))
+    return trainer, forecast
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(experiment, "Driver", Kept)
-    results = experiment.run(config, workdir, progress=False)
+    patch.setattr(fit, "assemble", keeping)
+    results = run_config(config, workdir, progress=False).results
   log = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-  return results, log, drivers[0], workdir
+  return results, log, made[0], workdir
 
 
 def losses(run) -> list[float]:
@@ -50,14 +56,14 @@ def matrix(run) -> np.ndarray:
 
 def test_one_trace_for_the_stream_and_all_seeds(execute):
   run = execute(method="tag", learning_rate=0.01, seeds=3, epochs=2, num_tasks=3)
-  results, log, driver, workdir = run
-  assert driver.programs.traces == {
+  results, log, made, workdir = run
+  assert made.programs.traces == {
     "init": 1,
     ("train", "train"): 1,
     ("consolidate", "train"): 1,
     "evaluate": 1,
   }
-  assert len(driver.programs.phases) == 1
+  assert len(made.programs.phases) == 1
   assert len({*results["average_accuracy"]["per_seed"]}) > 1  # the seeds are different runs
   assert [line["seed"] for line in log if "begun" in line] == [1, 2, 3]
   assert not list(workdir.glob("*.png"))  # plots=False
@@ -112,7 +118,7 @@ def test_future_tasks_and_learning_curves(execute):
   untrained = next(line["accuracy_untrained"] for line in run[1] if "accuracy_untrained" in line)
   transfer = matrix(run)[0, 0, 1] - untrained[1]
   assert run[0]["forward_transfer"]["per_seed"] == [pytest.approx(transfer)]
-  curves = run[2].record.curves
+  curves = run[2].trainer.record.curves
   assert [len(curve) for curve in curves[0]] == [4, 4]  # before any, and after each of three
   assert curves[0][0][0] == untrained[0]
   assert "learning_curve_area" not in plain[0]
@@ -156,7 +162,7 @@ CHANGES = {
   "label_noise": (SPLIT, SPLIT | {"label_noise": 0.3}),
   "normalization": ({}, {"normalization": "signed"}),
   "hidden": ({}, {"mlp.hidden": (9,)}),
-  "dropout": ({}, {"dropout": 0.3}),
+  "dropout": ({}, {"mlp.dropout": 0.3}),
   "decay": (STABLE, DECAYED),
   "floor": (DECAYED, DECAYED | {"stable_sgd.floor": 0.06}),
   "momentum": (STABLE, STABLE | {"stable_sgd.momentum": 0.5}),
@@ -216,7 +222,7 @@ def test_two_devices_are_one(execute, method):
 
 def test_more_devices_than_there_are(tiny, tmp_path):
   with pytest.raises(ConfigError, match=r"config\.data_parallel=9, but there are 4 devices"):
-    experiment.run(tiny(data_parallel=9, batch_size=9), tmp_path)
+    run_config(tiny(data_parallel=9, batch_size=9), tmp_path)
 
 
 @pytest.mark.slow
