@@ -41,6 +41,7 @@ _MOSTLY_COMPILING = {
   "test_learner",
   "test_model",
   "test_programs",
+  "test_parallel",
   "test_precision",
   "test_protocols",
   "test_seeds",

@@ -15,6 +15,7 @@ from tagjax.transforms.schedules import (
   TaskScheduleState,
   scale_by_task_schedule,
 )
+from tagjax.transforms.current_task import OnlyCurrentTaskState, only_current_task
 from tagjax.transforms.stable_sgd import (
   RestartedTraceState,
   restarted_trace,
@@ -36,6 +37,8 @@ __all__ = [
   "optax_optimizers",
   "optax_schedules",
   "parameter_names",
+  "OnlyCurrentTaskState",
+  "only_current_task",
   "restarted_trace",
   "scale_by_tag",
   "scale_by_task_decay",
