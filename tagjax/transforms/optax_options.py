@@ -92,7 +92,7 @@ def with_options(
     values = {key: _checked(name, key, option, given) for key, option in options.items()}
     for key in required:
       if values[key] is None:
-        raise ValueError(f"{name} needs {key}: {_spelled(options[key].annotation)}")
+        raise ValueError(f"{name} needs {key}: {_spelled(options[key].annotation, none=False)}")
     return call(values)
 
   parameters = list(options.values())
@@ -178,10 +178,11 @@ def _fits(value: Any, annotation: Any) -> bool:
   return isinstance(value, annotation)
 
 
-def _spelled(annotation: Any) -> str:
-  """`annotation` as a reader knows it."""
+def _spelled(annotation: Any, none: bool = True) -> str:
+  """`annotation` as a reader knows it; `none`: whether None is to be named where it is allowed."""
   if typing.get_origin(annotation) is Literal:
     return f"one of {', '.join(map(repr, typing.get_args(annotation)))}"
   if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-    return " or ".join(map(_spelled, typing.get_args(annotation)))
+    members = [kind for kind in typing.get_args(annotation) if none or kind is not type(None)]
+    return " or ".join(map(_spelled, members))
   return _NAMES.get(annotation, str(annotation).replace("typing.", ""))

@@ -33,15 +33,14 @@ def bits(array):
 def test_what_matches_stays_to_the_bit_and_the_rest_moves(patterns, frozen):
   optimizer = optax.chain(weight_decay(0.1), optax.sgd(0.1, momentum=0.9), freeze(*patterns))
 
-  @jax.jit
   def step(params, state):
     grads = jax.tree.map(lambda p: p + 1, params)
     updates, state = optimizer.update(grads, state, params)
     return optax.apply_updates(params, updates), state
 
   params, state = PARAMS, optimizer.init(PARAMS)
-  for _ in range(3):
-    params, state = step(params, state)
+  for run in (step, jax.jit(step), step):  # XLA drops an added 0 of either sign
+    params, state = run(params, state)
   pairs = zip(jax.tree.leaves(params), jax.tree.leaves(PARAMS), strict=True)
   same = [bits(new) == bits(old) and new.dtype == old.dtype for new, old in pairs]
   names = parameter_names(PARAMS)

@@ -108,7 +108,7 @@ def test_options_show_in_the_signature():
 @pytest.mark.parametrize(
   ("name", "options", "message"),
   [
-    ("exponential_decay", {}, "exponential_decay needs decay_rate: a number"),
+    ("exponential_decay", {}, "exponential_decay needs decay_rate: a number$"),
     ("sgdr_schedule", {}, "sgdr_schedule needs cosine_kwargs"),
     ("linear_schedule", {"end_value": "low"}, "end_value of linear_schedule must be a number"),
     (

@@ -93,8 +93,10 @@ def fails_in_a_step(name):
 
 
 def needs_an_axis_of_examples(name):
+  with pytest.warns(DeprecationWarning, match="seed"):  # which it requires
+    optimizer = in_optax(name)(0.01, l2_norm_clip=1.0, noise_multiplier=1.0, seed=0)
   with pytest.raises(ValueError, match="batch dim"):
-    walk(lambda: in_optax(name)(0.01, 1.0, 1.0, 0))
+    walk(lambda: optimizer)
 
 
 def is_deprecated(name):
