@@ -1,6 +1,6 @@
 """A config file of the lab's own: importing the package makes its names known.
 
-  python launch.py --config=examples/lab/config.py:pull+sgd --config.pull.strength=3
+python launch.py --config=examples/lab/config.py:pull+sgd --config.pull.strength=3
 """
 
 import pathlib

@@ -5,11 +5,13 @@ import inspect
 import math
 import re
 import sys
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from tagjax import benchmarks
 from tagjax.config import plugins
@@ -121,7 +123,19 @@ def build_method(
 
 def _of_current_task(optimizer: Method, stacked: Any, alone: Method) -> Method:
   """The optimizer, with a state of its own for each task's rows of task-stacked parameters."""
-  return lift(only_current_task(optimizer, stacked, rows=alone), diagnose=optimizer.diagnose)
+  transform = only_current_task(_unlifted(optimizer), stacked, rows=_unlifted(alone))
+  return lift(transform)
+
+
+def _unlifted(method: Method) -> optax.GradientTransformationExtraArgs:
+  """The Optax transformation that was lifted into a method of one phase without a task's end."""
+
+  def update(updates, state, params=None, *, task_id, value=None, grad=None, **extra):
+    del extra
+    at = types.SimpleNamespace(task_id=task_id, loss=value, grad=grad)
+    return method.update(updates, state, params, at=at)
+
+  return optax.GradientTransformationExtraArgs(method.init, update)
 
 
 def _schedule(settings: Settings, provided: Mapping[str, Any]) -> Any:
@@ -210,7 +224,7 @@ def _arguments(
   declared: Declaration, settings: Settings, hyper: Hyper, provided: Mapping[str, Any]
 ) -> dict[str, Any]:
   """What the function is called with; an option that is None takes what the library provides."""
-  given = {name: provided[name] for name in declared.provided}
+  given = {name: provided[name] for name in declared.provided if name in provided}
   for name in (*declared.options, *declared.shared):
     key = declared.key(name)
     value = hyper.get(key, settings[key])

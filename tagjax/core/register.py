@@ -35,7 +35,7 @@ PROVIDED: Mapping[str, tuple[str, ...]] = types.MappingProxyType(
     ),
     "modifier": ("spec", "num_tasks", "steps_per_epoch", "steps_per_task", "stacked"),
     "schedule": ("spec", "num_tasks"),
-    "model": ("spec", "num_outputs", "num_tasks", "compute_dtype", "axis_name", "attributes"),
+    "model": ("spec", "num_outputs", "num_tasks", "compute_dtype", "axis_name", "attributes", "rngs"),
     "benchmark": ("num_tasks", "scenario", "data_seed", "validation_fraction", "data_dir"),
   }
 )
@@ -283,7 +283,7 @@ def parameters(function: Callable) -> dict[str, inspect.Parameter]:
     RegisterError: if the function has no signature that can be read.
   """
   try:
-    found = inspect.signature(function).parameters
+    found = inspect.signature(_constructor(function)).parameters
   except (TypeError, ValueError) as error:
     raise RegisterError(f"{_place(function)} has no signature that can be read") from error
   collect = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -293,6 +293,12 @@ def parameters(function: Callable) -> dict[str, inspect.Parameter]:
     for name, one in found.items()
     if one.kind not in collect and not (is_class and name in _OF_MODULES)
   }
+
+
+def _constructor(function: Callable) -> Callable:
+  """Of a class its `__init__`, which a metaclass may hide (that of Flax NNX does)."""
+  own = inspect.isclass(function) and function.__init__ is not object.__init__
+  return function.__init__ if own else function
 
 
 def signature_options(function: Callable) -> dict[str, Option]:

@@ -6,6 +6,7 @@ finds a model that does not fit the stream before anything is compiled.
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from tagjax.core.types import StreamSpec, Variables
+from tagjax.core.types import StreamSpec, Variables, holds_tokens
 from tagjax.engine.arguments import constructor_names, wanted
 from tagjax.engine.nnx_model import from_nnx
 
@@ -125,6 +126,17 @@ def takes_axis_name(model: Any) -> bool:
   return not isinstance(model, Model) and "axis_name" in constructor_names(model)
 
 
+def call_names(model: Any) -> frozenset[str]:
+  """The names of the arguments of the model's call, of whatever `as_model` takes."""
+  if isinstance(model, Model):
+    call = model.apply
+  else:
+    while isinstance(model, functools.partial):
+      model = model.func
+    call = (model if isinstance(model, type) else type(model)).__call__
+  return frozenset(inspect.signature(call).parameters)
+
+
 def initial_variables(model: Any, spec: StreamSpec, key: chex.PRNGKey) -> Variables:
   """What the model starts with, drawn from `key`: collections of plain arrays, "params" first.
 
@@ -145,10 +157,7 @@ def image_dtype(spec: StreamSpec) -> jnp.dtype:
 
   float32 for pixels (uint8) and floating images; sequences of other integers stay what they are.
   """
-  # Streams whose spec does not say hold pixels.
-  stored = jnp.dtype(getattr(spec, "image_dtype", jnp.uint8))
-  is_integer = jnp.issubdtype(stored, jnp.integer)
-  return stored if is_integer and stored != jnp.uint8 else jnp.dtype(jnp.float32)
+  return jnp.dtype(spec.image_dtype if holds_tokens(spec.image_dtype) else jnp.float32)
 
 
 def variable_shapes(model: Any, spec: StreamSpec) -> Variables:

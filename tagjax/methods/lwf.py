@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tagjax.core import losses
-from tagjax.core.method import Boundary, Method, Step, nothing
+from tagjax.core.method import Boundary, Method, Step, identity
 from tagjax.core.register import register
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.methods import quadratic
@@ -85,7 +85,7 @@ def lwf(spec: StreamSpec, strength: float = 1.0, *, temperature: float = 2.0) ->
   quadratic.check(strength)
   check_range("temperature", temperature, 0.0, math.inf, "(0, inf)")
   if is_off(strength):
-    return nothing()
+    return identity()
 
   def init(params: chex.ArrayTree) -> LwfState:
     return LwfState(quadratic.copy(params))
@@ -111,7 +111,7 @@ def lwf(spec: StreamSpec, strength: float = 1.0, *, temperature: float = 2.0) ->
     del state, at
     return init(variables["params"]), variables
 
-  return Method(init, update, consolidate, examples=0)
+  return Method(init, update, consolidate, num_boundary_examples=0)
 
 
 def divergence(

@@ -11,8 +11,9 @@ from tagjax.benchmarks import TaskExamples
 from tagjax.core.errors import ConfigError
 from tagjax.core.method import Method, lift
 from tagjax.core.types import Hyper, StreamSpec, Variables
+from tagjax.engine.batch_statistics import check_batch_statistics
 from tagjax.engine.learner import Learner, make_learner
-from tagjax.engine.model import as_model, check_model, check_padding, is_convolutional
+from tagjax.engine.model import check_model, is_convolutional, variable_shapes
 from tagjax.engine.programs import Layout, Programs
 from tagjax.engine.train_loop import DEVICE_AXIS
 from tagjax.input_pipeline.data_source import evaluation_source, training_source
@@ -210,7 +211,7 @@ def tensor_names(trainer: Trainer) -> list[str]:
 def _learner(stream, model, method_of, options, pretrained, axis_name, columns) -> Learner:
   try:
     return make_learner(
-      as_model(model, stream.spec, axis_name=axis_name),
+      model,
       lambda hyper: method_of(hyper, columns=columns),
       stream.spec,
       max_value=stream.max_value,
@@ -228,21 +229,18 @@ def _learner(stream, model, method_of, options, pretrained, axis_name, columns) 
 def _checked_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: RunOptions) -> Any:
   """The model's parameters, as shapes; refused if it does not fit the stream."""
   try:
-    network = as_model(model, spec)
-    check_model(network, spec)
-    check_padding(
+    check_model(model, spec)
+    check_batch_statistics(
       model,
+      spec,
       sizes,
       batch_size=options.batch_size,
       drop_last=options.drop_last,
       num_devices=options.data_parallel,
     )
-  except ConfigError:
-    raise
   except (TypeError, ValueError) as error:
-    raise ConfigError(str(error)) from error
-  image = jax.ShapeDtypeStruct((1, *spec.image_shape), np.float32)
-  return jax.eval_shape(network.init, jax.random.key(0), image)["params"]
+    raise ConfigError(f"model: {error}") from error
+  return variable_shapes(model, spec)["params"]
 
 
 def _layout(one, method, spec, trials, options, rows, params, streamed) -> Layout:

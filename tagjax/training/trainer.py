@@ -76,6 +76,11 @@ class Trainer:
     self._options = options
     self._training, self._evaluation = training, evaluation
 
+  @property
+  def chunk_steps(self) -> int:
+    """The most steps of one compiled call."""
+    return self._training.chunk_steps
+
   def open(self, log: Log, line: Progress) -> None:
     """From here on `log` and `line` are told what happens."""
     self._log, self._line = log, line
@@ -101,7 +106,7 @@ class Trainer:
   def evaluate_untrained(self, trials: range) -> None:
     """The accuracy on every task before any training."""
     served = self._prepare(0)
-    columns = [self._evaluate_task(served, task, task, trials)[0] for task in range(self.num_tasks)]
+    columns = [self._evaluate_task(served, task, task)[0] for task in range(self.num_tasks)]
     for index, row in zip(trials, zip(*columns, strict=True), strict=True):
       self.record.baseline[index] = list(row)
       self._log.write(**self._name(index), accuracy_untrained=list(row))
@@ -109,7 +114,7 @@ class Trainer:
   def probe(self, place: Place, step: int) -> None:
     """A point of the learning curve: the accuracy on the task after `step` steps."""
     served = self._prepare(place.task)
-    accuracies, _ = self._evaluate_task(served, place.task, place.task, place.trials)
+    accuracies, _ = self._evaluate_task(served, place.task, place.task)
     for index, accuracy in zip(place.trials, accuracies, strict=True):
       self.record.curves[index][place.task].append(accuracy)
       self._log.write(**self._place(place, index), minibatch=step, task_accuracy=accuracy)
@@ -122,7 +127,7 @@ class Trainer:
         place.epoch_id,
         span.start,
         span.stop,
-        key=self._key(place.trials),
+        key=self._of_run(self.state.key),
         exemplars=self._exemplars(),
       )
       self.state, chunk = self.programs.train(
@@ -153,8 +158,8 @@ class Trainer:
     with self._timed("train"):
       examples = self._training.boundary(
         place.task,
-        self._step_of(place.trials),
-        key=self._key(place.trials),
+        self._of_run(self.state.step),
+        key=self._of_run(self.state.key),
         num_examples=self.programs.num_boundary_examples,
       )
       self.state = self.programs.consolidate(self.state, examples, place.task, phase=place.phase)
@@ -171,7 +176,7 @@ class Trainer:
         row[:first] = self.record.accuracy[index][task - 1][:first]
     served = self._prepare(task)
     for other in range(first, last):
-      accuracies, losses = self._evaluate_task(served, other, task, trials)
+      accuracies, losses = self._evaluate_task(served, other, task)
       for index, row, accuracy, loss in zip(trials, rows, accuracies, losses, strict=True):
         self._is_finite(loss, index, task, self.steps_per_epoch[task])
         row[other] = accuracy
@@ -226,10 +231,9 @@ class Trainer:
       return self.programs.prepare(self.state, current_task)
 
   def _evaluate_task(
-    self, served: Any, task: int, current_task: int, trials: range
+    self, served: Any, task: int, current_task: int
   ) -> tuple[list[float], list[float]]:
     """Accuracy and loss of each of the trials side by side."""
-    del trials
     correct, size, losses = 0, 0, []
     with self._timed("evaluate"):
       for examples in self._evaluation.windows(task):
@@ -244,14 +248,9 @@ class Trainer:
       return None
     return self.programs.rehearsal(self.state)
 
-  def _key(self, trials: range) -> chex.PRNGKey:
-    """The key of the run, of the first of the trials: examples in windows are for one at a time."""
-    del trials
-    return self.programs.first_key(self.state)
-
-  def _step_of(self, trials: range) -> int:
-    del trials
-    return self.programs.first_step(self.state)
+  def _of_run(self, leaf: chex.Array) -> chex.Array | None:
+    """A leaf of the one trial whose examples are read in windows; nobody else asks for it."""
+    return self.programs.unreplicate(leaf) if self._training.in_order else None
 
   def _accuracy_so_far(self, trials: range, task: int) -> float | None:
     """Mean over the trials side by side."""

@@ -6,6 +6,7 @@ task, is `task_id`. They work in any Optax pipeline.
 
 from tagjax.transforms.clip import clip
 from tagjax.transforms.columns import Columns
+from tagjax.transforms.current_task import OnlyCurrentTaskState, only_current_task
 from tagjax.transforms.freeze import freeze, parameter_names
 from tagjax.transforms.optax_schedules import optax_schedules
 from tagjax.transforms.optimizers import optax_optimizers
@@ -15,7 +16,6 @@ from tagjax.transforms.schedules import (
   TaskScheduleState,
   scale_by_task_schedule,
 )
-from tagjax.transforms.current_task import OnlyCurrentTaskState, only_current_task
 from tagjax.transforms.stable_sgd import (
   RestartedTraceState,
   restarted_trace,
@@ -27,6 +27,7 @@ from tagjax.transforms.weight_decay import weight_decay
 
 __all__ = [
   "Columns",
+  "OnlyCurrentTaskState",
   "Progress",
   "RestartedTraceState",
   "ScaleByTagState",
@@ -34,11 +35,10 @@ __all__ = [
   "TaskScheduleState",
   "clip",
   "freeze",
+  "only_current_task",
   "optax_optimizers",
   "optax_schedules",
   "parameter_names",
-  "OnlyCurrentTaskState",
-  "only_current_task",
   "restarted_trace",
   "scale_by_tag",
   "scale_by_task_decay",

@@ -6,11 +6,10 @@ import types
 import numpy as np
 import pytest
 
-from tagjax.core.errors import ConfigError
 from tagjax.config.run import run_config
+from tagjax.core.errors import ConfigError
 from tagjax.core.register import declared
 from tagjax.training import fit
-
 
 OPTIMIZERS = ["sgd", "rmsprop", "adagrad", "adam", "stable_sgd"] + [
   name for name in declared("optimizer") if name.startswith("tag")

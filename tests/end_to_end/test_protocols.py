@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from tagjax.config.run import run_config
 from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError
-from tagjax.config.run import run_config
 
 
 def run(tiny, folder, **changes):

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from tagjax.config.build import run_options
+from tagjax.config.run import run_config
 from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError
 from tagjax.engine.programs import Layout
-from tagjax.config.run import run_config
-from tagjax.config.build import run_options
 from tagjax.training import placement
 
 OPTIONS = {

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from tagjax.benchmarks import lazy
+from tagjax.config.run import run_config
 from tagjax.core.errors import ConfigError
 from tagjax.input_pipeline import data_source
-from tagjax.config.run import run_config
 from tagjax.training.trainer import Driver
 
 from .test_resume import outcome

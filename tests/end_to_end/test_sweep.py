@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tagjax.benchmarks import Experience
-from tagjax.core.errors import ConfigError
 from tagjax.config.run import run_config
+from tagjax.core.errors import ConfigError
 from tagjax.training import trainer as drivers
 from tagjax.training.trainer import Driver
 
