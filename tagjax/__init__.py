@@ -8,6 +8,9 @@ from tagjax import methods as methods
 from tagjax import metrics as metrics
 from tagjax.benchmarks import load_benchmark as load_benchmark
 from tagjax.core.method import chain as chain
+from tagjax.engine.model import Model as Model
+from tagjax.engine.model import task_stacked as task_stacked
+from tagjax.transforms import only_current_task as only_current_task
 from tagjax.transforms import scale_by_tag as scale_by_tag
 from tagjax.transforms import stable_sgd as stable_sgd
 from tagjax.transforms import tag as tag

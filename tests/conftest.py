@@ -39,6 +39,7 @@ _MOSTLY_COMPILING = {
   "test_experiment",
   "test_forecast",
   "test_learner",
+  "test_model",
   "test_parallel",
   "test_precision",
   "test_protocols",
