@@ -2,10 +2,9 @@
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
-import flax.linen as nn
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,7 @@ from tagjax.core import losses
 from tagjax.core.keys import run_keys
 from tagjax.core.method import Boundary, Method, State, Step, boundary_examples
 from tagjax.core.types import Batch, Hyper, StreamSpec, Variables
+from tagjax.engine.model import as_model, initial_variables
 from tagjax.input_pipeline.augmentation import Augmentation, augment
 from tagjax.input_pipeline.normalization import normalizer
 
@@ -79,19 +79,8 @@ class Learner(NamedTuple):
   examples: int | None
 
 
-def initial_variables(model: nn.Module, spec: StreamSpec, key: chex.PRNGKey) -> Variables:
-  """What the model starts with, drawn from `key`.
-
-  Raises:
-    ValueError: if the model cannot take the stream's images.
-  """
-  one = _blank_batch(spec)
-  image = one.image.astype(jnp.float32)
-  return model.init(key, image, task_id=one.task_id, mask=one.mask, train=False)
-
-
 def make_learner(
-  model: nn.Module,
+  model: Any,
   method: Method | Callable[[Hyper], Method],
   spec: StreamSpec,
   *,
@@ -104,7 +93,7 @@ def make_learner(
   """Joins a model and a method into the pure functions that the loop compiles.
 
   Args:
-    model: Flax module called as `model(image, task_id=, mask=, train=)`; returns `[B, K]`.
+    model: whatever `tagjax.engine.model.as_model` takes; gives logits `[B, K]`.
     method: see `tagjax.core.method.Method`; or a function that makes it of a state's
       hyperparameters, which are traced then. It is also called with `{}`, for the method's static
       phases.
@@ -114,7 +103,7 @@ def make_learner(
     augmentation: of the images of training passes.
     axis_name: name of the device axis that the step is mapped over; None on one device. The
       gradient is averaged over it, weighted by each device's number of valid examples. A model
-      with batch statistics must have been built with the same name.
+      with a field `axis_name` is told.
     pretrained: arrays that take the place of those that the model would start with, at their places
       in its variables; whatever is not in it (a new head) starts at random. None: all does.
 
@@ -125,6 +114,7 @@ def make_learner(
     ValueError: if `normalization` is unknown, or for images of another number of channels.
   """
   normalize = normalizer(normalization, max_value, spec.image_shape)
+  model = as_model(model, spec, axis_name=axis_name)
   method_of = (lambda hyper: method) if isinstance(method, Method) else method
   static = method_of({})
   phases = static.phases
@@ -135,17 +125,14 @@ def make_learner(
     image = batch.image
     if augmentation and train and key is not None:
       image = augment(jax.random.fold_in(key, _OF_IMAGES), image, augmentation, max_value)
-    state_names = [name for name in variables if name != "params"]
-    logits, changed = model.apply(
+    return model.apply(
       variables,
       normalize(image),
       task_id=batch.task_id,
       mask=batch.mask,
       train=train,
-      rngs=None if key is None else {"dropout": key},
-      mutable=state_names if train else [],
+      key=key,
     )
-    return logits, {**variables, **changed}
 
   def active_fn(current_task, batch):
     return losses.active_outputs(spec, batch.task_id, current_task)
@@ -284,15 +271,6 @@ def _overlaid(variables: Variables, pretrained: Variables) -> Variables:
   flatten = flax.traverse_util.flatten_dict
   arrays = jax.tree.map(jnp.asarray, flatten(pretrained))
   return flax.traverse_util.unflatten_dict(flatten(variables) | arrays)
-
-
-def _blank_batch(spec: StreamSpec) -> Batch:
-  return Batch(
-    image=jnp.zeros((1, *spec.image_shape), jnp.uint8),
-    label=jnp.zeros((1,), jnp.int32),
-    task_id=jnp.zeros((1,), jnp.int32),
-    mask=jnp.ones((1,), bool),
-  )
 
 
 def _hits(logits: chex.Array, batch: Batch, active: chex.Array) -> chex.Array:
