@@ -41,7 +41,6 @@ _MOSTLY_COMPILING = {
   "test_learner",
   "test_model",
   "test_programs",
-  "test_parallel",
   "test_precision",
   "test_protocols",
   "test_seeds",

@@ -62,6 +62,7 @@ class Programs:
     compile_seconds: seconds spent tracing and compiling so far.
     phases: the training phases of a task.
     num_boundary_examples: see `tagjax.core.method.Method`.
+    rehearses: whether exemplars are mixed into the tasks.
     single: the learner of one device.
     layout: see `Layout`.
     traces: how often each program was traced; `train` must stay at one for the whole stream.
@@ -105,6 +106,7 @@ class Programs:
     self.traces = Counter()
     self.phases = learner.phases
     self.num_boundary_examples = learner.num_boundary_examples
+    self.rehearses = learner.rehearses
     self.single = single
     self.layout = layout
     self._learner = learner
@@ -220,7 +222,8 @@ class Programs:
     if not self.single.prepares:
       served = serve(state)
       return served if self.layout.share_lanes else self.unreplicate(served)
-    return self._on_single("prepare", self.single.prepare, state, jnp.asarray(current_task, jnp.int32))
+    current_task = jnp.asarray(current_task, jnp.int32)
+    return self._on_single("prepare", self.single.prepare, state, current_task)
 
   def evaluate(self, served: ServedState, examples, current_task) -> Evaluation:
     """See `tagjax.engine.evaluate.evaluate`; the figures have an axis of lanes in front.

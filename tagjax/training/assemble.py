@@ -121,6 +121,7 @@ def assemble(
   part = options.evaluate_on
   evaluation = evaluation_source(
     lambda task: getattr(stream[task], part),
+    num_tasks=len(stream),
     capacity=max(size[2 if part == "test" else 1] for size in stream.sizes),
     eval_batch_size=options.eval_batch_size,
     streamed=_is_streamed(stream, part),
@@ -135,7 +136,7 @@ def assemble(
     batch_size=options.batch_size,
     eval_batch_size=evaluation.pass_size,
     layout=layout,
-    tolerant=keep_going,
+    keep_going=keep_going,
     in_order=streamed,
   )
   trainer = Trainer(
