@@ -1,19 +1,20 @@
 """Continual learning in JAX: TAG as an Optax transformation, and the baselines composed around it.
 
-`tag` is for Optax pipelines of one's own, `chain` composes it with the methods of `tagjax.methods`;
-`tagjax.training.experiment.run` trains a whole stream of tasks.
+What is public: the names below, and what the packages `tagjax.methods`, `tagjax.models`,
+`tagjax.metrics` and `tagjax.transforms` export. Everything else may change.
+
+- An optimizer for Optax pipelines of your own: `tag`, `scale_by_tag`, `task_relatedness`,
+  `stable_sgd`, `only_current_task`.
+- A run: `fit`, `sweep`, with `load_benchmark` or `Stream.from_arrays`, any model, and a method made
+  by `chain`; `RunOptions` lists the options. `Run`, `Grid`, `load_runs` hold the results.
+- To extend it: `Method`, `Phase`, `Step`, `Boundary`, `Query`, `lift`, `register`, `Model`,
+  `task_stacked`, `Batch`, `StreamSpec`.
+- A loop of your own: `make_learner`.
 """
 
-from tagjax import methods as methods
-from tagjax import metrics as metrics
-from tagjax.benchmarks import load_benchmark as load_benchmark
-from tagjax.core.method import chain as chain
-from tagjax.engine.model import Model as Model
-from tagjax.engine.model import task_stacked as task_stacked
-from tagjax.transforms import only_current_task as only_current_task
-from tagjax.transforms import scale_by_tag as scale_by_tag
-from tagjax.transforms import stable_sgd as stable_sgd
-from tagjax.transforms import tag as tag
-from tagjax.transforms import task_relatedness as task_relatedness
+import lazy_loader
+
+# The names stand in __init__.pyi, for type checkers too: `import tagjax` alone loads none of them.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 __version__ = "0.1.0"

@@ -134,6 +134,8 @@ def named_method(method: str, stream: StreamSpec, steps_per_epoch=(3,) * 3, **ch
   changes = {key.replace("__", "."): value for key, value in changes.items()}
   values = settings.typed({"method": method, **changes})
   return build.build_method(values, stream, steps_per_epoch)
+
+
 def evaluate(run: Programs, state, stream: StreamSpec, task: int, current_task: int, size=23):
   """Figures of the state on a task's examples, with an axis of seeds in front."""
   data = device_examples.to_device(examples(stream, task, size, seed=1), size)

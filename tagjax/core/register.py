@@ -35,7 +35,15 @@ PROVIDED: Mapping[str, tuple[str, ...]] = types.MappingProxyType(
     ),
     "modifier": ("spec", "num_tasks", "steps_per_epoch", "steps_per_task", "stacked"),
     "schedule": ("spec", "num_tasks"),
-    "model": ("spec", "num_outputs", "num_tasks", "compute_dtype", "axis_name", "attributes", "rngs"),
+    "model": (
+      "spec",
+      "num_outputs",
+      "num_tasks",
+      "compute_dtype",
+      "axis_name",
+      "attributes",
+      "rngs",
+    ),
     "benchmark": ("num_tasks", "scenario", "data_seed", "validation_fraction", "data_dir"),
   }
 )

@@ -327,9 +327,7 @@ def _task_loss(
   return losses.masked_mean(values, batch.mask, _mean_count(parts, batch))
 
 
-def _accuracy(
-  parts: _Parts, logits: chex.Array, batch: Batch, task_id: chex.Array
-) -> chex.Array:
+def _accuracy(parts: _Parts, logits: chex.Array, batch: Batch, task_id: chex.Array) -> chex.Array:
   """Fraction of the valid rows of all devices that are predicted right."""
   masked = losses.mask_logits(logits, _active_outputs(parts, task_id, batch))
   hits = jnp.argmax(masked, axis=-1) == batch.label

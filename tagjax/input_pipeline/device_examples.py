@@ -43,9 +43,7 @@ def to_device(examples, capacity: int) -> DeviceExamples:
   )
 
 
-def take(
-  examples: DeviceExamples, rows: chex.Array, exemplars: Batch | None = None
-) -> Batch:
+def take(examples: DeviceExamples, rows: chex.Array, exemplars: Batch | None = None) -> Batch:
   """The batch of the given rows.
 
   Args:

@@ -101,14 +101,18 @@ def assemble(
     ConfigError: if the parts do not fit each other, the machine, or its memory.
   """
   method_of = as_method_of(method)
+  default = dict(trials[0].hyper)  # of what is static, a learner asks without hyperparameters
   sizes = training_sizes(stream, options)
   network = _checked_model(model, stream.spec, sizes, options)
 
   def learner(axis_name: str | None, columns: Columns) -> Learner:
-    return _learner(stream, model, method_of, options, pretrained, axis_name, columns)
+    def own(hyper: Hyper) -> Method:
+      return method_of({**default, **hyper}, columns=columns)
+
+    return _learner(stream, model, own, options, pretrained, axis_name)
 
   single = learner(None, Columns())
-  made = method_of(trials[0].hyper, columns=None)
+  made = method_of(default, columns=None)
   check_method(single, made, trials[0])
   streamed = _is_streamed(stream, "train")
   training = training_source(
@@ -209,11 +213,11 @@ def tensor_names(trainer: Trainer) -> list[str]:
   return parameter_names(trainer.programs.held(keys, hyper).variables["params"])
 
 
-def _learner(stream, model, method_of, options, pretrained, axis_name, columns) -> Learner:
+def _learner(stream, model, method_of, options, pretrained, axis_name) -> Learner:
   try:
     return make_learner(
       model,
-      lambda hyper: method_of(hyper, columns=columns),
+      method_of,
       stream.spec,
       max_value=stream.max_value,
       normalization=options.normalization,

@@ -53,12 +53,12 @@ class Forecast(NamedTuple):
     """Bytes of all parts."""
     return sum((self.params, self.statistics, *self.method.values(), self.exemplars, self.examples))
 
-  def seeds_with_room(self, available: int | None) -> int:
-    """How many seeds side by side leave half of `available` bytes to the steps; at least 1."""
+  def trials_with_room(self, most: int, available: int | None) -> int:
+    """How many, at most `most`, side by side leave half of `available` bytes to the steps."""
     if available is None:
-      return self.seeds
+      return most
     own = max(1, (self.total - self.examples) // self.seeds)
-    return min(self.seeds, max(1, (available // 2 - self.examples) // own))
+    return min(most, max(1, (available // 2 - self.examples) // own))
 
   def __str__(self) -> str:
     """One line, such as `42.0 kB of parameters + 1.6 MB of method state (tag 1.6 MB) = 1.7 MB`."""
@@ -111,6 +111,8 @@ def of_state(state: LearnerState, method: Method, *, seeds: int = 1, examples: i
   """
   names = [name or "optimizer" for name in method.name.split("+")]
   members = state.method if len(names) > 1 else [state.method]
+  if len(members) != len(names):  # some are Optax transformations without a name
+    names, members = ["method"], [state.method]
   sizes: dict[str, int] = {}
   exemplars = 0
   for name, member in zip(names, members, strict=True):

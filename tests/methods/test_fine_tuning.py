@@ -108,7 +108,9 @@ def test_stands_in_a_chain():
 
 
 def test_keeps_diagnostics_and_phases():
-  inner = Method(lambda p: (), lambda u, s, p, *, at: (u, s), phases=(Phase("one"), Phase("two", 3)))
+  inner = Method(
+    lambda p: (), lambda u, s, p, *, at: (u, s), phases=(Phase("one"), Phase("two", 3))
+  )
   inner = inner._replace(diagnose=lambda state: {"figure": jnp.ones((1,))})
   method = fresh_each_task(inner)
   assert method.phases == (Phase("one"), Phase("two", 3))

@@ -35,7 +35,9 @@ def held(run):
   keys = jax.random.split(jax.random.key(0), run.programs.layout.num_lanes)
   state = run.programs.unreplicate(run.programs.init(keys))
   tasks = range(len(run.stream))
-  training = run._training.boundary(0, 0, key=keys[0], num_examples=run.programs.num_boundary_examples)
+  training = run._training.boundary(
+    0, 0, key=keys[0], num_examples=run.programs.num_boundary_examples
+  )
   examples = (training, [run._evaluation.windows(task) for task in tasks])
   return state, sum(leaf.nbytes for leaf in jax.tree.leaves(examples))
 

@@ -18,7 +18,10 @@ class LinenNet(nn.Module):
 
 class NnxNet(nnx.Module):
   def __init__(self, num_outputs: int, width: int = 32, *, rngs: nnx.Rngs):
-    self.hidden, self.head = nnx.Linear(8, width, rngs=rngs), nnx.Linear(width, num_outputs, rngs=rngs)
+    self.hidden, self.head = (
+      nnx.Linear(8, width, rngs=rngs),
+      nnx.Linear(width, num_outputs, rngs=rngs),
+    )
     self.dropout = nnx.Dropout(0.1, rngs=rngs)
 
   def __call__(self, x):
