@@ -1,6 +1,7 @@
-"""The comparison of runs: its table, its files, and what it refuses."""
+"""The command line that compares runs: its table, its files, and what it refuses."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from tagjax.report import compare
-from tagjax.storage.json_files import ResultsError, write_json_atomic
+from tagjax.report.comparison import comparison_rows, differing_settings
+from tagjax.report.runs import load_runs
+from tagjax.storage.json_files import write_json_atomic
 
 
 @pytest.fixture
@@ -21,12 +24,16 @@ def runs(tmp_path, make_results, monkeypatch):
   return tmp_path
 
 
+def copy(folder, other):
+  shutil.copytree(folder, other)
+
+
 def change(folder, make_results, **config):
   write_json_atomic(Path(folder) / "results.json", make_results(method="sgd", **config))
 
 
 def test_the_table_has_the_figures_of_the_results(runs, make_results):
-  rows = compare.comparison_rows(compare.load_runs(["tag run", "sgd run"]), "agem")
+  rows = comparison_rows(load_runs("tag run", "sgd run").results, "agem")
   expected = make_results(random_seed=1, method="sgd")
   accuracy, forgetting = expected["average_accuracy"], expected["forgetting"]
   assert [row["method"] for row in rows] == ["tag", "sgd"]
@@ -108,12 +115,13 @@ def test_runs_with_other_settings_are_refused_with_the_key(runs, capsys, make_re
 
 def test_method_and_learning_rate_may_differ(runs, make_results):
   change("sgd run", make_results, learning_rate=0.1)
-  assert compare.differing_settings(compare.load_runs(["tag run", "sgd run"])) == []
+  assert differing_settings(load_runs("tag run", "sgd run").results) == []
 
 
 def test_runs_of_one_method_are_told_apart(runs, make_results):
   change("tag run", make_results)
-  assert list(compare.load_runs(["tag run", "sgd run", "sgd run"])) == [
+  copy("sgd run", "elsewhere/sgd run")
+  assert load_runs("tag run", "sgd run", "elsewhere/sgd run").names == [
     "sgd (tag run)",
     "sgd (sgd run)",
     "sgd (sgd run, 2)",
@@ -127,7 +135,8 @@ def test_namesakes_are_told_apart_by_their_settings(runs, make_results):
     change(folder, make_results, memory=memory, learning_rate=0.1, mas={"examples": capacity})
   (runs / "third").mkdir()
   change("third", make_results, memory={"capacity": 10, "per": "class"}, learning_rate=0.2)
-  assert list(compare.load_runs(["tag run", "sgd run", "third", "third"])) == [
+  copy("third", "elsewhere/third")
+  assert load_runs("tag run", "sgd run", "third", "elsewhere/third").names == [
     "sgd, memory.capacity=1",
     "sgd, memory.capacity=10",
     "sgd, memory.capacity=10 (third)",
@@ -138,14 +147,13 @@ def test_namesakes_are_told_apart_by_their_settings(runs, make_results):
 def test_differences_name_the_runs_that_share_a_value(runs, make_results):
   (runs / "third").mkdir()
   write_json_atomic(runs / "third" / "results.json", make_results(method="er", epochs=5))
-  found = compare.differing_settings(compare.load_runs(["tag run", "sgd run", "third"]))
+  found = differing_settings(load_runs("tag run", "sgd run", "third").results)
   assert found == ["config.epochs is 1 in tag, sgd; 5 in er"]
 
 
 @pytest.mark.parametrize(
   ("content", "message"),
   [
-    (None, "there is no"),
     ("{", "is no JSON"),
     ("[]", "holds no 'accuracy_matrix'"),
     ("{}", "holds no 'accuracy_matrix'"),
@@ -161,9 +169,7 @@ def test_differences_name_the_runs_that_share_a_value(runs, make_results):
 )
 def test_missing_or_broken_results_are_named(runs, capsys, content, message):
   path = runs / "sgd run" / "results.json"
-  path.unlink()
-  if content is not None:
-    path.write_text(content)
+  path.write_text(content)
   assert compare.main(["tag run", "sgd run"]) == 1
   error = capsys.readouterr().err
   assert message in error
@@ -177,7 +183,26 @@ def test_a_picture_of_an_unknown_kind_is_refused(runs, capsys):
   assert "must end in .png, .pdf or .svg" in capsys.readouterr().err
 
 
-def test_a_grid_is_no_run(tmp_path, sweep_results):
-  (tmp_path / "results.json").write_text(json.dumps(sweep_results))
-  with pytest.raises(ResultsError, match="that of a grid"):
-    compare.load_runs([tmp_path])
+def test_a_grid_is_no_run(runs, capsys, sweep_results):
+  (runs / "grid").mkdir()
+  (runs / "grid" / "results.json").write_text(json.dumps(sweep_results))
+  assert compare.main(["grid"]) == 1
+  assert "that of a grid (config.sweep): run what it chose" in capsys.readouterr().err
+  assert compare.main(["grid", "tag run", "sgd run"]) == 0
+  captured = capsys.readouterr()
+  assert "note: left out the results of grid" in captured.err
+  assert "tag" in captured.out
+
+
+def test_folders_without_a_finished_run_do_not_stop_it(runs, capsys):
+  (runs / "refused").mkdir()
+  (runs / "refused" / ".lock").touch()
+  assert compare.main([path.name for path in sorted(runs.iterdir())]) == 0
+  captured = capsys.readouterr()
+  assert captured.err == "note: 1 folder holds no finished run: refused\n"
+  assert "sgd" in captured.out
+  assert "tag" in captured.out
+  assert compare.main(["refused"]) == 1
+  assert "no finished run in refused" in capsys.readouterr().err
+  assert compare.main(["tag rum"]) == 1
+  assert "nothing is at tag rum" in capsys.readouterr().err

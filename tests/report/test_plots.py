@@ -1,10 +1,7 @@
-"""Pictures: what they show, and that odd sizes work."""
-
-import itertools
+"""Plots of one run: what they show, and that odd sizes work."""
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from tagjax import metrics
 from tagjax.report import plots
@@ -41,7 +38,7 @@ def test_the_matrix_shows_means_over_seeds_and_leaves_the_rest_empty(make_result
     f"{value:.0f}" for value in mean[np.tri(4, dtype=bool)]
   )
   assert (axes.get_xlabel(), axes.get_ylabel()) == ("evaluated on task", "after training task")
-  assert axes.get_title() == "tag on permuted_digits\naccuracy (%), mean of 3 seeds"
+  assert axes.figure.get_suptitle() == "tag on permuted_digits\naccuracy (%), mean of 3 seeds"
 
 
 def test_future_tasks_are_shown_where_they_were_evaluated(make_results):
@@ -83,47 +80,64 @@ def test_relatedness_shows_earlier_tasks_only(make_results):
   assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2"]
 
 
-@pytest.mark.parametrize(("num_tasks", "num_seeds"), SIZES)
-def test_the_comparison_shows_each_method(tmp_path, make_results, num_tasks, num_seeds):
-  runs = {
-    name: make_results(num_tasks, num_seeds, random_seed=seed, method=name)
-    for seed, name in enumerate(["tag", "rmsprop", "sgd", "adam", "adagrad"])
-  }
-  figure = plots.plot_comparison(runs)
-  figure.savefig(tmp_path / "comparison.png")
-  left, right = figure.axes
-  assert [text.get_text() for text in left.get_legend().get_texts()] == list(runs)
-  lines = {line.get_label(): line for line in left.lines}
-  for name, results in runs.items():
-    line = lines[name]
-    assert line.get_ydata()[-1] == pytest.approx(100 * results["average_accuracy"]["mean"])
-  heights = [bar.get_height() for bar in right.patches]
-  if num_tasks > 1:
-    means = [100 * results["forgetting"]["mean"] for results in runs.values()]
-    assert heights == pytest.approx(means)
-  else:
-    assert heights == []
+def test_weights_have_logarithmic_colours_around_one(make_results):
+  results = make_results(3, 1, alphas=True)
+  results["task_relatedness"] = [[[None] * 3, [0.125, None, None], [1.0, 8.0, None]]]
+  (image,) = plots.plot_task_relatedness(results).axes[0].images
+  blue, white, red = (image.to_rgba(weight)[:3] for weight in (0.125, 1.0, 8.0))
+  assert min(white) > 0.95
+  assert blue[2] > blue[0] + 0.2
+  assert red[0] > red[2] + 0.2
+  # Ten of a kind do not hide the others: half a scale is half a logarithm.
+  assert image.norm(8.0**0.5) == pytest.approx(0.75)
 
 
-def test_more_methods_than_colours_can_be_told_apart(make_results):
-  runs = {f"method {number}": make_results(3, 2, random_seed=number) for number in range(15)}
-  figure = plots.plot_comparison(runs)
-  canvas = FigureCanvasAgg(figure)
-  canvas.draw()
-  left, right = figure.axes
-  lines = left.lines[: len(runs)]
-  looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}
-  assert len(looks) == len(runs)
-  renderer = canvas.get_renderer()
-  legend = left.get_legend().get_window_extent(renderer)
-  assert legend.x0 >= left.get_window_extent(renderer).x1
-  names = [label.get_window_extent(renderer) for label in right.get_xticklabels()]
-  assert all(one.x1 <= other.x0 for one, other in itertools.pairwise(names))
+def test_weights_near_one_do_not_look_like_extremes(make_results):
+  results = make_results(2, 1) | {"task_relatedness": [[[None, None], [1.01, None]]]}
+  (image,) = plots.plot_task_relatedness(results).axes[0].images
+  assert min(image.to_rgba(1.01)[:3]) > 0.9
 
 
-def test_a_comparison_of_nothing_is_refused():
-  with pytest.raises(ValueError, match="at least one"):
-    plots.plot_comparison({})
+def test_tasks_have_their_names_where_there_is_room(make_results):
+  results = make_results(3, 2, alphas=True) | {"task_names": ["cats", "dogs", "birds"]}
+  named = ["1: cats", "2: dogs", "3: birds"]
+  axes = plots.plot_accuracy_matrix(results).axes[0]
+  assert [label.get_text() for label in axes.get_yticklabels()] == named
+  axes = plots.plot_accuracy_over_time(results).axes[0]
+  assert [text.get_text() for text in axes.get_legend().get_texts()] == [*named, "average so far"]
+  axes = plots.plot_forgetting(results).axes[0]
+  assert [label.get_text() for label in axes.get_xticklabels()] == named[:2]
+  axes = plots.plot_task_relatedness(results).axes[0]
+  assert [label.get_text() for label in axes.get_xticklabels()] == named[:2]
+  long = make_results(2, 1) | {"task_names": ["of many letters " * 3, "cats"]}
+  axes = plots.plot_accuracy_matrix(long).axes[0]
+  assert [label.get_text() for label in axes.get_yticklabels()] == ["1", "2"]
+
+
+def test_no_title_is_cut_off(make_results, sweep_results):
+  sweep_results["config"] |= {"benchmark": "split_of_something_with_a_very_long_name_indeed_it_is"}
+  sweep_results["config"]["sweep"] = {"tag.b": [1]}
+  sweep_results |= {"points": sweep_results["points"][:1], "chosen": {"tag.b": 1}}
+  results = make_results(2, 2, alphas=True, benchmark="b" * 70)
+  figures = [
+    plots.plot_sweep(sweep_results),
+    plots.plot_accuracy_matrix(results),
+    plots.plot_task_relatedness(results),
+    plots.plot_forgetting(results),
+  ]
+  for figure in figures:
+    figure.draw_without_rendering()
+    (title,) = (text for text in figure.texts if text.get_text() == figure.get_suptitle())
+    extent = title.get_window_extent()
+    assert extent.x0 >= 0
+    assert extent.x1 <= figure.bbox.width
+
+
+def test_a_plot_shows_itself_in_a_notebook_without_a_backend(make_results):
+  figure = plots.plot_forgetting(make_results())
+  data, size = figure._repr_png_()
+  assert data.startswith(b"\x89PNG")
+  assert size == {"width": 480, "height": 380}
 
 
 def test_no_global_state_of_matplotlib(make_results):
@@ -140,7 +154,9 @@ def test_a_grid_shows_the_best_over_further_keys_and_frames_the_choice(sweep_res
   assert (axes.get_xlabel(), axes.get_ylabel()) == ("tag.b", "learning_rate")
   assert [label.get_text() for label in axes.get_yticklabels()] == ["0.1", "1e+10"]
   assert [patch.get_xy() for patch in axes.patches] == [(0.5, -0.5)]
-  assert "at the best epochs" in axes.get_title()
+  title = axes.figure.get_suptitle()
+  assert "mean of 2 seeds" in title
+  assert "at the best epochs\n(framed: chosen)" in title
 
 
 @pytest.mark.parametrize("keys", [["learning_rate"], []])

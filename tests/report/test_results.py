@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from tagjax.core.errors import TagjaxError
-from tagjax.report import results
 from tagjax.report.results import summarise
 from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.training import provenance
@@ -91,7 +90,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
   def fail(*arguments):
     raise OSError("disk full")
 
-  monkeypatch.setattr(results.os, "replace", fail)
+  monkeypatch.setattr(os, "replace", fail)
   with pytest.raises(OSError, match="disk full"):
     write_json_atomic(path, {"run": 2})
   assert read_json(path) == {"run": 1}
