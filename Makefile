@@ -39,6 +39,7 @@ test-product: install
 lint: install
 	"$(BIN)/ruff" check .
 	"$(BIN)/ruff" format --check .
+	"$(BIN)/mypy"
 
 format: install
 	"$(BIN)/ruff" check --fix .

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from tagjax import benchmarks
@@ -19,7 +20,7 @@ from tagjax.config.settings import Settings, members
 from tagjax.core.errors import ConfigError
 from tagjax.core.method import Method, chain, lift
 from tagjax.core.register import Declaration, signature_options
-from tagjax.core.types import Hyper, StreamSpec, Variables
+from tagjax.core.types import Hyper, Scenario, StreamSpec, Variables
 from tagjax.engine.model import as_model, task_stacked
 from tagjax.input_pipeline.augmentation import Augmentation
 from tagjax.methods import fresh_each_task
@@ -209,8 +210,8 @@ def check_parts(settings: Settings) -> None:
   Raises:
     ConfigError: one line that names the key, its value and what it must be.
   """
-  scenario = settings["scenario"] or "task"
-  classes = jnp.ones((1, 1), bool)
+  scenario: Scenario = settings["scenario"] or "task"
+  classes = np.ones((1, 1), bool)
   spec = StreamSpec(1, 1, classes, scenario, (1, 1, 1))
   if not (settings["learning_rate"] > 0 and math.isfinite(settings["learning_rate"])):
     raise ConfigError(

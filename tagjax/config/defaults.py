@@ -111,7 +111,7 @@ def flat_items(config: ConfigDict) -> dict[str, Any]:
   >>> flat_items(ConfigDict({"ewc": {"strength": 2.0}, "seeds": 3}))
   {'ewc.strength': 2.0, 'seeds': 3}
   """
-  flat = {}
+  flat: dict[str, Any] = {}
   for name, value in config.items():
     nested = isinstance(value, ConfigDict) and name != "sweep"
     flat |= {f"{name}.{inner}": value[inner] for inner in value} if nested else {name: value}

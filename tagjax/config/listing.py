@@ -6,13 +6,13 @@ from typing import Any, Literal, get_args
 from tagjax.benchmarks import load_benchmark
 from tagjax.config.defaults import Choices, known_options
 from tagjax.core import register
-from tagjax.core.register import KINDS, Declaration, Option
+from tagjax.core.register import KINDS, Declaration, Kind, Option
 from tagjax.core.values import describe
 from tagjax.training.options import RunOptions
 
 What = Literal["methods", "models", "benchmarks", "schedules", "options"]
 
-_KINDS = {
+_KINDS: dict[str, tuple[Kind, ...]] = {
   "methods": ("modifier", "optimizer"),
   "models": ("model",),
   "benchmarks": ("benchmark",),
@@ -55,8 +55,8 @@ def options_page() -> str:
     ("The stream", load_benchmark),
     ("The run", RunOptions),
   ):
-    options = register.signature_options(source).items()
-    own = {name: one for name, one in options if name not in register.sections()}
+    found = register.signature_options(source)
+    own = {name: one for name, one in found.items() if name not in register.sections()}
     lines += [f"## {title}", "", *_table(own), ""]
   for section, options in register.sections().items():
     users = [one for one in _all() if section in {one.section, *one.shared.values()}]

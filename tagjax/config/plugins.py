@@ -67,7 +67,11 @@ def import_named(texts: Iterable[tuple[str, str]]) -> None:
     texts: pairs of key and value; of the keys `method`, `model` and `benchmark` all parts of the
       value that have a colon.
   """
-  kinds = {"method": ("modifier", "optimizer"), "model": ("model",), "benchmark": ("benchmark",)}
+  kinds: dict[str, tuple[Kind, ...]] = {
+    "method": ("modifier", "optimizer"),
+    "model": ("model",),
+    "benchmark": ("benchmark",),
+  }
   for key, text in texts:
     for name in text.split("+") if key in kinds else ():
       if ":" in name:
@@ -99,7 +103,7 @@ def _import(key: str, spelling: str, *kinds: Kind) -> Declaration:
   except ValueError as error:
     raise ConfigError(f"config.{key}={spelling!r}: {error}") from error
   setattr(sys.modules[module], attribute, made)
-  return register.find(name)
+  return register.declared(kind)[name]
 
 
 def _kind_of(function: Any, kinds: tuple[Kind, ...]) -> Kind:

@@ -1,7 +1,5 @@
 """Checks all settings of a run before data are loaded."""
 
-from collections.abc import Mapping
-
 from ml_collections import ConfigDict
 
 from tagjax import benchmarks
@@ -75,14 +73,11 @@ def _check_combination(values: Settings, members: list[Declaration]) -> None:
 
 
 def _check_families(values: Settings, members: list[Declaration]) -> None:
-  families: Mapping[str, list[Declaration]] = {}
-  for member in members:
-    if member.family is not None:
-      families.setdefault(member.family.name, []).append(member)
-  for alike in families.values():
+  families = {member.family for member in members if member.family is not None}
+  for family in families:
+    alike = sorted(member.name for member in members if member.family == family)
     if len(alike) > 1:
-      names = ", ".join(sorted(member.name for member in alike))
-      _refuse("method", values["method"], f"{alike[0].family.reason}; keep one of {names}")
+      _refuse("method", values["method"], f"{family.reason}; keep one of {', '.join(alike)}")
 
 
 def _refuse(key: str, value: object, reason: str) -> None:

@@ -21,4 +21,5 @@ _OF_EVALUATIONS = 2**31  # far from the numbers that are folded into keys elsewh
 
 def run_keys(key: chex.PRNGKey) -> RunKeys:
   """Splits the key of a run into streams that never meet."""
-  return RunKeys(*jax.random.split(key, 4), jax.random.fold_in(key, _OF_EVALUATIONS))
+  init, steps, order, boundaries = jax.random.split(key, 4)
+  return RunKeys(init, steps, order, boundaries, jax.random.fold_in(key, _OF_EVALUATIONS))

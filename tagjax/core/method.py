@@ -102,7 +102,7 @@ class Step(NamedTuple):
   grad_fn: GradFn
   apply_fn: ApplyFn
   active_fn: ActiveFn
-  gather: Callable[[Batch], Batch]
+  gather: Callable[[Any], Any]
   key: chex.PRNGKey
   phase: str
 
@@ -259,7 +259,8 @@ def num_boundary_examples(*methods: Method) -> int | None:
   0
   """
   asked = [method.num_boundary_examples if consolidates(method) else 0 for method in methods]
-  return None if None in asked else max(asked)
+  known = [number for number in asked if number is not None]
+  return max(known) if len(known) == len(asked) else None
 
 
 def check_phases(method: Method) -> None:

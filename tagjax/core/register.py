@@ -416,7 +416,7 @@ def argument_texts(function: Callable) -> dict[str, str]:
   text = inspect.getdoc(inspect.unwrap(function)) or ""
   found: dict[str, str] = {}
   for block in re.findall(r"^(?:Args|Attributes):\n((?:[ \t]+.*\n?|\n)+)", text, re.MULTILINE):
-    name, margin = "", re.match(r"[ \t]*", block)[0]
+    name, margin = "", block[: len(block) - len(block.lstrip(" \t"))]
     for line in block.splitlines():
       start = re.match(rf"{margin}(\*{{0,2}}\w+)(?: \([^)]*\))?: ?(.*)", line)
       if start:

@@ -93,7 +93,7 @@ def _one_of(value: Any, annotation: Any) -> Any:
 
 
 def _tuple(value: Any, parts: tuple) -> tuple:
-  wanted = f"must be {describe(tuple[parts] if parts else tuple)}"
+  wanted = f"must be {describe(tuple.__class_getitem__(parts) if parts else tuple)}"
   if isinstance(value, str):
     try:
       value = ast.literal_eval(value)

@@ -31,9 +31,7 @@ def open_workdir(path: str | os.PathLike | None) -> Workdir | NoWorkdir:
   return SharedWorkdir(path) if processes.is_writer() else ReadWorkdir(path)
 
 
-def open_checkpoints(
-  folder: Workdir | NoWorkdir, keep: int
-) -> "Checkpoints | ReadCheckpoints | NoCheckpoints":
+def open_checkpoints(folder: Workdir | NoWorkdir, keep: int) -> "Store":
   """The run's checkpoints; in all processes but the first `ReadCheckpoints`.
 
   Raises:
@@ -148,8 +146,15 @@ class NoCheckpoints:
     """There is never one."""
     return True
 
+  def restore_latest(self, template_state: chex.ArrayTree) -> None:
+    """There is nothing to restore."""
+
   def save(self, position: int, state: chex.ArrayTree, progress: dict) -> None:
     """Does nothing."""
 
   def close(self) -> None:
     """Does nothing."""
+
+
+Store = Checkpoints | ReadCheckpoints | NoCheckpoints
+"""Where a run keeps its checkpoints."""

@@ -37,7 +37,7 @@ def normalizer(
   name: str,
   max_value: float,
   image_shape: tuple[int, ...],
-  image_dtype: np.dtype = np.dtype(np.uint8),
+  image_dtype: np.dtype | type = np.uint8,
 ) -> Callable[[chex.Array], chex.Array]:
   """The map from stored images `[B, ...]` to what the model gets.
 

@@ -152,8 +152,9 @@ class NoWorkdir:
     profile: None: there is no place for a trace.
   """
 
-  path = None
-  profile = None
+  path: None = None
+  profile: None = None
+  results: str = "results.json"
 
   @contextlib.contextmanager
   def lock(self) -> Iterator[None]:

@@ -40,11 +40,21 @@ class Stream(Protocol):
     task_names: a name for each task.
   """
 
-  name: str
-  spec: StreamSpec
-  max_value: float
-  sizes: list[tuple[int, int, int]]
-  task_names: list[str]
+  # Properties: whoever has plain attributes, or lists, has these too.
+  @property
+  def name(self) -> str: ...
+
+  @property
+  def spec(self) -> StreamSpec: ...
+
+  @property
+  def max_value(self) -> float: ...
+
+  @property
+  def sizes(self) -> Sequence[tuple[int, ...]]: ...
+
+  @property
+  def task_names(self) -> Sequence[str]: ...
 
   def __len__(self) -> int: ...
 

@@ -28,7 +28,11 @@ def keep_compiled(folder: str | None = None) -> None:
     jax.config.update("jax_enable_compilation_cache", False)
     return
   default = cache_dir() / "compiled" / (platform.node() or "host")
-  path = Path(folder or jax.config.jax_compilation_cache_dir or default).expanduser().absolute()
+  path = (
+    Path(folder or getattr(jax.config, "jax_compilation_cache_dir", None) or default)
+    .expanduser()
+    .absolute()
+  )
   if not is_writable(path):
     print(f"cannot write {path}: compiled programs are not kept", file=sys.stderr)
     jax.config.update("jax_enable_compilation_cache", False)

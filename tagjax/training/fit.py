@@ -7,7 +7,6 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from tagjax.core.errors import ConfigError, InterruptedRun, nearest
@@ -19,9 +18,9 @@ from tagjax.report.progress import Progress
 from tagjax.report.results import summarise
 from tagjax.report.run import Run
 from tagjax.storage.json_files import read_json, write_json_atomic
-from tagjax.storage.workdir import Workdir
+from tagjax.storage.workdir import NoWorkdir, Workdir
 from tagjax.training.assemble import Stream, assemble, check_stream, tensor_names
-from tagjax.training.identity import describe_run
+from tagjax.training.identity import describe_run, flat_keys
 from tagjax.training.options import RunOptions
 from tagjax.training.profiler import Trace
 from tagjax.training.provenance import provenance
@@ -106,6 +105,8 @@ def fit(
     train_trials(trainer, options, folder, forecast, begun, progress, profile=profile)
     results = _results(trainer, stream, options) | {
       "tensor_names": tensor_names(trainer),
+      "seeds": [trial.seed for trial in trainer.trials],
+      "used": sorted(flat_keys(name)),
       "config": name,
       "command": shlex.join(["python", *sys.argv]),
       "provenance": origin,
@@ -206,7 +207,7 @@ def train_epoch(trainer: Trainer, options: RunOptions, cursor: Cursor, place: Pl
 def train_trials(
   trainer: Trainer,
   options: RunOptions,
-  folder: Workdir,
+  folder: Workdir | NoWorkdir,
   forecast: Any,
   begun: float,
   progress: bool,
@@ -276,7 +277,7 @@ def _results(trainer: Trainer, stream: Stream, options: RunOptions) -> dict[str,
   ) | {**record.diagnostics, "task_names": list(stream.task_names), "seconds": record.seconds}
 
 
-def _finished(folder: Workdir) -> Run:
+def _finished(folder: Workdir | NoWorkdir) -> Run:
   """A run that has ended: said, so that nobody takes old results for new ones."""
   results = read_json(folder.results)
   if processes.is_writer():
@@ -286,4 +287,4 @@ def _finished(folder: Workdir) -> Run:
       f"another folder than {folder.path}",
       file=sys.stderr,
     )
-  return Run(results, Path(folder.path))
+  return Run(results, folder.path)

@@ -34,6 +34,18 @@ def describe_run(
   return json.loads(json.dumps(described))
 
 
+def flat_keys(identity: Mapping[str, Any]) -> list[str]:
+  """The keys of an identity with dots.
+
+  >>> flat_keys({"seeds": 3, "ewc": {"strength": 1.0}})
+  ['seeds', 'ewc.strength']
+  """
+  keys = []
+  for name, value in identity.items():
+    keys += [f"{name}.{inner}" for inner in value] if isinstance(value, Mapping) else [name]
+  return keys
+
+
 def _of_model(model: Any) -> dict[str, Any]:
   make = getattr(model, "func", model)  # a partial of an NNX class
   cls = make if isinstance(make, type) else type(make)

@@ -71,7 +71,7 @@ class Forecast(NamedTuple):
     }
     texts = {name: f"{readable(size)} of {name}" for name, size in parts.items() if size}
     if "method state" in texts:
-      largest = max(self.method, key=self.method.get)
+      largest = max(self.method, key=self.method.__getitem__)
       texts["method state"] += f" ({largest} {readable(self.method[largest])})"
     seeds = f" ({self.seeds} seeds side by side)" if self.seeds > 1 else ""
     return f"{' + '.join(texts.values())} = {readable(self.total)}{seeds}"
@@ -257,7 +257,6 @@ def readable(size: int) -> str:
   """
   if size < 1000:
     return f"{size} B"
-  for unit in ("kB", "MB", "GB", "TB"):
-    size /= 1000
-    if size < 1000 or unit == "TB":
-      return f"{size:.1f} {unit}"
+  units = ("kB", "MB", "GB", "TB")
+  power = min(int(math.log10(size) / 3), len(units))
+  return f"{size / 1000**power:.1f} {units[power - 1]}"

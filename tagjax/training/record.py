@@ -97,8 +97,9 @@ class RunRecord:
 
 def to_lists(array: np.ndarray) -> Any:
   """`array` as nested lists with None for NaN: JSON has no NaN."""
-  array = np.asarray(array, np.float64)
-  return np.where(np.isnan(array), None, array.astype(object)).tolist()
+  values = np.asarray(array, np.float64).astype(object)
+  values[values != values] = None  # NaN alone differs from itself
+  return values.tolist()
 
 
 def from_lists(lists: Any) -> np.ndarray:

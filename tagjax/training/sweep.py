@@ -6,7 +6,6 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -224,7 +223,7 @@ def train_grid(
   with folder.lock():
     folder.check(identity)
     if folder.has_results():
-      return Grid(read_json(folder.results), Path(folder.path))
+      return Grid(read_json(folder.results), folder.path)
     table = _Table(folder)
     for number, group in enumerate(groups_of(points, traced)):
       if not table.has(group.points):
@@ -278,10 +277,10 @@ class _Table:
     rows: place in the grid -> what results.json says of the point.
   """
 
-  def __init__(self, folder: Workdir):
+  def __init__(self, folder: Workdir | NoWorkdir):
     self.folder = folder
     self._path = None if folder.path is None else folder.path / TABLE
-    stored = {"points": {}, "seconds": {}}
+    stored: dict[str, Any] = {"points": {}, "seconds": {}}
     if self._path is not None and self._path.exists():
       stored = read_json(self._path)
     self.rows = {int(place): row for place, row in stored["points"].items()}

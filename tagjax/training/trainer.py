@@ -14,12 +14,12 @@ import numpy as np
 
 from tagjax.core.errors import DivergedError
 from tagjax.core.types import Hyper
+from tagjax.distributed.shared_workdir import Store
 from tagjax.engine.learner import LearnerState
 from tagjax.engine.programs import Programs
 from tagjax.input_pipeline.data_source import EvaluationSource, TrainingSource
 from tagjax.report.progress import Progress
-from tagjax.storage.checkpoint import Checkpoints
-from tagjax.storage.workdir import Log
+from tagjax.storage.workdir import Log, NoLog
 from tagjax.training.options import RunOptions
 from tagjax.training.record import RunRecord
 from tagjax.training.schedule import Place, Span, Visit
@@ -51,6 +51,8 @@ class Trainer:
     steps_per_epoch: for each task, without exemplars that are mixed into it.
   """
 
+  state: LearnerState  # there from `begin`, or `resume`, on
+
   def __init__(
     self,
     trials: Sequence[Trial],
@@ -69,7 +71,6 @@ class Trainer:
     self.num_tasks = len(sizes)
     self.steps_per_epoch = [num_steps(options, size) for size in sizes]
     self.record = RunRecord.empty(len(trials), self.num_tasks)
-    self.state: LearnerState | None = None
     together = programs.layout.num_lanes
     self.groups = [range(first, first + together) for first in range(0, len(self.trials), together)]
     self._sizes = list(sizes)
@@ -81,7 +82,7 @@ class Trainer:
     """The most steps of one compiled call."""
     return self._training.chunk_steps
 
-  def open(self, log: Log, line: Progress) -> None:
+  def open(self, log: Log | NoLog, line: Progress) -> None:
     """From here on `log` and `line` are told what happens."""
     self._log, self._line = log, line
 
@@ -192,17 +193,19 @@ class Trainer:
     """Whether none of the trials is worth going on with."""
     return all(self.record.diverged[index] for index in trials)
 
-  def resume(self, store: Checkpoints) -> int:
+  def resume(self, store: Store) -> int:
     """Takes state and record from the newest good checkpoint; returns the position it is of."""
     if store.is_empty():
       return 0
     template = self.programs.template(*self.start(self.groups[0]))
-    position, state, record = store.restore_latest(template)
+    restored = store.restore_latest(template)
+    assert restored is not None, "is_empty has said that there is one"
+    position, state, record = restored
     self.state = self.programs.to_devices(state)
     self.record = RunRecord.from_json(record)
     return position
 
-  def save(self, store: Checkpoints, position: int) -> None:
+  def save(self, store: Store, position: int) -> None:
     """Writes a checkpoint from which the run goes on at `position`."""
     self.record.metrics_bytes = self._log.sync()
     store.save(position, self.programs.to_host(self.state), self.record.to_json())
@@ -234,7 +237,7 @@ class Trainer:
     self, served: Any, task: int, current_task: int
   ) -> tuple[list[float], list[float]]:
     """Accuracy and loss of each of the trials side by side."""
-    correct, size, losses = 0, 0, []
+    correct, size, losses = np.zeros(len(self.groups[0]), np.int64), 0, []
     with self._timed("evaluate"):
       for examples in self._evaluation.windows(task):
         result = jax.device_get(self.programs.evaluate(served, examples, current_task))
