@@ -63,6 +63,8 @@ def examples(stream: StreamSpec, task: int, size: int = 23, seed: int = 0) -> Ex
   means = np.random.default_rng(7).integers(0, 200, (stream.num_outputs, *IMAGE))
   kind = (label + task) % stream.num_outputs if stream.scenario == "domain" else label
   image = (means[kind] + rng.integers(0, 56, (size, *IMAGE))).astype(np.uint8)
+  if stream.image_dtype != np.uint8:
+    image = image.astype(stream.image_dtype) / np.asarray(255, stream.image_dtype)
   return Examples(image, label, np.full(size, task, np.int32))
 
 
@@ -79,7 +81,9 @@ def programs(
   batch_size=4,
   num_devices=1,
   layout=None,
-  tolerant=False,
+  keep_going=False,
+  in_order=False,
+  continuum=1,
   **options,
 ) -> Programs:
   """The compiled programs of a tiny learner; `options` go to the model."""
@@ -87,26 +91,44 @@ def programs(
 
   def learner(axis_name):
     network = model or TinyModel(stream.num_outputs, axis_name=axis_name, **options)
-    return make_learner(network, method, stream, axis_name=axis_name)
+    max_value = 255 if stream.image_dtype == np.uint8 else 1
+    return make_learner(network, method, stream, axis_name=axis_name, max_value=max_value)
 
   single = learner(None)
   many = learner(DEVICE_AXIS) if layout.batch_devices > 1 else single
   return Programs(
-    many, single, batch_size=batch_size, eval_batch_size=16, layout=layout, tolerant=tolerant
+    many,
+    single,
+    batch_size=batch_size,
+    eval_batch_size=16,
+    layout=layout,
+    keep_going=keep_going,
+    in_order=in_order,
+    continuum=continuum,
   )
 
 
 def train_stream(
   run: Programs, stream: StreamSpec, key, *, size=23, batch_size=4, tasks=None, hyper=None
 ):
-  """Trains one epoch of each task; returns the state. `key`: one, or one for each seed."""
+  """Trains each task, one epoch a phase unless it says otherwise; returns the state.
+
+  `key`: one, or one for each seed.
+  """
   state = run.init(jnp.atleast_1d(key), hyper)
-  steps = -(-size // batch_size)
   epoch = 0
   for task in range(stream.num_tasks) if tasks is None else tasks:
     data = device_examples.to_device(examples(stream, task, size), size)
     for phase in run.phases:
-      state, _ = run.train(state, data, task, epoch, 0, steps, phase=phase)
-      state = run.consolidate(state, data, task, phase=phase)
-      epoch += 1
+      steps = -(-(size + run.rehearsal_size(state)) // batch_size)
+      for _ in range(phase.epochs or 1):
+        state, _ = run.train(state, data, task, epoch, 0, steps, phase=phase.name)
+        epoch += 1
+      state = run.consolidate(state, data, task, phase=phase.name)
   return state
+
+
+def evaluate(run: Programs, state, stream: StreamSpec, task: int, current_task: int, size=23):
+  """Figures of the state on a task's examples, with an axis of seeds in front."""
+  data = device_examples.to_device(examples(stream, task, size, seed=1), size)
+  return run.evaluate(run.prepare(state, current_task), data, current_task)

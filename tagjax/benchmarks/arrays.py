@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -16,11 +17,12 @@ def stream_from_arrays(
   name: str,
   tasks: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]],
   *,
-  scenario: str = "task",
+  scenario: types.Scenario = "task",
   num_outputs: int | None = None,
   classes: ArrayLike | None = None,
   task_names: Sequence[str] | None = None,
   max_value: float | None = None,
+  attributes: ArrayLike | None = None,
   validation_fraction: float = 0.0,
   data_seed: int = 0,
 ) -> Stream:
@@ -28,14 +30,18 @@ def stream_from_arrays(
 
   Args:
     name: name of the stream.
-    tasks: for each task `(train_image, train_label, test_image, test_label)`; images `[N, ...]`,
-      uint8 or floating, all tasks alike; labels int `[N]`, the outputs of the head.
+    tasks: for each task `(train_image, train_label, test_image, test_label)`; images `[N, ...]` of
+      any shape and dtype, all tasks alike: pixels (uint8 or floating), features `[N, D]`, or
+      sequences of tokens `[N, L]` (integers that are not uint8), which the model gets as they are;
+      labels int `[N]`, the outputs of the head.
     scenario: `"task"`, `"class"` or `"domain"`, see `tagjax.benchmarks.heads`.
     num_outputs: outputs of the head; one more than the largest training label by default.
     classes: bool `[T, num_outputs]`, the outputs that each task teaches. By default all of them
       for `"domain"`, else those among the task's training labels.
     task_names: a name for each task; `"task 0"`, ... by default.
-    max_value: what the model divides pixels by; 255 for uint8, 1 for floating images by default.
+    max_value: what pixels are divided by before the model; 255 for uint8, 1 for floating images by
+      default. Without a meaning for tokens.
+    attributes: float `[num_outputs, a]`, what distinguishes the classes; None: unknown.
     validation_fraction: fraction of each task's training examples to hold out.
     data_seed: seed of that draw.
 
@@ -65,12 +71,13 @@ def stream_from_arrays(
     raise ValueError(f"task_names has {len(names)} names for {len(pools)} tasks")
   first = pools[0][0].image
   spec = types.StreamSpec(len(pools), num_outputs, is_taught, scenario, first.shape[1:])
+  attributes = _as_attributes(attributes, num_outputs)
   outputs = np.arange(num_outputs, dtype=np.int32)
   plans = []
   for task_id, (train, test) in enumerate(pools):
     all_rows = (np.arange(len(train.label)), np.arange(len(test.label)))
     rows = holdout.select(selection, *all_rows, task_id=task_id, pool_id=task_id)
-    plans.append(TaskPlan(names[task_id], train, test, rows, outputs))
+    plans.append(TaskPlan(names[task_id], train, test, rows, outputs, attributes=attributes))
   if max_value is None:
     max_value = 255 if first.dtype == np.uint8 else 1
   if not max_value > 0:
@@ -96,8 +103,8 @@ def _as_pools(task_id: int, task: tuple) -> tuple[datasets.Examples, datasets.Ex
 
 def _check_images(pools: Sequence[tuple[datasets.Examples, datasets.Examples]]) -> None:
   first = pools[0][0].image
-  if first.dtype != np.uint8 and not np.issubdtype(first.dtype, np.floating):
-    raise ValueError(f"images are {first.dtype}, must be uint8 or floating")
+  if not np.issubdtype(first.dtype, np.integer) and not np.issubdtype(first.dtype, np.floating):
+    raise ValueError(f"images are {first.dtype}, must be integers or floating: convert them")
   for task_id, task in enumerate(pools):
     for part, pool in zip(("training", "test"), task, strict=True):
       if (pool.image.shape[1:], pool.image.dtype) != (first.shape[1:], first.dtype):
@@ -105,6 +112,31 @@ def _check_images(pools: Sequence[tuple[datasets.Examples, datasets.Examples]]) 
           f"task {task_id}, {part} images are {pool.image.dtype} {pool.image.shape[1:]}, but the "
           f"first task's are {first.dtype} {first.shape[1:]}: all must be alike"
         )
+      _check_range(f"task {task_id}, {part} images", pool.image)
+
+
+def _check_range(where: str, image: np.ndarray) -> None:
+  """Integers of 64 bits become integers of 32 on the device, unless JAX is told otherwise."""
+  if not types.holds_tokens(image.dtype) or not image.size:
+    return
+  bounds = np.iinfo(jax.dtypes.canonicalize_dtype(image.dtype))
+  least, largest = image.min(), image.max()
+  if least < bounds.min or largest > bounds.max:
+    raise ValueError(
+      f"{where} hold integers from {least} to {largest}, must be from {bounds.min} to {bounds.max}"
+    )
+
+
+def _as_attributes(attributes: ArrayLike | None, num_outputs: int) -> np.ndarray | None:
+  if attributes is None:
+    return None
+  found = np.asarray(attributes)
+  if found.ndim != 2 or len(found) != num_outputs or not np.issubdtype(found.dtype, np.number):
+    raise ValueError(
+      f"attributes are {found.dtype} {found.shape}, must be numbers [num_outputs, a], with "
+      f"num_outputs={num_outputs}"
+    )
+  return found.astype(np.float32)
 
 
 def _count_outputs(

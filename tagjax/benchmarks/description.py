@@ -38,8 +38,8 @@ def describe(stream: Stream) -> str:
     lines.append(
       f"asked for: {', '.join(f'{key}={value}' for key, value in stream.settings.items())}"
     )
-  if stream.attributes is not None:
-    lines.append(f"{stream.attributes.shape[1]} attributes of each class")
+  if stream.spec.attributes is not None:
+    lines.append(f"{stream.spec.attributes.shape[1]} attributes of each class")
   rows = [_row(stream, task) for task in range(len(stream))]
   sums = [str(sum(sizes)) for sizes in zip(*stream.sizes, strict=True)]
   taught = str(int(stream.spec.classes.any(axis=0).sum()))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from tagjax.benchmarks import checks, lazy
@@ -23,16 +24,13 @@ class Stream:
 
   Attributes:
     name: name of the benchmark.
-    spec: shapes, head and scenario, see `tagjax.core.types.StreamSpec`.
+    spec: shapes, head and scenario, see `tagjax.core.types.StreamSpec`; dtype of the images and
+      attributes of the classes are those of the plans.
     max_value: largest value that a stored pixel can have; the model divides by it.
     task_names: list of the tasks' names.
     sizes: list of `(n_train, n_validation, n_test)`, known without making any images.
     task_order: for each place the task that it shows, numbered as the benchmark does.
     class_names: for each task a dict from output to the name of the class that it stands for.
-    attributes: float32 `[num_outputs, a]`, what distinguishes the classes of the outputs, zero
-      where that is unknown or none of the stream's tasks has the class. None if it is known of no
-      class, or not the same for all tasks: outputs that stand for several classes, or several
-      numbers of attributes.
     settings: what `load_benchmark` was asked for besides its defaults, for `describe`.
 
   Raises:
@@ -65,6 +63,10 @@ class Stream:
     self.sizes = [tuple(len(rows) for rows in plan.rows) for plan in plans]
     self.settings = dict(settings or {})
     self._plans = tuple(plans)
+    spec = spec._replace(
+      image_dtype=_image_dtype(name, self._plans),
+      attributes=_gather_attributes(self._plans, spec.num_outputs),
+    )
     self._pure_spec, self._blur = spec, blur
     self._shares = None
     if blur is not None:
@@ -83,11 +85,6 @@ class Stream:
   def class_names(self) -> list[dict[int, str]]:
     """See above."""
     return [plan.names_of_outputs() for plan in self._plans]
-
-  @functools.cached_property
-  def attributes(self) -> np.ndarray | None:
-    """See above."""
-    return _gather_attributes(self._plans, self.spec.num_outputs)
 
   def part(self, first_task: int, end_task: int | None = None) -> "Stream":
     """The stream of tasks `first_task` to `end_task` (exclusive; None: to the last) alone.
@@ -239,6 +236,16 @@ def _spec_with_guests(
       plan = plans[share.home]
       classes[place, plan.outputs[plan.train_label(share.chosen)]] = True
   return spec._replace(classes=classes)
+
+
+def _image_dtype(name: str, plans: Sequence[TaskPlan]) -> np.dtype:
+  """What the images have on the device, where JAX may take 64 bits for 32."""
+  dtypes = {np.dtype(part.image.dtype) for plan in plans for part in (plan.train, plan.test)}
+  if len(dtypes) > 1:
+    raise ValueError(
+      f"{name}: images are of {', '.join(sorted(map(str, dtypes)))}: all must be of one dtype"
+    )
+  return np.dtype(jax.dtypes.canonicalize_dtype(dtypes.pop()))
 
 
 def _gather_attributes(plans: Sequence[TaskPlan], num_outputs: int) -> np.ndarray | None:

@@ -138,6 +138,6 @@ def build_programs(
     batch_size=config.batch_size,
     eval_batch_size=eval_batch_size,
     layout=layout,
-    tolerant=tolerant,
+    keep_going=tolerant,
     in_order=in_order,
   )

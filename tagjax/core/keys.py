@@ -13,8 +13,12 @@ class RunKeys(NamedTuple):
   steps: chex.PRNGKey
   order: chex.PRNGKey
   boundaries: chex.PRNGKey
+  evaluations: chex.PRNGKey
+
+
+_OF_EVALUATIONS = 2**31  # far from the numbers that are folded into keys elsewhere
 
 
 def run_keys(key: chex.PRNGKey) -> RunKeys:
   """Splits the key of a run into streams that never meet."""
-  return RunKeys(*jax.random.split(key, len(RunKeys._fields)))
+  return RunKeys(*jax.random.split(key, 4), jax.random.fold_in(key, _OF_EVALUATIONS))

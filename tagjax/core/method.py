@@ -1,17 +1,18 @@
-"""The types that everything else is written in: batches, methods, and what a method is told.
+"""The one abstraction: what a continual learning method is, and what it is told.
 
 A continual learning method is a `Method`: an Optax transformation that may look at the batch, may
-ask for the gradient somewhere else, and is told when a task ends. Methods are pure functions over
-explicit state; `chain` composes them, `lift` makes one of any Optax transformation.
-
-Floor 0 of the house: this module imports nothing of tagjax.
+ask for the gradient somewhere else, is told when a task ends, and may have its own way to predict.
+Methods are pure functions over explicit state; `chain` composes them, `lift` makes one of any Optax
+transformation.
 """
 
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import chex
 import jax
+import jax.numpy as jnp
 import optax
 
 from tagjax.core.types import Batch, Variables
@@ -21,7 +22,8 @@ class GradFn(Protocol):
   """Loss and gradient of the model at `params` on `batch`, averaged over all devices.
 
   The model's other variables (BatchNorm's running averages) are those of the moment and are left
-  alone. `loss_fn(logits, batch) -> scalar` replaces the learner's loss; it gets unmasked logits.
+  alone; collections in `variables` take their places, so that a gradient can be taken under another
+  routing. `loss_fn(logits, batch) -> scalar` replaces the learner's loss; it gets unmasked logits.
   `train` chooses training mode (batch statistics, dropout drawn from `key`) or evaluation mode.
   """
 
@@ -30,8 +32,9 @@ class GradFn(Protocol):
     params: chex.ArrayTree,
     batch: Batch,
     *,
-    key: chex.PRNGKey | None = None,
+    variables: Variables | None = None,
     loss_fn: Callable[[chex.Array, Batch], chex.Array] | None = None,
+    key: chex.PRNGKey | None = None,
     train: bool | None = None,
   ) -> tuple[chex.Array, chex.ArrayTree]: ...
 
@@ -57,6 +60,18 @@ class ActiveFn(Protocol):
   """
 
   def __call__(self, batch: Batch) -> chex.Array: ...
+
+
+class Phase(NamedTuple):
+  """One of the training passes of a task.
+
+  Attributes:
+    name: what `Step.phase` and `Boundary.phase` say in it.
+    epochs: how many it has; None: as many as the run has for each task.
+  """
+
+  name: str
+  epochs: int | None = None
 
 
 class Step(NamedTuple):
@@ -93,13 +108,13 @@ class Step(NamedTuple):
 
 
 class Boundary(NamedTuple):
-  """What a method may look at when a task ends, or before a task is evaluated.
+  """What a method may look at when a task (a phase of it) ends, or before an evaluation.
 
   Attributes:
-    task_id: traced int32 scalar; the task just learned, or the one about to be evaluated.
+    task_id: traced int32 scalar, the task just learned; before an evaluation the last one learned.
     chunk: `Batch` with leading axes `[N, B]`: training examples of the task just learned, as many
-      as `Method.examples` asks for, in shuffled order, without augmentation, the same on every
-      device; None in `adapt`. Rows that only fill up stand at the end.
+      as `Method.num_boundary_examples` asks for, in shuffled order, without augmentation, the same
+      on every device; None in `prepare`. Rows that only fill up stand at the end.
     grad_fn: see `GradFn`; evaluation mode by default.
     apply_fn: see `ApplyFn`.
     active_fn: see `ActiveFn`.
@@ -116,7 +131,31 @@ class Boundary(NamedTuple):
   phase: str
 
 
+class Query(NamedTuple):
+  """What a method may look at when it predicts: examples without their labels.
+
+  Attributes:
+    batch: the examples to be classified. `label` is 0 throughout. `task_id` is the example's task
+      in the scenario `"task"`, and the last task learned in the others, which hide it.
+    current_task: traced int32 scalar, the last task learned.
+    apply_fn: see `ApplyFn`.
+    active_fn: see `ActiveFn`.
+    key: the method's own random key, the same for all batches of an evaluation.
+    continuum: static; p: the batch is B / p runs of p consecutive examples of one task, of which
+      the last ones may be padding. 1: nothing is promised.
+  """
+
+  batch: Batch
+  current_task: chex.Array
+  apply_fn: ApplyFn
+  active_fn: ActiveFn
+  key: chex.PRNGKey
+  continuum: int
+
+
 State = Any
+Served = Any
+"""What `Method.prepare` hands to `Method.predict`: the model's variables by default."""
 
 
 def _keep(state: State, variables: Variables, *, at: Boundary) -> tuple[State, Variables]:
@@ -124,14 +163,28 @@ def _keep(state: State, variables: Variables, *, at: Boundary) -> tuple[State, V
   return state, variables
 
 
-def _unchanged(state: State, variables: Variables, *, at: Boundary) -> Variables:
+def _rehearse_nothing(state: State) -> Batch | None:
+  del state
+  return None
+
+
+def _serve_variables(state: State, variables: Variables, *, at: Boundary) -> Served:
   del state, at
   return variables
 
 
-def _nothing(state: State) -> dict[str, chex.Array]:
+def _predict_by_model(served: Served, *, at: Query) -> chex.Array:
+  logits, _ = at.apply_fn(served, at.batch)
+  return logits
+
+
+def _diagnose_nothing(state: State) -> dict[str, chex.Array]:
   del state
   return {}
+
+
+_NO_SETTINGS: Mapping[str, Any] = types.MappingProxyType({})
+_ONE_PHASE = (Phase("train"),)
 
 
 class Method(NamedTuple):
@@ -143,55 +196,113 @@ class Method(NamedTuple):
     update: `(updates, state, params, *, at: Step) -> (updates, state)`, every training step.
     consolidate: `(state, variables, *, at: Boundary) -> (state, variables)`, at the end of a task
       (of each of its phases).
-    adapt: `(state, variables, *, at: Boundary) -> variables`, before a task is evaluated.
+    rehearsal: `state -> Batch | None`: exemplars `[M, ...]` that are mixed into the training set of
+      the task, and shuffled with it; M is static, rows whose mask is False are not there. It may
+      read only what `consolidate` writes, so that it stays the same throughout a phase.
+    prepare: `(state, variables, *, at: Boundary) -> served`, once before each evaluation of all
+      tasks: it is not told which task is tested. The state does not change.
+    predict: `(served, *, at: Query) -> logits`, float `[B, K]`; the outputs that are not active are
+      masked afterwards. By default the logits of the model.
     diagnose: `state -> {name: float array [P, ...]}`, a row a parameter tensor: figures worth
       plotting, averaged over the steps of each task's last epoch and kept beside the results; no
       part of the algorithm.
+    name: static; what it is called in reports and folders.
+    settings: static; the values of its options, which tell its runs from others of the same name.
     phases: static; the training passes of each task, one after another.
-    replaces: static; True if `update` ignores the incoming updates, so that nothing may stand
-      before it in a chain.
-    examples: static; how many examples `consolidate` looks at, the first ones of its chunk. None:
-      all of the task, which must then find room on the device.
+    ignores_updates: static; True if `update` ignores the incoming updates, so that nothing may
+      stand before it in a chain.
+    num_boundary_examples: static; how many examples `consolidate` looks at, the first ones of its
+      chunk. None: all of the task, which must then find room on the device.
+    requires: static; what the model must have: names of arguments of its `__call__`, or of
+      collections of its variables.
   """
 
   init: Callable[[chex.ArrayTree], State]
   update: Callable[..., tuple[chex.ArrayTree, State]]
   consolidate: Callable[..., tuple[State, Variables]] = _keep
-  adapt: Callable[..., Variables] = _unchanged
-  diagnose: Callable[[State], dict[str, chex.Array]] = _nothing
-  phases: tuple[str, ...] = ("train",)
-  replaces: bool = False
-  examples: int | None = None
+  rehearsal: Callable[[State], Batch | None] = _rehearse_nothing
+  prepare: Callable[..., Served] = _serve_variables
+  predict: Callable[..., chex.Array] = _predict_by_model
+  diagnose: Callable[[State], dict[str, chex.Array]] = _diagnose_nothing
+  name: str = ""
+  settings: Mapping[str, Any] = _NO_SETTINGS
+  phases: tuple[Phase, ...] = _ONE_PHASE
+  ignores_updates: bool = False
+  num_boundary_examples: int | None = None
+  requires: frozenset[str] = frozenset()
 
 
-def boundary_examples(*methods: Method) -> int | None:
+def consolidates(method: Method) -> bool:
+  """Whether the method does anything when a task ends."""
+  return method.consolidate is not _keep
+
+
+def rehearses(method: Method) -> bool:
+  """Whether the method mixes exemplars into the training set."""
+  return method.rehearsal is not _rehearse_nothing
+
+
+def prepares(method: Method) -> bool:
+  """Whether the method makes something of its own before an evaluation."""
+  return method.prepare is not _serve_variables
+
+
+def predicts(method: Method) -> bool:
+  """Whether the method has its own way to predict."""
+  return method.predict is not _predict_by_model
+
+
+def num_boundary_examples(*methods: Method) -> int | None:
   """How many examples of a task these methods together look at when it ends; None: all.
 
-  >>> boundary_examples(nothing())
+  >>> num_boundary_examples(identity())
   0
   """
-  asked = [0 if method.consolidate is _keep else method.examples for method in methods]
+  asked = [method.num_boundary_examples if consolidates(method) else 0 for method in methods]
   return None if None in asked else max(asked)
 
 
-def nothing() -> Method:
+def check_phases(method: Method) -> None:
+  """Refuses phases that a run could not go through.
+
+  Raises:
+    TypeError: if a phase is not a `Phase`.
+    ValueError: if there is none, a name comes twice, or a number of epochs is less than 1.
+  """
+  for phase in method.phases:
+    if not isinstance(phase, Phase):
+      raise TypeError(f"phases={method.phases!r} holds {phase!r}: write Phase({phase!r})")
+    if phase.epochs is not None and phase.epochs < 1:
+      raise ValueError(
+        f"{phase}: a phase has at least one epoch; give None for as many as the run has"
+      )
+  names = [phase.name for phase in method.phases]
+  if not names or len(set(names)) < len(names):
+    raise ValueError(f"phases={names}: a method has at least one phase, each with its own name")
+
+
+def identity() -> Method:
   """The method that changes nothing: what a strength or capacity of 0 gives.
 
-  >>> nothing().init({})
+  >>> identity().init({})
   ()
   """
+
+  def init(params):
+    del params
+    return ()
 
   def update(updates, state, params, *, at: Step):
     del params, at
     return updates, state
 
-  return Method(lambda params: (), update)
+  return Method(init, update)
 
 
 def lift(
   transform: optax.GradientTransformation | Method,
   *,
-  diagnose: Callable[[State], dict[str, chex.Array]] = _nothing,
+  diagnose: Callable[[State], dict[str, chex.Array]] = _diagnose_nothing,
 ) -> Method:
   """Makes a `Method` of an Optax transformation; a `Method` is returned as it is.
 
@@ -208,10 +319,9 @@ def lift(
   Raises:
     TypeError: if `transform` is neither.
 
-  >>> import jax.numpy as jnp
   >>> method = lift(optax.sgd(0.1))
   >>> method.phases
-  ('train',)
+  (Phase(name='train', epochs=None),)
   """
   if isinstance(transform, Method):
     return transform
@@ -232,26 +342,28 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
 
   Optax transformations are lifted on the way, so `chain(ewc(...), tagjax.tag(...))` works.
 
+  Consolidations and preparations take the variables through the members from left to right as
+  well. Exemplars of all members that rehearse are put one after another. One member may have its
+  own `predict`: it gets what the preparations up to its own have made.
+
   Args:
     *methods: at least one method or Optax transformation.
 
   Returns:
-    A method whose state is the tuple of their states. Its phases are those of the one member
-    that has more than the default phase.
+    A method whose state is the tuple of their states. Its name joins theirs by "+", its settings
+    are theirs by their names, and its phases are those of the one member that has more than the
+    default phase.
 
   Raises:
-    ValueError: if there is no method, if one that `replaces` its incoming updates is not the
-      first, or if two members ask for different phases.
+    ValueError: if there is no method; if one that `ignores_updates` is not the first; if two
+      members ask for different phases, have their own `predict`, or have the same name and other
+      settings; if a member prepares after the one that predicts.
+    TypeError: if a member is neither method nor transformation.
   """
   if not methods:
     raise ValueError("chain() needs at least one method")
   members = tuple(lift(method) for method in methods)
-  for position, member in enumerate(members):
-    if member.replaces and position > 0:
-      raise ValueError(
-        f"member {position} of the chain ignores its incoming updates (replaces=True): "
-        "put it first, or what stands before it has no effect"
-      )
+  _check_chain(members)
 
   def init(params):
     return tuple(member.init(params) for member in members)
@@ -274,11 +386,6 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
       new_state.append(member_state)
     return tuple(new_state), variables
 
-  def adapt(state, variables, *, at: Boundary):
-    for position, (member, member_state) in enumerate(zip(members, state, strict=True)):
-      variables = member.adapt(member_state, variables, at=_own_key(at, position))
-    return variables
-
   def diagnose(state):
     return {
       name: value
@@ -290,25 +397,117 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
     init=init,
     update=update,
     consolidate=consolidate,
-    adapt=adapt,
+    rehearsal=_chain_rehearsal(members),
+    prepare=_chain_prepare(members),
+    predict=_chain_predict(members),
     diagnose=diagnose,
+    name="+".join(member.name for member in members if member.name),
+    settings=_merged_settings(members),
     phases=_common_phases(members),
-    replaces=members[0].replaces,
-    examples=boundary_examples(*members),
+    ignores_updates=members[0].ignores_updates,
+    num_boundary_examples=num_boundary_examples(*members),
+    requires=frozenset().union(*(member.requires for member in members)),
   )
 
 
-def _own_key(at: Step | Boundary, position: int) -> Step | Boundary:
+def _own_key(at: Any, position: int) -> Any:
   """Members of a chain must not draw the same random numbers, such as the same exemplars."""
   return at._replace(key=jax.random.fold_in(at.key, position))
 
 
-def _common_phases(members: tuple[Method, ...]) -> tuple[str, ...]:
-  default = Method._field_defaults["phases"]
-  asked = {member.phases for member in members} - {default}
+def _check_chain(members: tuple[Method, ...]) -> None:
+  for position, member in enumerate(members):
+    check_phases(member)
+    if member.ignores_updates and position > 0:
+      raise ValueError(
+        f"member {_called(members, position)} of the chain ignores its incoming updates "
+        "(ignores_updates=True): put it first, or what stands before it has no effect"
+      )
+  predicting = [place for place, member in enumerate(members) if predicts(member)]
+  if len(predicting) > 1:
+    names = " and ".join(_called(members, place) for place in predicting)
+    raise ValueError(f"members {names} of the chain have their own predict: keep one of them")
+  for place in range(predicting[0] + 1, len(members)) if predicting else ():
+    if prepares(members[place]):
+      raise ValueError(
+        f"member {_called(members, place)} of the chain prepares what member "
+        f"{_called(members, predicting[0])} has made for its own predict: put it before that one"
+      )
+
+
+def _called(members: tuple[Method, ...], position: int) -> str:
+  name = members[position].name
+  return f"{position} ({name})" if name else str(position)
+
+
+def _chain_rehearsal(members: tuple[Method, ...]) -> Callable[[State], Batch | None]:
+  """The exemplars of all members that have some; the default if there is no such member."""
+  if not any(rehearses(member) for member in members):
+    return _rehearse_nothing
+
+  def rehearsal(state):
+    given = [member.rehearsal(own) for member, own in zip(members, state, strict=True)]
+    parts = [part for part in given if part is not None]
+    if len(parts) < 2:
+      return parts[0] if parts else None
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+  return rehearsal
+
+
+def _chain_prepare(members: tuple[Method, ...]) -> Callable[..., Served]:
+  """The preparations one after another; the default if there is none."""
+  if not any(prepares(member) for member in members):
+    return _serve_variables
+
+  def prepare(state, variables, *, at: Boundary):
+    served = variables
+    for position, (member, member_state) in enumerate(zip(members, state, strict=True)):
+      served = member.prepare(member_state, served, at=_own_key(at, position))
+    return served
+
+  return prepare
+
+
+def _chain_predict(members: tuple[Method, ...]) -> Callable[..., chex.Array]:
+  """The prediction of the one member that has its own; the default if there is none."""
+  for position, member in enumerate(members):
+    if predicts(member):
+      return _with_own_key(member.predict, position)
+  return _predict_by_model
+
+
+def _with_own_key(function: Callable[..., chex.Array], position: int) -> Callable[..., chex.Array]:
+  def predict(served, *, at: Query):
+    return function(served, at=_own_key(at, position))
+
+  return predict
+
+
+def _merged_settings(members: tuple[Method, ...]) -> Mapping[str, Any]:
+  """`{name of the member: its settings}`; members that are chains have such a mapping already."""
+  merged: dict[str, Any] = {}
+  for member in members:
+    names = set(member.name.split("+"))
+    is_merged = bool(member.settings) and set(member.settings) <= names
+    own = member.settings if is_merged else {member.name: member.settings}
+    for name, settings in own.items():
+      if settings and merged.get(name, settings) != settings:
+        raise ValueError(
+          f"two members of the chain are called {name!r} and have other settings: give one of them "
+          "its own name, method._replace(name=...)"
+        )
+      if settings:
+        merged[name] = settings
+  return types.MappingProxyType(merged)
+
+
+def _common_phases(members: tuple[Method, ...]) -> tuple[Phase, ...]:
+  asked = {member.phases for member in members} - {_ONE_PHASE}
   if len(asked) > 1:
-    raise ValueError(f"members of the chain ask for different phases: {sorted(asked)}")
-  return asked.pop() if asked else default
+    names = sorted([phase.name for phase in phases] for phases in asked)
+    raise ValueError(f"members of the chain ask for different phases: {names}")
+  return asked.pop() if asked else _ONE_PHASE
 
 
 def as_transform(method: Method) -> optax.GradientTransformationExtraArgs:

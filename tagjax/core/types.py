@@ -1,20 +1,21 @@
 """Batches, variables and the shape of a stream: the data that everything passes on."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import chex
 import numpy as np
+from numpy.typing import DTypeLike
 
 Variables = Mapping[str, chex.ArrayTree]
 """What a Flax model holds: `{"params": tree, "batch_stats": tree, ...}`."""
 
 
-Scenario = str
-"""`"task"`, `"class"` or `"domain"`: what is known of the task (see `StreamSpec`)."""
+Scenario = Literal["task", "class", "domain"]
+"""What is known of the task (see `StreamSpec`)."""
 
 
-SCENARIOS = ("task", "class", "domain")
+SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
 
 
 Hyper = Mapping[str, chex.Array]
@@ -25,7 +26,7 @@ class Batch(NamedTuple):
   """A batch of examples, as stored: images are normalised inside the model's forward pass.
 
   Attributes:
-    image: `[B, ...]`, the stored dtype (uint8 as a rule).
+    image: `[B, ...]`, the stored dtype (`StreamSpec.image_dtype`).
     label: int32 `[B]`, index of the output that should be largest.
     task_id: int32 `[B]`, the task that each example belongs to.
     mask: bool `[B]`, False where a row only fills the batch up and must not count.
@@ -47,7 +48,13 @@ class StreamSpec(NamedTuple):
     scenario: `"task"`: the task of an example is known in training and at test, the softmax runs
       over that task's outputs. `"class"`: it is not known at test, the softmax runs over all
       outputs seen so far. `"domain"`: all tasks share all outputs.
-    image_shape: shape of one image.
+    image_shape: shape of one image; or of whatever an example is, such as a vector of features.
+    image_dtype: of the images as they are stored, on the device and in memories of exemplars.
+      Integers that are not uint8 are tokens, see `holds_tokens`.
+    attributes: float32 `[K, a]`, what distinguishes the classes of the outputs, zero where that is
+      unknown or none of the stream's tasks has the class. None if it is known of no class, or not
+      the same for all tasks: outputs that stand for several classes, or several numbers of
+      attributes.
   """
 
   num_tasks: int
@@ -55,3 +62,14 @@ class StreamSpec(NamedTuple):
   classes: np.ndarray
   scenario: Scenario
   image_shape: tuple[int, ...]
+  image_dtype: np.dtype = np.dtype(np.uint8)
+  attributes: np.ndarray | None = None
+
+
+def holds_tokens(dtype: DTypeLike) -> bool:
+  """Whether such values are tokens (words, say): the model gets them as they are, as integers.
+
+  >>> holds_tokens(np.int32), holds_tokens(np.uint8), holds_tokens(np.float32)
+  (True, False, False)
+  """
+  return np.issubdtype(dtype, np.integer) and np.dtype(dtype) != np.uint8

@@ -1,24 +1,35 @@
 """Model + method + loss -> pure functions: the training step and what surrounds it."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
 import flax.linen as nn
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import optax
 
 from tagjax.core import losses
 from tagjax.core.keys import run_keys
-from tagjax.core.method import Boundary, Method, State, Step, boundary_examples
+from tagjax.core.method import (
+  Boundary,
+  GradFn,
+  Method,
+  Phase,
+  Query,
+  Served,
+  State,
+  Step,
+  check_phases,
+  num_boundary_examples,
+  prepares,
+  rehearses,
+)
 from tagjax.core.types import Batch, Hyper, StreamSpec, Variables
-from tagjax.input_pipeline.augmentation import Augmentation, augment
-from tagjax.input_pipeline.normalization import normalizer
-
-_OF_IMAGES = 1  # folded into a pass's key for its images, so that dropout draws as without them
+from tagjax.engine.model_fns import ModelFns, initial_variables, make_model_fns
+from tagjax.input_pipeline.augmentation import Augmentation
 
 
 class LearnerState(NamedTuple):
@@ -40,6 +51,22 @@ class LearnerState(NamedTuple):
   hyper: Hyper
 
 
+class ServedState(NamedTuple):
+  """What evaluations need of a learner's state; read only.
+
+  Attributes:
+    served: what `Method.prepare` gives; the model's variables by default.
+    key: as in `LearnerState`.
+    step: as in `LearnerState`.
+    hyper: as in `LearnerState`.
+  """
+
+  served: Served
+  key: chex.PRNGKey
+  step: chex.Array
+  hyper: Hyper
+
+
 class StepInfo(NamedTuple):
   """What one training step reports.
 
@@ -55,39 +82,36 @@ class StepInfo(NamedTuple):
 
 
 class Learner(NamedTuple):
-  """Model, method and loss as pure functions; built by `tagjax.engine.learner.make_learner`.
+  """Model, method and loss as pure functions; built by `make_learner`.
 
   Attributes:
     init: `(key, hyper) -> LearnerState`; None or `{}`: all hyperparameters are constants.
     step: `(state, batch, task_id, *, phase) -> (state, StepInfo)`.
     consolidate: `(state, chunk, task_id, *, phase) -> state`.
-    adapt: `(state, task_id) -> variables` for the evaluation of that task.
-    predict: `(variables, batch, current_task) -> (logits, loss)`: masked logits `[B, K]` and
-      per-example losses `[B]`; `current_task` is the last task learned.
+    rehearsal: `state -> Batch | None`, see `Method`.
+    prepare: `(state, current_task) -> ServedState`; `current_task` is the last task learned.
+    predict: `(served, batch, current_task, *, continuum) -> logits`, float `[B, K]`, unmasked; the
+      batch is what the method sees as `Query.batch`, see `tagjax.engine.evaluate`.
     diagnose: `state -> {name: array}`, see `Method`.
+    spec: static, of the stream.
     phases: static, see `Method`.
-    examples: static, see `Method`; how many examples the chunk of `consolidate` should have.
+    num_boundary_examples: static, see `Method`; how many the chunk of `consolidate` should have.
+    rehearses: static, whether `rehearsal` gives exemplars.
+    prepares: static, whether `prepare` gives anything but the state's variables.
   """
 
   init: Callable[..., LearnerState]
   step: Callable[..., tuple[LearnerState, StepInfo]]
   consolidate: Callable[..., LearnerState]
-  adapt: Callable[..., Variables]
-  predict: Callable[..., tuple[chex.Array, chex.Array]]
+  rehearsal: Callable[[LearnerState], Batch | None]
+  prepare: Callable[..., ServedState]
+  predict: Callable[..., chex.Array]
   diagnose: Callable[[LearnerState], dict[str, chex.Array]]
-  phases: tuple[str, ...]
-  examples: int | None
-
-
-def initial_variables(model: nn.Module, spec: StreamSpec, key: chex.PRNGKey) -> Variables:
-  """What the model starts with, drawn from `key`.
-
-  Raises:
-    ValueError: if the model cannot take the stream's images.
-  """
-  one = _blank_batch(spec)
-  image = one.image.astype(jnp.float32)
-  return model.init(key, image, task_id=one.task_id, mask=one.mask, train=False)
+  spec: StreamSpec
+  phases: tuple[Phase, ...]
+  num_boundary_examples: int | None
+  rehearses: bool
+  prepares: bool
 
 
 def make_learner(
@@ -97,7 +121,7 @@ def make_learner(
   *,
   max_value: float = 255.0,
   normalization: str = "unit",
-  augmentation: Augmentation = Augmentation(),  # noqa: B008  (it is immutable)
+  augmentation: Augmentation | None = None,
   axis_name: str | None = None,
   pretrained: Variables | None = None,
 ) -> Learner:
@@ -106,12 +130,12 @@ def make_learner(
   Args:
     model: Flax module called as `model(image, task_id=, mask=, train=)`; returns `[B, K]`.
     method: see `tagjax.core.method.Method`; or a function that makes it of a state's
-      hyperparameters, which are traced then. It is also called with `{}`, for the method's static
-      phases.
+      hyperparameters, which are traced then. It is also called with `{}`, for what is static of the
+      method.
     spec: the stream's head and shapes.
     max_value: largest stored pixel value.
     normalization: a key of `tagjax.input_pipeline.normalization.NORMALIZATIONS`.
-    augmentation: of the images of training passes.
+    augmentation: of the images of training passes; None: they are left as they are.
     axis_name: name of the device axis that the step is mapped over; None on one device. The
       gradient is averaged over it, weighted by each device's number of valid examples. A model
       with batch statistics must have been built with the same name.
@@ -122,179 +146,237 @@ def make_learner(
     The learner. `step` keeps shapes and dtypes, so it can be the body of a compiled loop.
 
   Raises:
-    ValueError: if `normalization` is unknown, or for images of another number of channels.
+    ValueError: if normalization or augmentation do not fit the stream's images, the method has no
+      phases, or requires what the model does not have.
   """
-  normalize = normalizer(normalization, max_value, spec.image_shape)
+  fns = make_model_fns(
+    model,
+    spec,
+    max_value=max_value,
+    normalization=normalization,
+    augmentation=Augmentation() if augmentation is None else augmentation,
+    axis_name=axis_name,
+    pretrained=pretrained,
+  )
   method_of = (lambda hyper: method) if isinstance(method, Method) else method
   static = method_of({})
-  phases = static.phases
-  average, gather = _collectives(axis_name)
+  check_phases(static)
+  _check_required(static, model, spec)
+  parts = _Parts(fns, method_of, spec, static.phases[-1].name)
 
-  def apply(variables: Variables, batch: Batch, *, key=None, train=False):
-    key = None if key is None else _device_key(key, axis_name)
-    image = batch.image
-    if augmentation and train and key is not None:
-      image = augment(jax.random.fold_in(key, _OF_IMAGES), image, augmentation, max_value)
-    state_names = [name for name in variables if name != "params"]
-    logits, changed = model.apply(
-      variables,
-      normalize(image),
-      task_id=batch.task_id,
-      mask=batch.mask,
-      train=train,
-      rngs=None if key is None else {"dropout": key},
-      mutable=state_names if train else [],
-    )
-    return logits, {**variables, **changed}
+  def bound(function):
+    return functools.partial(function, parts)
 
-  def active_fn(current_task, batch):
-    return losses.active_outputs(spec, batch.task_id, current_task)
-
-  def task_loss(current_task, logits, batch):
-    values = losses.cross_entropy(logits, batch.label, active_fn(current_task, batch))
-    return losses.masked_mean(values, batch.mask, average(jnp.sum(batch.mask, dtype=jnp.float32)))
-
-  def value_and_grad(variables, batch, *, key, train, loss_fn):
-    """`((loss, (logits, variables)), grad)`; the gradient and loss averaged over devices."""
-
-    def objective(params):
-      logits, changed = apply({**variables, "params": params}, batch, key=key, train=train)
-      return loss_fn(logits, batch), (logits, changed)
-
-    (loss, aux), grad = jax.value_and_grad(objective, has_aux=True)(variables["params"])
-    loss, grad = average((loss, grad))
-    return (loss, aux), grad
-
-  def make_grad_fn(variables, current_task, default_key, default_train):
-    default_loss = functools.partial(task_loss, current_task)
-
-    def grad_fn(params, batch, *, key=None, loss_fn=None, train=None):
-      (loss, _), grad = value_and_grad(
-        {**variables, "params": params},
-        batch,
-        key=default_key if key is None else key,
-        train=default_train if train is None else train,
-        loss_fn=loss_fn or default_loss,
-      )
-      return loss, grad
-
-    return grad_fn
-
-  def boundary(variables, chunk, task_id, key, phase) -> Boundary:
-    return Boundary(
-      task_id=task_id,
-      chunk=chunk,
-      grad_fn=make_grad_fn(variables, task_id, key, default_train=False),
-      apply_fn=apply,
-      active_fn=functools.partial(active_fn, task_id),
-      key=key,
-      phase=phase,
-    )
-
-  def init(key: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
-    hyper = {} if hyper is None else hyper
-    variables = initial_variables(model, spec, run_keys(key).init)
-    variables = variables if pretrained is None else _overlaid(variables, pretrained)
-    return LearnerState(
-      variables=variables,
-      method=method_of(hyper).init(variables["params"]),
-      key=key,
-      step=jnp.zeros((), jnp.int32),
-      hyper=hyper,
-    )
-
-  def step(state: LearnerState, batch: Batch, task_id: chex.Array, *, phase: str):
-    method = method_of(state.hyper)
-    step_key = jax.random.fold_in(run_keys(state.key).steps, state.step)
-    forward_key, method_key = jax.random.split(step_key)
-    loss_fn = functools.partial(task_loss, task_id)
-    (loss, (logits, variables)), grad = value_and_grad(
-      state.variables, batch, key=forward_key, train=True, loss_fn=loss_fn
-    )
-    at = Step(
-      task_id=task_id,
-      batch=batch,
-      loss=loss,
-      grad=grad,
-      logits=logits,
-      variables=state.variables,
-      grad_fn=make_grad_fn(state.variables, task_id, method_key, default_train=True),
-      apply_fn=apply,
-      active_fn=functools.partial(active_fn, task_id),
-      gather=gather,
-      key=method_key,
-      phase=phase,
-    )
-    params = state.variables["params"]
-    updates, method_state = method.update(grad, state.method, params, at=at)
-    variables = {**variables, "params": optax.apply_updates(params, updates)}
-    hits = _hits(logits, batch, active_fn(task_id, batch))
-    count = average(jnp.sum(batch.mask, dtype=jnp.float32))
-    info = StepInfo(
-      loss=loss,
-      accuracy=average(losses.masked_mean(hits.astype(jnp.float32), batch.mask, count)),
-      diagnostics=method.diagnose(method_state),
-    )
-    return state._replace(variables=variables, method=method_state, step=state.step + 1), info
-
-  def consolidate(state: LearnerState, chunk: Batch, task_id: chex.Array, *, phase: str):
-    key = jax.random.fold_in(run_keys(state.key).boundaries, state.step)
-    at = boundary(state.variables, chunk, task_id, key, phase)
-    method = method_of(state.hyper)
-    method_state, variables = method.consolidate(state.method, state.variables, at=at)
-    return state._replace(variables=variables, method=method_state)
-
-  def adapt(state: LearnerState, task_id: chex.Array) -> Variables:
-    key = jax.random.fold_in(run_keys(state.key).boundaries, task_id)
-    at = boundary(state.variables, None, task_id, key, phases[-1])
-    return method_of(state.hyper).adapt(state.method, state.variables, at=at)
-
-  def predict(variables: Variables, batch: Batch, current_task: chex.Array):
-    logits, _ = apply(variables, batch, train=False)
-    active = active_fn(current_task, batch)
-    return (
-      losses.mask_logits(logits, active),
-      losses.cross_entropy(logits, batch.label, active),
-    )
-
-  def diagnose(state: LearnerState) -> dict[str, chex.Array]:
-    return method_of(state.hyper).diagnose(state.method)
-
-  examples = boundary_examples(static)
-  return Learner(init, step, consolidate, adapt, predict, diagnose, phases, examples)
-
-
-def _collectives(axis_name: str | None) -> tuple[Callable, Callable]:
-  """`(average over devices, gather a batch from all devices)`; identities on one device."""
-  if axis_name is None:
-    return lambda tree: tree, lambda batch: batch
-  return (
-    functools.partial(jax.lax.pmean, axis_name=axis_name),
-    functools.partial(jax.lax.all_gather, axis_name=axis_name, tiled=True),
+  return Learner(
+    init=bound(_init),
+    step=bound(_step),
+    consolidate=bound(_consolidate),
+    rehearsal=bound(_rehearsal),
+    prepare=bound(_prepare),
+    predict=bound(_predict),
+    diagnose=bound(_diagnose),
+    spec=spec,
+    phases=static.phases,
+    num_boundary_examples=num_boundary_examples(static),
+    rehearses=rehearses(static),
+    prepares=prepares(static),
   )
 
 
-def _device_key(key: chex.PRNGKey, axis_name: str | None) -> chex.PRNGKey:
-  """Draws must differ between devices, or the examples of two devices share their masks."""
-  return key if axis_name is None else jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+def _check_required(method: Method, model: nn.Module, spec: StreamSpec) -> None:
+  """Refuses a model without the arguments and variables that the method relies on."""
+  missing = method.requires - set(inspect.signature(type(model).__call__).parameters)
+  if not missing:
+    return
+  variables = jax.eval_shape(functools.partial(initial_variables, model, spec), jax.random.key(0))
+  if missing := sorted(missing - set(variables)):
+    names = ", ".join(map(repr, missing))
+    raise ValueError(
+      f"the method{f' {method.name}' if method.name else ''} requires {names} of the model, and "
+      f"{type(model).__name__} does not have it: choose a model whose __call__ takes an argument "
+      "of that name, or that has a collection of variables of that name"
+    )
 
 
-def _overlaid(variables: Variables, pretrained: Variables) -> Variables:
-  """`variables` with the arrays of `pretrained` in their places."""
-  flatten = flax.traverse_util.flatten_dict
-  arrays = jax.tree.map(jnp.asarray, flatten(pretrained))
-  return flax.traverse_util.unflatten_dict(flatten(variables) | arrays)
+class _Parts(NamedTuple):
+  """What a learner's functions are made of."""
+
+  fns: ModelFns
+  method_of: Callable[[Hyper], Method]
+  spec: StreamSpec
+  last_phase: str
 
 
-def _blank_batch(spec: StreamSpec) -> Batch:
-  return Batch(
-    image=jnp.zeros((1, *spec.image_shape), jnp.uint8),
-    label=jnp.zeros((1,), jnp.int32),
-    task_id=jnp.zeros((1,), jnp.int32),
-    mask=jnp.ones((1,), bool),
+def _init(parts: _Parts, key: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
+  hyper = {} if hyper is None else hyper
+  variables = parts.fns.init(run_keys(key).init)
+  return LearnerState(
+    variables=variables,
+    method=parts.method_of(hyper).init(variables["params"]),
+    key=key,
+    step=jnp.zeros((), jnp.int32),
+    hyper=hyper,
   )
 
 
-def _hits(logits: chex.Array, batch: Batch, active: chex.Array) -> chex.Array:
-  """Bool `[B]`: which examples are predicted right."""
-  return jnp.argmax(losses.mask_logits(logits, active), axis=-1) == batch.label
+def _step(
+  parts: _Parts, state: LearnerState, batch: Batch, task_id: chex.Array, *, phase: str
+) -> tuple[LearnerState, StepInfo]:
+  method = parts.method_of(state.hyper)
+  step_key = jax.random.fold_in(run_keys(state.key).steps, state.step)
+  forward_key, method_key = jax.random.split(step_key)
+  loss_fn = functools.partial(_task_loss, parts, task_id)
+  (loss, (logits, variables)), grad = parts.fns.value_and_grad(
+    state.variables, batch, key=forward_key, train=True, loss_fn=loss_fn
+  )
+  at = Step(
+    task_id=task_id,
+    batch=batch,
+    loss=loss,
+    grad=grad,
+    logits=logits,
+    variables=state.variables,
+    grad_fn=_make_grad_fn(parts, state.variables, task_id, method_key, train=True),
+    apply_fn=parts.fns.apply,
+    active_fn=functools.partial(_active_outputs, parts, task_id),
+    gather=parts.fns.gather,
+    key=method_key,
+    phase=phase,
+  )
+  params = state.variables["params"]
+  updates, method_state = method.update(grad, state.method, params, at=at)
+  variables = {**variables, "params": optax.apply_updates(params, updates)}
+  info = StepInfo(
+    loss=loss,
+    accuracy=_accuracy(parts, logits, batch, task_id),
+    diagnostics=method.diagnose(method_state),
+  )
+  return state._replace(variables=variables, method=method_state, step=state.step + 1), info
+
+
+def _consolidate(
+  parts: _Parts, state: LearnerState, chunk: Batch, task_id: chex.Array, *, phase: str
+) -> LearnerState:
+  key = jax.random.fold_in(run_keys(state.key).boundaries, state.step)
+  at = _make_boundary(parts, state.variables, chunk, task_id, key, phase)
+  method = parts.method_of(state.hyper)
+  method_state, variables = method.consolidate(state.method, state.variables, at=at)
+  return state._replace(variables=variables, method=method_state)
+
+
+def _rehearsal(parts: _Parts, state: LearnerState) -> Batch | None:
+  return parts.method_of(state.hyper).rehearsal(state.method)
+
+
+def _prepare(parts: _Parts, state: LearnerState, current_task: chex.Array) -> ServedState:
+  key, _ = _evaluation_keys(state)
+  at = _make_boundary(parts, state.variables, None, current_task, key, parts.last_phase)
+  served = parts.method_of(state.hyper).prepare(state.method, state.variables, at=at)
+  return serve(state)._replace(served=served)
+
+
+def serve(state: LearnerState) -> ServedState:
+  """What `Learner.prepare` gives where the method does not prepare: nothing is computed."""
+  return ServedState(state.variables, state.key, state.step, state.hyper)
+
+
+def _predict(
+  parts: _Parts,
+  served: ServedState,
+  batch: Batch,
+  current_task: chex.Array,
+  *,
+  continuum: int = 1,
+) -> chex.Array:
+  _, key = _evaluation_keys(served)
+  at = Query(
+    batch=batch,
+    current_task=current_task,
+    apply_fn=parts.fns.apply,
+    active_fn=functools.partial(_active_outputs, parts, current_task),
+    key=key,
+    continuum=continuum,
+  )
+  logits = parts.method_of(served.hyper).predict(served.served, at=at)
+  expected = (batch.mask.shape[0], parts.spec.num_outputs)
+  if jnp.shape(logits) != expected:
+    raise ValueError(f"predict gives {jnp.shape(logits)}, and must give logits [B, K], {expected}")
+  return logits
+
+
+def _diagnose(parts: _Parts, state: LearnerState) -> dict[str, chex.Array]:
+  return parts.method_of(state.hyper).diagnose(state.method)
+
+
+def _evaluation_keys(state: LearnerState | ServedState) -> tuple[chex.PRNGKey, chex.PRNGKey]:
+  """For preparing and for predicting."""
+  prepare, predict = jax.random.split(
+    jax.random.fold_in(run_keys(state.key).evaluations, state.step)
+  )
+  return prepare, predict
+
+
+def _active_outputs(parts: _Parts, current_task: chex.Array, batch: Batch) -> chex.Array:
+  return losses.active_outputs(parts.spec, batch.task_id, current_task)
+
+
+def _task_loss(
+  parts: _Parts, current_task: chex.Array, logits: chex.Array, batch: Batch
+) -> chex.Array:
+  """Mean cross-entropy of the valid rows of all devices, see `losses.masked_mean`."""
+  active = _active_outputs(parts, current_task, batch)
+  values = losses.cross_entropy(logits, batch.label, active)
+  return losses.masked_mean(values, batch.mask, _mean_count(parts, batch))
+
+
+def _accuracy(parts: _Parts, logits: chex.Array, batch: Batch, task_id: chex.Array) -> chex.Array:
+  """Fraction of the valid rows of all devices that are predicted right."""
+  masked = losses.mask_logits(logits, _active_outputs(parts, task_id, batch))
+  hits = jnp.argmax(masked, axis=-1) == batch.label
+  count = _mean_count(parts, batch)
+  return parts.fns.average(losses.masked_mean(hits.astype(jnp.float32), batch.mask, count))
+
+
+def _mean_count(parts: _Parts, batch: Batch) -> chex.Array:
+  """Valid examples a device."""
+  return parts.fns.average(jnp.sum(batch.mask, dtype=jnp.float32))
+
+
+def _make_grad_fn(
+  parts: _Parts, variables: Variables, current_task: chex.Array, key: chex.PRNGKey, *, train: bool
+) -> GradFn:
+  """The `GradFn` that has these variables, key and mode by default."""
+  default_key, default_train = key, train
+  default_loss = functools.partial(_task_loss, parts, current_task)
+  own_variables = variables
+
+  def grad_fn(params, batch, *, variables=None, loss_fn=None, key=None, train=None):
+    (loss, _), grad = parts.fns.value_and_grad(
+      {**own_variables, **(variables or {}), "params": params},
+      batch,
+      key=default_key if key is None else key,
+      train=default_train if train is None else train,
+      loss_fn=loss_fn or default_loss,
+    )
+    return loss, grad
+
+  return grad_fn
+
+
+def _make_boundary(
+  parts: _Parts,
+  variables: Variables,
+  chunk: Batch | None,
+  task_id: chex.Array,
+  key: chex.PRNGKey,
+  phase: str,
+) -> Boundary:
+  return Boundary(
+    task_id=task_id,
+    chunk=chunk,
+    grad_fn=_make_grad_fn(parts, variables, task_id, key, train=False),
+    apply_fn=parts.fns.apply,
+    active_fn=functools.partial(_active_outputs, parts, task_id),
+    key=key,
+    phase=phase,
+  )

@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tagjax.core.types import Hyper
+from tagjax.core.errors import ConfigError
+from tagjax.core.types import Batch, Hyper
 from tagjax.engine.evaluate import Evaluation, evaluate
-from tagjax.engine.learner import Learner, LearnerState
+from tagjax.engine.learner import Learner, LearnerState, ServedState, serve
 from tagjax.engine.train_loop import DEVICE_AXIS, consolidate_task, train_chunk
-from tagjax.input_pipeline.order import boundary_order, epoch_order
 from tagjax.transforms import columns
 
 LANE_AXIS = "lanes"
@@ -61,7 +61,7 @@ class Programs:
   Attributes:
     compile_seconds: seconds spent tracing and compiling so far.
     phases: the training phases of a task.
-    examples: see `tagjax.core.method.Method`.
+    num_boundary_examples: see `tagjax.core.method.Method`.
     single: the learner of one device.
     layout: see `Layout`.
     traces: how often each program was traced; `train` must stay at one for the whole stream.
@@ -74,9 +74,10 @@ class Programs:
     *,
     batch_size: int,
     eval_batch_size: int,
-    layout: Layout = Layout(),  # noqa: B008  (it is immutable)
-    tolerant: bool = False,
+    layout: Layout | None = None,
+    keep_going: bool = False,
     in_order: bool = False,
+    continuum: int = 1,
   ):
     """Prepares the programs; each is compiled when it is first called.
 
@@ -85,17 +86,27 @@ class Programs:
       single: evaluates, on one device; the same learner unless several devices share a batch.
       batch_size: examples a training step, over all devices; a multiple of their number.
       eval_batch_size: examples an evaluation pass.
-      layout: lanes and devices.
-      tolerant: see `train_chunk`.
-      in_order: see `train_chunk`; the caller asks `epoch_order` and `boundary_order` which.
+      layout: lanes and devices; None: one of each.
+      keep_going: see `train_chunk`.
+      in_order: see `train_chunk`; whoever gives the examples computes their order by
+        `tagjax.input_pipeline.order`.
+      continuum: see `tagjax.core.method.Query`.
+
+    Raises:
+      ValueError: if an evaluation pass does not consist of whole runs of `continuum` examples.
     """
+    if eval_batch_size % continuum:
+      raise ValueError(
+        f"eval_batch_size={eval_batch_size} is not a multiple of continuum={continuum}: choose one "
+        "(order.pass_size does)"
+      )
+    layout = Layout() if layout is None else layout
     self.compile_seconds = 0.0
     self.traces = Counter()
     self.phases = learner.phases
-    self.examples = learner.examples
+    self.num_boundary_examples = learner.num_boundary_examples
     self.single = single
     self.layout = layout
-    self._batch_size = batch_size
     self._learner = learner
     self._devices = _devices(layout.num_devices)
     self._compiled: dict[Any, Callable] = {}
@@ -105,13 +116,15 @@ class Programs:
       batch_size=batch_size,
       num_devices=layout.batch_devices,
       lane_axis=LANE_AXIS if layout.lanes_a_device > 1 else None,
-      tolerant=tolerant,
+      keep_going=keep_going,
       in_order=in_order,
     )
     self._consolidate = functools.partial(
       consolidate_task, learner, batch_size=batch_size, in_order=in_order
     )
-    self._evaluate = functools.partial(evaluate, single, batch_size=eval_batch_size)
+    self._evaluate = functools.partial(
+      evaluate, single, batch_size=eval_batch_size, continuum=continuum
+    )
 
   def init(self, keys: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
     """The state at the start of a stream, of all lanes.
@@ -122,11 +135,11 @@ class Programs:
     """
     start = self._without_one((keys, hyper))
     if self.layout.share_lanes:
-      return self._call("init", self._init, self.spread(start))
-    return self.spread(self._call("init", self._init, start, mapped=False))
+      return self._call("init", self._init, self.replicate(start))
+    return self.replicate(self._call("init", self._init, start, mapped=False))
 
   def template(self, keys: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
-    """Shapes and dtypes of what `gather` gives of the state that `init` makes.
+    """Shapes and dtypes of what `to_host` gives of the state that `init` makes.
 
     An array that the devices share by columns is one of NumPy (without memory of its own): it is
     put together on the host, and is to be read there.
@@ -135,17 +148,22 @@ class Programs:
     whole = self._shapes(self.single, start)
     if not self.layout.share_columns:
       return whole
-    share = self._shapes(self._learner, start)
-    on_host = lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)  # noqa: E731
-    same = lambda leaf, part: leaf if leaf.shape == part.shape else on_host(leaf)  # noqa: E731
-    return jax.tree.map(same, whole, share)
+
+    def one(leaf, part):
+      if leaf.shape == part.shape:
+        return leaf
+      return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
+
+    return jax.tree.map(one, whole, self._shapes(self._learner, start))
 
   def held(self, keys: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
     """Shapes and dtypes of what one device holds, all lanes counted if the devices share them."""
     return self._shapes(self._learner, self._without_one((keys, hyper)))
 
   def _shapes(self, learner: Learner, start) -> LearnerState:
-    init = lambda start: learner.init(*start)  # noqa: E731
+    def init(start):
+      return learner.init(*start)
+
     return jax.eval_shape(init if self.layout.num_lanes == 1 else jax.vmap(init), start)
 
   def _init(self, start) -> LearnerState:
@@ -156,7 +174,7 @@ class Programs:
     function = functools.partial(self._train, phase=phase)
     scalars = [jnp.asarray(value, jnp.int32) for value in (task_id, epoch_id, start, stop)]
     state, chunk = self._call(("train", phase), function, state, examples, *scalars, donate=True)
-    return state, self._with_one(self.collapse(chunk))
+    return state, self._with_one(self.unreplicate(chunk))
 
   def consolidate(self, state, examples, task_id, *, phase):
     """See `consolidate_task`; donates `state`."""
@@ -164,35 +182,69 @@ class Programs:
     task_id = jnp.asarray(task_id, jnp.int32)
     return self._call(("consolidate", phase), function, state, examples, task_id, donate=True)
 
-  def evaluate(self, state, examples, task_id, current_task) -> Evaluation:
+  def rehearsal(self, state: LearnerState) -> Batch | None:
+    """The exemplars that the method rehearses, on the host; None if it does not.
+
+    See `tagjax.core.method.Method`. Leaves have an axis of lanes in front if there are several.
+    """
+    if not self.single.rehearses:
+      return None
+    return jax.device_get(self._of_single("rehearsal", self.single.rehearsal, state))
+
+  def rehearsal_size(self, state: LearnerState) -> int:
+    """How many exemplars belong to the task's training set besides its own examples.
+
+    Raises:
+      ConfigError: if that differs between lanes side by side, which take the same steps.
+    """
+    if not self.single.rehearses:
+      return 0
+    sizes = np.unique(self._of_single("rehearsal_size", self._rehearsal_size, state))
+    if len(sizes) > 1:
+      raise ConfigError(
+        f"seeds side by side rehearse {sizes.tolist()} exemplars, and must take the same number of "
+        "steps: set seed_axis='loop'"
+      )
+    return int(sizes[0])
+
+  def _rehearsal_size(self, state: LearnerState) -> chex.Array:
+    exemplars = self.single.rehearsal(state)
+    return jnp.int32(0) if exemplars is None else jnp.sum(exemplars.mask, dtype=jnp.int32)
+
+  def prepare(self, state: LearnerState, current_task) -> ServedState:
+    """What `evaluate` takes, see `Learner.prepare`; to be made anew when the state has changed.
+
+    Where the method does not prepare, it shares the state's buffers: nothing is compiled, and
+    training, which donates them, ends its use.
+    """
+    if not self.single.prepares:
+      served = serve(state)
+      return served if self.layout.share_lanes else self.unreplicate(served)
+    return self._on_single(
+      "prepare", self.single.prepare, state, jnp.asarray(current_task, jnp.int32)
+    )
+
+  def evaluate(self, served: ServedState, examples, current_task) -> Evaluation:
     """See `tagjax.engine.evaluate.evaluate`; the figures have an axis of lanes in front.
 
     Runs on the first device (of each process), or on those that share the lanes out.
     """
-    task_ids = [jnp.asarray(value, jnp.int32) for value in (task_id, current_task)]
+    current_task = jnp.asarray(current_task, jnp.int32)
+    shared = self.layout.share_lanes
+    result = self._call("evaluate", self._evaluate, served, examples, current_task, mapped=shared)
+    return self._with_one(self.unreplicate(result) if shared else result)
+
+  def _on_single(self, name: str, function: Callable, state: LearnerState, *args):
+    """`function` of the single learner's; the axis of devices stays if they share the lanes out."""
     if self.layout.share_lanes:
-      result = self.collapse(self._call("evaluate", self._evaluate, state, examples, *task_ids))
-    else:
-      state = self.collapse(state)
-      result = self._call("evaluate", self._evaluate, state, examples, *task_ids, mapped=False)
-    return self._with_one(result)
+      return self._call(name, function, state, *args)
+    return self._call(name, function, self.unreplicate(state), *args, mapped=False)
 
-  def epoch_order(self, state, epoch_id, size, capacity) -> np.ndarray:
-    """See `tagjax.input_pipeline.order.epoch_order`; for one lane, on the host."""
-    return self._order("epoch_order", epoch_order, state.key, epoch_id, size, capacity)
+  def _of_single(self, name: str, function: Callable, state: LearnerState):
+    result = self._on_single(name, function, state)
+    return self.unreplicate(result) if self.layout.share_lanes else result
 
-  def boundary_order(self, state, size, capacity) -> np.ndarray:
-    """See `tagjax.input_pipeline.order.boundary_order`; for one lane, on the host."""
-    step = self.collapse(state.step)
-    return self._order("boundary_order", boundary_order, state.key, step, size, capacity)
-
-  def _order(self, name, function, key, count, size, capacity):
-    function = functools.partial(function, capacity=capacity, batch_size=self._batch_size)
-    counts = [jnp.asarray(value, jnp.int32) for value in (count, size)]
-    order = self._call((name, str(capacity)), function, self.collapse(key), *counts, mapped=False)
-    return np.asarray(order)
-
-  def collapse(self, tree: chex.ArrayTree) -> chex.ArrayTree:
+  def unreplicate(self, tree: chex.ArrayTree) -> chex.ArrayTree:
     """`tree` without the axis of devices: the lanes of all of them, or the first one's copy.
 
     With several processes that is the first device of this process.
@@ -204,21 +256,8 @@ class Programs:
       return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]) if each else leaf, tree)
     return jax.tree.map(lambda leaf: leaf[0], tree)
 
-  def gather(self, state: LearnerState) -> LearnerState:
-    """`collapse` of a state, with the columns that devices share put together, on the host."""
-    first = self.collapse(state)
-    if not self.layout.share_columns:
-      return first
-    whole = self._shapes(self.single, (first.key, first.hyper))
-
-    def one(leaf, own, like):
-      same = own.shape == like.shape
-      return own if same else columns.join(np.asarray(leaf), like.shape[-1])
-
-    return jax.tree.map(one, state, first, whole)
-
-  def spread(self, tree: chex.ArrayTree) -> chex.ArrayTree:
-    """The inverse of `collapse`: a copy, or a share of the lanes, on every device.
+  def replicate(self, tree: chex.ArrayTree) -> chex.ArrayTree:
+    """The inverse of `unreplicate`: a copy, or a share of the lanes, on every device.
 
     With several processes: on every device of this process, which all processes do at once.
     """
@@ -232,15 +271,31 @@ class Programs:
       tree = jax.tree.map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), tree)
     return self._give_out(tree)
 
-  def scatter(self, state: LearnerState) -> LearnerState:
-    """The inverse of `gather`."""
+  def to_host(self, state: LearnerState) -> LearnerState:
+    """The state as a checkpoint keeps it: without the axis of devices.
+
+    Columns that devices share are put together on the host.
+    """
+    first = self.unreplicate(state)
     if not self.layout.share_columns:
-      return self.spread(state)
+      return first
+    whole = self._shapes(self.single, (first.key, first.hyper))
+
+    def one(leaf, own, like):
+      same = own.shape == like.shape
+      return own if same else columns.join(np.asarray(leaf), like.shape[-1])
+
+    return jax.tree.map(one, state, first, whole)
+
+  def to_devices(self, state: LearnerState) -> LearnerState:
+    """The inverse of `to_host`."""
+    if not self.layout.share_columns:
+      return self.replicate(state)
     leaves, structure = jax.tree.flatten(state)
     held = jax.tree.leaves(self._shapes(self._learner, (state.key, state.hyper)))
     shared = [leaf.shape != own.shape for leaf, own in zip(leaves, held, strict=True)]
     pairs = list(zip(leaves, shared, strict=True))
-    copies = iter(self.spread([leaf for leaf, is_shared in pairs if not is_shared]))
+    copies = iter(self.replicate([leaf for leaf, is_shared in pairs if not is_shared]))
     split = functools.partial(columns.split, num_devices=self.layout.num_devices)
     parts = iter(self._give_out([split(leaf) for leaf, is_shared in pairs if is_shared]))
     return structure.unflatten([next(parts if is_shared else copies) for is_shared in shared])

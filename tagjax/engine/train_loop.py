@@ -1,4 +1,4 @@
-"""The loops over steps and batches that `parallel.py` compiles, as pure functions.
+"""The loops over steps and batches that `programs.py` compiles, as pure functions.
 
 A task's data lie on the device. `train_chunk` runs any number of steps of an epoch: order, batches,
 loss and figures stay on the device, and the host is asked nothing in between. The number of steps
@@ -55,11 +55,14 @@ def train_chunk(
   batch_size: int,
   num_devices: int,
   lane_axis: str | None = None,
-  tolerant: bool = False,
+  keep_going: bool = False,
   in_order: bool = False,
   phase: str,
 ) -> tuple[LearnerState, Chunk]:
   """Trains on batches `start` to `stop` (exclusive) of one epoch.
+
+  If the method rehearses, its exemplars belong to the epoch and are shuffled with the task's
+  examples; the epoch then has so many batches more.
 
   Args:
     learner: the learner, built with the device axis if there are several devices.
@@ -72,29 +75,34 @@ def train_chunk(
     stop: int32 scalar, first batch not trained on.
     batch_size: examples a step, over all devices.
     num_devices: devices that share a batch.
-    lane_axis: name of the axis of lanes (see `parallel.py`) that this is mapped over; None: there
+    lane_axis: name of the axis of lanes (see `programs.py`) that this is mapped over; None: there
       is none.
-    tolerant: whether the lanes of the axis go on beside one whose loss is not finite.
-    in_order: whether `examples` stand in the order of training; batches are counted from its first
-      one then.
+    keep_going: whether the lanes of the axis go on beside one whose loss is not finite.
+    in_order: whether `examples` stand in the order of training, exemplars among them; batches are
+      counted from its first one then.
     phase: static name of the training phase.
 
   Returns:
     The new state, and sums over the steps. The loop ends early after a step whose loss is not
-    finite; for all lanes of the axis, or if `tolerant`, when none is left.
+    finite; for all lanes of the axis, or if `keep_going`, when none is left.
   """
+  exemplars = None if in_order else learner.rehearsal(state)
   if in_order:
     order = rows_in_order(examples, batch_size)
   else:
-    capacity = examples.label.shape[0]
     order = epoch_order(
-      state.key, epoch_id, examples.size, capacity=capacity, batch_size=batch_size
+      state.key,
+      epoch_id,
+      examples.size,
+      capacity=examples.label.shape[0],
+      batch_size=batch_size,
+      rehearsed=None if exemplars is None else exemplars.mask,
     )
 
   def body(carry):
     index, state, total = carry
     rows = _own_share(order[index], num_devices)
-    state, info = learner.step(state, take(examples, rows), task_id, phase=phase)
+    state, info = learner.step(state, take(examples, rows, exemplars), task_id, phase=phase)
     return index + 1, state, _accumulate(total, info)
 
   def go_on(carry):
@@ -102,7 +110,7 @@ def train_chunk(
     finite = jnp.isfinite(total.last_loss)
     if lane_axis is not None:
       # One answer for all lanes: with one for each, the loop would copy every state at every step.
-      agree = jax.lax.pmax if tolerant else jax.lax.pmin
+      agree = jax.lax.pmax if keep_going else jax.lax.pmin
       finite = agree(finite.astype(jnp.int32), lane_axis) > 0
     return (index < stop) & finite
 
@@ -151,8 +159,9 @@ def consolidate_task(
 ) -> LearnerState:
   """Tells the method that the task (a phase of it) has ended, with its examples as a chunk.
 
-  The chunk has as many batches as the method looks at. Every device gets all of them: what a
-  method makes of single examples is then the same on all devices, and on one.
+  The chunk has as many batches of the task's own examples, exemplars not among them, as the method
+  looks at. Every device gets all of them: what a method makes of single examples is then the same
+  on all devices, and on one.
   """
   if in_order:
     order = rows_in_order(examples, batch_size)
@@ -161,5 +170,5 @@ def consolidate_task(
     order = boundary_order(
       state.key, state.step, examples.size, capacity=capacity, batch_size=batch_size
     )
-  chunk = take(examples, order[: boundary_batches(learner.examples, batch_size)])
+  chunk = take(examples, order[: boundary_batches(learner.num_boundary_examples, batch_size)])
   return learner.consolidate(state, chunk, task_id, phase=phase)

@@ -9,7 +9,10 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy import ndimage
+
+from tagjax.core.types import holds_tokens
 
 _GREY = (0.299, 0.587, 0.114)  # shares of red, green and blue in the brightness (ITU-R BT.601)
 
@@ -58,9 +61,27 @@ def augment(
   >>> (augment(jax.random.key(0), image, Augmentation(), 255) == image).all().item()
   True
   """
+
+  def change(key, image):
+    return _augment_one(key, image, augmentation, max_value)
+
   keys = jax.random.split(key, image.shape[0])
-  change = lambda key, image: _augment_one(key, image, augmentation, max_value)  # noqa: E731
   return jax.vmap(change)(keys, image.astype(jnp.float32))
+
+
+def check_augmentable(
+  augmentation: Augmentation, image_shape: tuple[int, ...], image_dtype: np.dtype
+) -> None:
+  """Refuses to augment what is not an image.
+
+  Raises:
+    ValueError: if something is to be done to examples that are not `[H, W, C]`, or are tokens.
+  """
+  if augmentation and (len(image_shape) != 3 or holds_tokens(image_dtype)):
+    raise ValueError(
+      f"{augmentation} is for images [H, W, C], and the stream has {image_dtype} {image_shape}: "
+      "leave it out"
+    )
 
 
 def _augment_one(key, image, augmentation, max_value):

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -42,21 +43,48 @@ def to_device(examples, capacity: int) -> DeviceExamples:
   )
 
 
-def take(examples: DeviceExamples, rows: chex.Array, valid: chex.Array | None = None) -> Batch:
+def take(examples: DeviceExamples, rows: chex.Array, exemplars: Batch | None = None) -> Batch:
   """The batch of the given rows.
 
   Args:
-    examples: the task's examples.
+    examples: the task's examples, C rows with their padding.
     rows: int `[B]`, or `[N, B]` for N batches; those beyond the task's size become padding.
-    valid: bool like `rows`, further rows to mark as padding; None: none.
+    exemplars: leaves `[M, ...]`, whose rows are C, ..., C + M - 1; None: M is 0.
 
   Returns:
     A batch whose `mask` is False on padding.
+
+  Raises:
+    ValueError: if the images of the exemplars are not such as those of the task.
   """
-  mask = rows < examples.size
+  own = _take_rows(examples, rows, rows < examples.size)
+  if exemplars is None:
+    return own
+  _check_alike(examples.image, exemplars.image)
+  first = examples.label.shape[0]
+  place = jnp.maximum(rows - first, 0)
+  is_there = jnp.take(exemplars.mask, place, mode="fill", fill_value=False)
+  other = _take_rows(exemplars, place, is_there)
+  is_other = rows >= first
+
+  def choose(one, two):
+    return jnp.where(is_other.reshape(*rows.shape, *[1] * (one.ndim - rows.ndim)), two, one)
+
+  return jax.tree.map(choose, own, other)
+
+
+def _take_rows(examples: DeviceExamples | Batch, rows: chex.Array, mask: chex.Array) -> Batch:
   return Batch(
     image=jnp.take(examples.image, rows, axis=0, mode="clip"),
     label=jnp.take(examples.label, rows, mode="clip"),
     task_id=jnp.take(examples.task_id, rows, mode="clip"),
-    mask=mask if valid is None else mask & valid,
+    mask=mask,
   )
+
+
+def _check_alike(image: chex.Array, other: chex.Array) -> None:
+  if (image.shape[1:], image.dtype) != (other.shape[1:], other.dtype):
+    raise ValueError(
+      f"rehearsal gives images of {other.dtype} {other.shape[1:]}, and the stream has "
+      f"{image.dtype} {image.shape[1:]}: store them as the spec says (tagjax.memory.items.exemplar)"
+    )

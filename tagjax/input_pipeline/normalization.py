@@ -5,6 +5,9 @@ from collections.abc import Callable
 import chex
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import DTypeLike
+
+from tagjax.core.types import holds_tokens
 
 
 def _standardised(mean, deviation) -> tuple[np.ndarray, np.ndarray]:
@@ -32,26 +35,35 @@ in the order blue, green, red, taken from red, green, blue; some -250 to 300.
 
 
 def normalizer(
-  name: str, max_value: float, image_shape: tuple[int, ...]
+  name: str,
+  max_value: float,
+  image_shape: tuple[int, ...],
+  image_dtype: DTypeLike = np.uint8,
 ) -> Callable[[chex.Array], chex.Array]:
-  """The map from stored images `[B, ...]` to float32.
+  """The map from stored images `[B, ...]` to what the model gets.
 
   Args:
     name: a key of `NORMALIZATIONS`.
     max_value: the largest stored value.
     image_shape: of one image.
+    image_dtype: of the stored images. Tokens (`tagjax.core.types.holds_tokens`) stay as they are.
 
   Returns:
-    `image -> image * scale + low`; takes stored and floating images.
+    `image -> image * scale + low`, float32; takes stored and floating images.
 
   Raises:
-    ValueError: if the name is unknown, or has figures for other channels than the images have.
+    ValueError: if the name is unknown, has figures for other channels than the images have, or
+      asks for another range of tokens.
 
   >>> normalizer("signed", 255, (1,))(jnp.array([[0], [255]], jnp.uint8)).tolist()
   [[-1.0], [1.0]]
+  >>> normalizer("unit", 1, (2,), np.dtype(np.int32))(jnp.array([[7, 8]])).tolist()
+  [[7, 8]]
   """
   if name not in NORMALIZATIONS:
     raise ValueError(f"normalization={name!r} is unknown: choose one of {sorted(NORMALIZATIONS)}")
+  if holds_tokens(image_dtype):
+    return _as_they_are(name, image_dtype)
   low, high = NORMALIZATIONS[name]
   if np.ndim(low) and image_shape[-1:] != low.shape:
     raise ValueError(
@@ -65,3 +77,12 @@ def normalizer(
 
   scale, low = as_wide((high - low) / max_value), as_wide(low)
   return lambda image: image.astype(jnp.float32) * scale + low
+
+
+def _as_they_are(name: str, image_dtype: DTypeLike) -> Callable[[chex.Array], chex.Array]:
+  if name != "unit":
+    raise ValueError(
+      f"normalization={name!r} is for pixels, and the stream has integers ({image_dtype}), which "
+      "reach the model as they are: leave 'unit'"
+    )
+  return lambda image: image

@@ -9,22 +9,21 @@ import jax.numpy as jnp
 from tagjax.core.types import Batch, StreamSpec
 
 
-def exemplar(spec: StreamSpec, image_dtype: chex.ArrayDType = jnp.uint8) -> Batch:
+def exemplar(spec: StreamSpec) -> Batch:
   """Shape and dtype of one stored example; no arrays.
 
   Args:
-    spec: the stream.
-    image_dtype: of the stored images; images are kept as they come, uint8 as a rule.
+    spec: the stream, whose images are kept as they come.
 
   Returns:
     A `Batch` of `jax.ShapeDtypeStruct` without the leading axis.
 
-  >>> from tagjax.core.method import StreamSpec
+  >>> from tagjax.core.types import StreamSpec
   >>> exemplar(StreamSpec(1, 2, None, "task", (4, 4, 1))).image
   ShapeDtypeStruct(shape=(4, 4, 1), dtype=uint8)
   """
   return Batch(
-    image=jax.ShapeDtypeStruct(spec.image_shape, image_dtype),
+    image=jax.ShapeDtypeStruct(spec.image_shape, spec.image_dtype),
     label=jax.ShapeDtypeStruct((), jnp.int32),
     task_id=jax.ShapeDtypeStruct((), jnp.int32),
     mask=jax.ShapeDtypeStruct((), bool),

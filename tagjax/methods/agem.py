@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tagjax.core.method import Method, Step, nothing
+from tagjax.core.method import Method, Step, identity
 from tagjax.core.types import StreamSpec
 from tagjax.memory import capacity as sizes
 from tagjax.memory import items, ring
@@ -75,7 +75,7 @@ def agem(
   check_count("batch_size", batch_size)
   slot_sizes = sizes.slot_sizes(spec, capacity, per)
   if not slot_sizes.any():
-    return nothing()
+    return identity()
   slot_table, slot_tasks = sizes.slot_table(spec), sizes.slot_tasks(spec)
 
   def init(params):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from tagjax.core import losses
-from tagjax.core.method import Method, nothing
+from tagjax.core.method import Method, identity
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.memory import capacity as sizes
 from tagjax.memory import items, reservoir
@@ -41,7 +41,6 @@ def der(
   batch_size: int = 10,
   variant: str = "item",
   strength: float = 0.5,
-  image_dtype: chex.ArrayDType = jnp.uint8,
 ) -> Method:
   """Adds the gradient of a distillation from the memory's logits, from the first task on.
 
@@ -67,7 +66,6 @@ def der(
     batch_size: exemplars replayed a step.
     variant: of the reservoir, see `tagjax.memory.reservoir.insert`.
     strength: weight of the distillation, the paper's alpha.
-    image_dtype: of the stored images.
 
   Returns:
     The method; its state is a `DerState`, or `()` if `capacity` or `strength` is 0: the updates
@@ -90,7 +88,7 @@ def der(
   exemplar's task are compared (there all of the head); running averages of batch normalisation do
   not see the replay batch; images are not augmented.
   """
-  return _dark_replay(spec, capacity, per, batch_size, variant, strength, 0.0, image_dtype)
+  return _dark_replay(spec, capacity, per, batch_size, variant, strength, 0.0)
 
 
 def der_plus_plus(
@@ -102,7 +100,6 @@ def der_plus_plus(
   variant: str = "item",
   strength: float = 0.5,
   label_strength: float = 0.5,
-  image_dtype: chex.ArrayDType = jnp.uint8,
 ) -> Method:
   """DER that also learns the labels of a second, independent replay batch.
 
@@ -120,7 +117,6 @@ def der_plus_plus(
     variant: of the reservoir, see `tagjax.memory.reservoir.insert`.
     strength: weight of the distillation, the paper's alpha; 0 leaves it out.
     label_strength: weight of the labels' cross-entropy, the paper's beta; 0 is `der`.
-    image_dtype: of the stored images.
 
   Returns:
     The method; its state is a `DerState`, or `()` if `capacity` or both strengths are 0.
@@ -135,22 +131,20 @@ def der_plus_plus(
   Differs from the reference code (Mammoth): as `der`; and the cross-entropy is masked as that of
   the current batch is.
   """
-  return _dark_replay(
-    spec, capacity, per, batch_size, variant, strength, label_strength, image_dtype
-  )
+  return _dark_replay(spec, capacity, per, batch_size, variant, strength, label_strength)
 
 
-def _dark_replay(spec, capacity, per, batch_size, variant, strength, label_strength, image_dtype):
+def _dark_replay(spec, capacity, per, batch_size, variant, strength, label_strength):
   check_replay(batch_size, strength=strength, label_strength=label_strength)
   reservoir.check_variant(variant)
   size = sizes.total_capacity(spec, capacity, per)
   if size == 0 or (is_off(strength) and is_off(label_strength)):
-    return nothing()
+    return identity()
 
   def init(params):
     del params
     example = DarkExemplars(
-      batch=items.exemplar(spec, image_dtype),
+      batch=items.exemplar(spec),
       logits=jax.ShapeDtypeStruct((spec.num_outputs,), jnp.float32),
     )
     return DerState(reservoir.empty(size, example))

@@ -7,7 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from tagjax.core.method import Method, nothing
+from tagjax.core.method import Method, identity
 from tagjax.core.types import StreamSpec
 from tagjax.memory import capacity as sizes
 from tagjax.memory import items, reservoir
@@ -28,7 +28,6 @@ def er(
   batch_size: int = 10,
   variant: str = "item",
   strength: float = 1.0,
-  image_dtype: chex.ArrayDType = jnp.uint8,
 ) -> Method:
   """Adds the gradient of a replay batch to the updates, from the second task on.
 
@@ -53,7 +52,6 @@ def er(
     variant: `"item"`: a true reservoir; `"reference"`: the reference's, see
       `tagjax.memory.reservoir.insert`.
     strength: weight of the replay loss.
-    image_dtype: of the stored images.
 
   Returns:
     The method; its state is an `ErState`, or `()` if `capacity` or `strength` is 0: the updates
@@ -82,11 +80,11 @@ def er(
   reservoir.check_variant(variant)
   size = sizes.total_capacity(spec, capacity, per)
   if size == 0 or is_off(strength):
-    return nothing()
+    return identity()
 
   def init(params):
     del params
-    return ErState(reservoir.empty(size, items.exemplar(spec, image_dtype)))
+    return ErState(reservoir.empty(size, items.exemplar(spec)))
 
   def update(updates, state, params, *, at):
     draw_key, insert_key, forward_key = jax.random.split(at.key, 3)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from tagjax.core import losses
-from tagjax.core.method import Method, Step, chain, nothing
+from tagjax.core.method import Method, Step, chain, identity
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.memory import capacity as sizes
 from tagjax.methods.er import er
@@ -65,7 +65,7 @@ def er_ace(
     spec, capacity=capacity, per=per, batch_size=batch_size, variant=variant, strength=strength
   )
   if sizes.total_capacity(spec, capacity, per) == 0:
-    return nothing()
+    return identity()
   return chain(_asymmetric(spec.num_outputs), replay)
 
 
@@ -88,7 +88,7 @@ def _asymmetric(num_outputs: int) -> Method:
 
     return jax.lax.cond(at.task_id > 0, exchange, lambda updates: updates, updates), state
 
-  return Method(lambda params: (), update)
+  return identity()._replace(update=update)
 
 
 def _classes(batch: Batch, num_outputs: int) -> chex.Array:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from tagjax.core import losses
-from tagjax.core.method import Boundary, Method, nothing
+from tagjax.core.method import Boundary, Method, identity
 from tagjax.core.types import Batch, StreamSpec, Variables
 from tagjax.methods import per_example, quadratic
 from tagjax.transforms.checks import check_choice, check_range, is_off
@@ -94,7 +94,7 @@ def ewc(
     clip = None if variant == "standard" else 100.0
   _check(strength, variant, examples, decay, clip, spec)
   if is_off(strength):
-    return nothing()
+    return identity()
 
   def init(params):
     return EwcState(quadratic.zeros(params), quadratic.copy(params), jnp.zeros((), jnp.int32))
@@ -121,7 +121,7 @@ def ewc(
     anchor = quadratic.copy(variables["params"])
     return EwcState(importance, anchor, state.tasks + 1), variables
 
-  return Method(init, update, consolidate, examples=examples)
+  return Method(init, update, consolidate, num_boundary_examples=examples)
 
 
 def _mean_of_squares(at: Boundary, variables: Variables, chunk: Batch) -> chex.ArrayTree:

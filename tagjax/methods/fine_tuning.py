@@ -65,7 +65,7 @@ def fresh_each_task(optimizer: optax.GradientTransformation | Method) -> Method:
     del state, at
     return init(variables["params"]), variables
 
-  return inner._replace(init=init, consolidate=consolidate, examples=0)
+  return inner._replace(init=init, consolidate=consolidate, num_boundary_examples=0)
 
 
 def _check(state: chex.ArrayTree) -> None:

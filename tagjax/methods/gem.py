@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tagjax.core.method import Method, Step, nothing
+from tagjax.core.method import Method, Step, identity
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.memory import capacity as sizes
 from tagjax.memory import items, ring
@@ -89,7 +89,7 @@ def gem(
   check_count("batch_size", batch_size)
   slot_sizes = sizes.slot_sizes(spec, capacity, per)
   if not slot_sizes.any():
-    return nothing()
+    return identity()
   slot_table = sizes.slot_table(spec)
   task_slots = _slots_of_tasks(spec)
   # A stream of one task has no earlier tasks; one empty row keeps the shapes in order.

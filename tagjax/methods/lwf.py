@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tagjax.core import losses
-from tagjax.core.method import Boundary, Method, Step, nothing
+from tagjax.core.method import Boundary, Method, Step, identity
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.methods import quadratic
 from tagjax.transforms.checks import check_range, is_off
@@ -83,7 +83,7 @@ def lwf(strength: float, spec: StreamSpec, *, temperature: float = 2.0) -> Metho
   quadratic.check(strength)
   check_range("temperature", temperature, 0.0, math.inf, "(0, inf)")
   if is_off(strength):
-    return nothing()
+    return identity()
 
   def init(params: chex.ArrayTree) -> LwfState:
     return LwfState(quadratic.copy(params))
@@ -109,7 +109,7 @@ def lwf(strength: float, spec: StreamSpec, *, temperature: float = 2.0) -> Metho
     del state, at
     return init(variables["params"]), variables
 
-  return Method(init, update, consolidate, examples=0)
+  return Method(init, update, consolidate, num_boundary_examples=0)
 
 
 def divergence(

@@ -5,9 +5,11 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from tagjax.core.method import Boundary, Method, nothing
+from tagjax.core.method import Boundary, Method, identity
 from tagjax.core.types import Batch, StreamSpec, Variables
+from tagjax.memory import ring
 from tagjax.methods import per_example, quadratic
 from tagjax.transforms.checks import check_choice, check_count, is_off
 
@@ -16,30 +18,19 @@ SEQUENCES = ("accumulate", "last", "recompute")
 NORMALISATIONS = ("none", "max", "mean")
 
 
-class MasMemory(NamedTuple):
-  """Kept examples of the tasks learned, for `sequence="recompute"`; labels are not needed.
-
-  Attributes:
-    image: uint8 `[T, capacity, ...]`, row t holds examples of task t.
-    mask: bool `[T, capacity]`, True where an example is kept.
-  """
-
-  image: chex.Array
-  mask: chex.Array
-
-
 class MasState(NamedTuple):
   """What MAS keeps between steps.
 
   Attributes:
     importance: tree like params, float32 or wider: Omega; starts at 0.
     anchor: tree like params: a copy of them at the end of the last task.
-    memory: `MasMemory` for `sequence="recompute"`, else `()`.
+    memory: for `sequence="recompute"`, a `RingState` with a slot of `capacity` images for each
+      task, as they are stored, `[T, capacity, ...]`; labels are not needed. Else `()`.
   """
 
   importance: chex.ArrayTree
   anchor: chex.ArrayTree
-  memory: MasMemory | tuple[()]
+  memory: ring.RingState | tuple[()]
 
 
 def mas(
@@ -103,7 +94,7 @@ def mas(
   """
   _check(strength, norm, sequence, examples, normalise, clip, capacity, spec)
   if is_off(strength):
-    return nothing()
+    return identity()
 
   def init(params):
     memory = _empty_memory(spec, capacity) if sequence == "recompute" else ()
@@ -129,8 +120,8 @@ def mas(
     return MasState(importance, quadratic.copy(variables["params"]), memory), variables
 
   if examples is not None and sequence == "recompute":
-    return Method(init, update, consolidate, examples=max(examples, capacity))
-  return Method(init, update, consolidate, examples=examples)
+    return Method(init, update, consolidate, num_boundary_examples=max(examples, capacity))
+  return Method(init, update, consolidate, num_boundary_examples=examples)
 
 
 def _importance(
@@ -199,31 +190,34 @@ def _normalised(omega: chex.ArrayTree, normalise: str) -> chex.ArrayTree:
   return jax.tree.map(lambda o: o / jnp.maximum(size, jnp.finfo(o.dtype).tiny), omega)
 
 
-def _empty_memory(spec: StreamSpec, capacity: int) -> MasMemory:
-  rows = (spec.num_tasks, capacity)
-  return MasMemory(jnp.zeros((*rows, *spec.image_shape), jnp.uint8), jnp.zeros(rows, bool))
+def _empty_memory(spec: StreamSpec, capacity: int) -> ring.RingState:
+  sizes = np.full(spec.num_tasks, capacity)
+  return ring.empty(sizes, jax.ShapeDtypeStruct(spec.image_shape, spec.image_dtype))
 
 
-def _remember(memory: MasMemory, at: Boundary) -> MasMemory:
-  """Keeps the first examples of the task: they stand in random order."""
-
-  def rows(kept, leaf):
-    flat = leaf.reshape(-1, *leaf.shape[2:])[: kept.shape[1]]
-    return kept.at[at.task_id].set(_padded(flat, kept.shape[1]))
-
-  return MasMemory(rows(memory.image, at.chunk.image), rows(memory.mask, at.chunk.mask))
+def _remember(memory: ring.RingState, at: Boundary) -> ring.RingState:
+  """Keeps the first examples of the task, and no others: they stand in random order."""
+  capacity = memory.items.shape[1]
+  image, mask = (
+    leaf.reshape(-1, *leaf.shape[2:])[:capacity] for leaf in (at.chunk.image, at.chunk.mask)
+  )
+  return memory._replace(
+    items=memory.items.at[at.task_id].set(_padded(image, capacity)),
+    pointer=memory.pointer.at[at.task_id].set(jnp.sum(mask, dtype=jnp.int32)),
+  )
 
 
 def _past_importance(
-  of_chunk: per_example.BatchFunction, memory: MasMemory, at: Boundary
+  of_chunk: per_example.BatchFunction, memory: ring.RingState, at: Boundary
 ) -> chex.ArrayTree:
   """The sum of Omega over the kept examples of each earlier task."""
-  capacity, batch_size = memory.mask.shape[1], at.chunk.mask.shape[1]
+  capacity, batch_size = memory.items.shape[1], at.chunk.mask.shape[1]
   size = -(-capacity // batch_size) * batch_size
 
   def of_task(task):
     image, mask = (
-      _padded(leaf[task], size).reshape(-1, batch_size, *leaf.shape[2:]) for leaf in memory
+      _padded(leaf[task], size).reshape(-1, batch_size, *leaf.shape[2:])
+      for leaf in (memory.items, ring.valid(memory))
     )
     task_id = jnp.full(mask.shape, task, jnp.int32)
     return of_chunk(Batch(image, jnp.zeros_like(task_id), task_id, mask))

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tagjax.core.method import Boundary, Method, nothing
+from tagjax.core.method import Boundary, Method, identity
 from tagjax.core.types import Variables
 from tagjax.methods import per_example, quadratic
 from tagjax.transforms.checks import is_off
@@ -75,7 +75,7 @@ def mas_local(
   quadratic.check(strength, clip)
   per_example.check_examples(examples)
   if is_off(strength):
-    return nothing()
+    return identity()
 
   def init(params):
     return MasLocalState(quadratic.zeros(params), quadratic.copy(params))
@@ -93,7 +93,7 @@ def mas_local(
     importance = jax.tree.map(jnp.add, state.importance, new)
     return MasLocalState(importance, quadratic.copy(variables["params"])), variables
 
-  return Method(init, update, consolidate, examples=examples)
+  return Method(init, update, consolidate, num_boundary_examples=examples)
 
 
 def _co_activation(at: Boundary, variables: Variables) -> per_example.BatchFunction:

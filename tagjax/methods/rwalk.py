@@ -7,7 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from tagjax.core.method import Boundary, Method, Step, nothing
+from tagjax.core.method import Boundary, Method, Step, identity
 from tagjax.methods import quadratic
 from tagjax.methods.si import LastStep, follow, no_step, take_step
 from tagjax.transforms.checks import check_count, check_range, is_off
@@ -130,7 +130,7 @@ def rwalk(
   check_range("damping", damping, 0.0, math.inf, "(0, inf)")
   check_count("update_every", update_every)
   if is_off(strength):
-    return nothing()
+    return identity()
   options = _Options(decay, damping, update_every, legacy)
 
   def init(params: chex.ArrayTree) -> RwalkState:
@@ -158,7 +158,7 @@ def rwalk(
     importance = jax.tree.map(jnp.add, _normalise(state.fisher), _normalise(score))
     return _new_task(params, importance, state.fisher, score, state.tasks + 1, options), variables
 
-  return Method(init, update, consolidate, examples=0)
+  return Method(init, update, consolidate, num_boundary_examples=0)
 
 
 def _new_task(params, importance, fisher, score, tasks, options: _Options) -> RwalkState:

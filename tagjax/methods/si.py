@@ -12,7 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from tagjax.core.method import Boundary, Method, Step, nothing
+from tagjax.core.method import Boundary, Method, Step, identity
 from tagjax.methods import quadratic
 from tagjax.transforms.checks import check_range, is_off
 
@@ -122,7 +122,7 @@ def si(strength: float = 0.1, *, damping: float = 1e-3, clip: float | None = Non
   quadratic.check(strength, clip)
   check_range("damping", damping, 0.0, math.inf, "(0, inf)")
   if is_off(strength):
-    return nothing()
+    return identity()
 
   def init(params: chex.ArrayTree) -> SiState:
     return SiState(
@@ -153,4 +153,4 @@ def si(strength: float = 0.1, *, damping: float = 1e-3, clip: float | None = Non
     importance = jax.tree.map(grow, state.importance, path, params, state.anchor)
     return init(params)._replace(importance=importance), variables
 
-  return Method(init, update, consolidate, examples=0)
+  return Method(init, update, consolidate, num_boundary_examples=0)

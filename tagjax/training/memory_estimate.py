@@ -24,10 +24,9 @@ from tagjax.engine.learner import LearnerState
 from tagjax.engine.programs import Layout
 from tagjax.memory.reservoir import ReservoirState
 from tagjax.memory.ring import RingState
-from tagjax.methods.mas import MasMemory
 from tagjax.storage import tree_bytes
 
-MEMORIES = (ReservoirState, RingState, MasMemory)
+MEMORIES = (ReservoirState, RingState)
 """Types of state that hold exemplars."""
 
 
@@ -93,7 +92,7 @@ def foresee(
   Args:
     state: of all seeds side by side; arrays or `jax.ShapeDtypeStruct`.
     config: of the run.
-    spec: of its stream, whose images are uint8.
+    spec: of its stream.
     layout: how the seeds lie on the devices.
     rows: examples on the device, for training and for evaluation, padding included.
 
@@ -102,8 +101,9 @@ def foresee(
   """
   if layout.share_lanes:  # each device holds an equal part
     state = jax.tree.map(lambda leaf: _one_of(leaf, layout.num_devices), state)
-  # An image is bytes; label and task are int32, and so is the number of examples of a task.
-  examples = rows * (math.prod(spec.image_shape) + 4 + 4) + (1 + spec.num_tasks) * 4
+  # Label and task are int32, and so is the number of examples of a task.
+  image_bytes = math.prod(spec.image_shape) * spec.image_dtype.itemsize
+  examples = rows * (image_bytes + 4 + 4) + (1 + spec.num_tasks) * 4
   return of_state(
     state, method_names(config.method), seeds=layout.lanes_a_device, examples=examples
   )

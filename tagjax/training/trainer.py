@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from tagjax import benchmarks
 from tagjax.config.build import build_programs, load_stream, steps_per_epoch, training_sizes
 from tagjax.core.errors import DivergedError
 from tagjax.core.types import Hyper
-from tagjax.engine.learner import LearnerState
+from tagjax.engine.learner import LearnerState, ServedState
 from tagjax.engine.programs import Programs
-from tagjax.input_pipeline.data_source import supply_evaluation, supply_training
+from tagjax.input_pipeline.data_source import evaluation_source, training_source
 from tagjax.report.progress import Progress
 from tagjax.storage.checkpoint import Checkpoints
 from tagjax.storage.workdir import Log
@@ -75,8 +76,21 @@ class Driver:
     self.stream = load_stream(config)
     sizes = training_sizes(config, self.stream)
     steps = steps_per_epoch(config, sizes)
-    self._training = supply_training(config, self.stream, max(sizes))
-    self._evaluation = supply_evaluation(config, self.stream)
+    part = config.evaluate_on
+    self._training = training_source(
+      self._training_examples,
+      capacity=max(sizes),
+      batch_size=config.batch_size,
+      chunk_steps=config.chunk_steps,
+      streamed=self.stream.is_streamed("train"),
+    )
+    self._evaluation = evaluation_source(
+      lambda task: getattr(self.stream[task], part),
+      num_tasks=len(self.stream),
+      capacity=max(size[2 if part == "test" else 1] for size in self.stream.sizes),
+      eval_batch_size=config.eval_batch_size,
+      streamed=self.stream.is_streamed(part),
+    )
     self.programs, self.forecast = self._lay_out(steps)
     self.lanes_together = self.programs.layout.num_lanes
     self.plan = make_plan(
@@ -84,7 +98,7 @@ class Driver:
       lanes_together=self.lanes_together,
       steps_per_epoch=steps,
       epochs=config.epochs,
-      phases=self.programs.phases,
+      phases=tuple(phase.name for phase in self.programs.phases),
       chunk_steps=self._training.chunk_steps,
       checkpoint_every=config.checkpoint_every,
       curve_batches=config.learning_curve_batches,
@@ -119,13 +133,19 @@ class Driver:
         config,
         self.stream.spec,
         layout,
-        rows=self._training.rows(programs.examples) + self._evaluation.rows,
+        rows=self._training.rows(programs.num_boundary_examples) + self._evaluation.rows,
       )
       room = foreseen.seeds_with_room(available) * (layout.num_lanes // layout.lanes_a_device)
       if config.seeds_together or layout.lanes_a_device == 1 or room >= layout.num_lanes:
         memory_estimate.check(foreseen, config, available)
         return programs, foreseen
       most = room
+
+  def _training_examples(self, task: int) -> benchmarks.TaskExamples:
+    """What a task trains on; all tasks together in the protocol "joint"."""
+    if self.config.protocol == "joint":
+      return benchmarks.TaskExamples.together([task.train for task in self.stream])
+    return self.stream[task].train
 
   def steps_before(self, position: int) -> int:
     """Training steps of the actions before `position`."""
@@ -137,7 +157,7 @@ class Driver:
       return 0
     template = self.programs.template(*self._start(range(self.lanes_together)))
     position, state, record = store.restore_latest(template)
-    self.state = self.programs.scatter(state)
+    self.state = self.programs.to_devices(state)
     self.record = RunRecord.from_json(record)
     self._steps_done = self.steps_before(position)
     return position
@@ -145,7 +165,7 @@ class Driver:
   def save(self, store: Checkpoints, log: Log, position: int) -> None:
     """Writes a checkpoint from which the plan goes on at `position`."""
     self.record.metrics_bytes = log.sync()
-    store.save(position, self.programs.gather(self.state), self.record.to_json())
+    store.save(position, self.programs.to_host(self.state), self.record.to_json())
 
   def perform(self, action: Action, log: Log, line: Progress) -> None:
     """Does what the action says; changes `state` and `record`."""
@@ -164,7 +184,14 @@ class Driver:
 
   def _train(self, action: Action, log: Log, line: Progress) -> None:
     with self._timed("train"):
-      examples, start, stop = self._training.chunk(self.programs, self.state, action)
+      examples, start, stop = self._training.chunk(
+        action.task,
+        action.epoch_id,
+        action.start,
+        action.stop,
+        key=self.programs.unreplicate(self.state.key),
+        exemplars=self.programs.rehearsal(self.state) if self._training.in_order else None,
+      )
       self.state, chunk = self.programs.train(
         self.state, examples, action.task, action.epoch_id, start, stop, phase=action.phase
       )
@@ -198,7 +225,8 @@ class Driver:
 
   def _probe(self, action: Action, log: Log, line: Progress) -> None:
     del line
-    accuracies = self._evaluate_task(action.task, action.task, action)
+    served = self._prepare(action.task)
+    accuracies = self._evaluate_task(action.task, action.task, action, served)
     for index, accuracy in zip(self._indices(action), accuracies, strict=True):
       self.record.curves[index][action.task].append(accuracy)
       place = self._place(action, index)
@@ -207,7 +235,12 @@ class Driver:
   def _consolidate(self, action: Action, log: Log, line: Progress) -> None:
     del log, line
     with self._timed("train"):
-      examples = self._training.boundary(self.programs, self.state, action.task)
+      examples = self._training.boundary(
+        action.task,
+        self.programs.unreplicate(self.state.step),
+        key=self.programs.unreplicate(self.state.key),
+        num_examples=self.programs.num_boundary_examples,
+      )
       self.state = self.programs.consolidate(self.state, examples, action.task, phase=action.phase)
       jax.block_until_ready(self.state)
 
@@ -218,8 +251,10 @@ class Driver:
       first = action.task  # the networks of the tasks before have not changed
       for index, row in zip(self._indices(action), rows, strict=True):
         row[:first] = self.record.accuracy[index][action.task - 1][:first]
+    served = self._prepare(action.task)
     for task in range(first, last):
-      for row, accuracy in zip(rows, self._evaluate_task(task, action.task, action), strict=True):
+      accuracies = self._evaluate_task(task, action.task, action, served)
+      for row, accuracy in zip(rows, accuracies, strict=True):
         row[task] = accuracy
     for index, row in zip(self._indices(action), rows, strict=True):
       if self.record.diverged[index]:
@@ -234,17 +269,26 @@ class Driver:
 
   def _baseline(self, action: Action, log: Log, line: Progress) -> None:
     del line
-    columns = [self._evaluate_task(task, task, action) for task in range(len(self.stream))]
+    columns = [
+      self._evaluate_task(task, task, action, self._prepare(task))
+      for task in range(len(self.stream))
+    ]
     for index, row in zip(self._indices(action), zip(*columns, strict=True), strict=True):
       self.record.baseline[index] = list(row)
       log.write(**self._name(index), accuracy_untrained=list(row))
 
-  def _evaluate_task(self, task: int, current_task: int, action: Action) -> list[float]:
+  def _prepare(self, current_task: int) -> ServedState:
+    with self._timed("evaluate"):
+      return self.programs.prepare(self.state, current_task)
+
+  def _evaluate_task(
+    self, task: int, current_task: int, action: Action, served: ServedState
+  ) -> list[float]:
     """Accuracy of each of the lanes side by side."""
     correct, size, losses = 0, 0, []
     with self._timed("evaluate"):
       for examples in self._evaluation.windows(task):
-        result = self.programs.evaluate(self.state, examples, task, current_task)
+        result = self.programs.evaluate(served, examples, current_task)
         result = jax.device_get(result)
         correct, size = correct + result.correct, size + int(examples.size)
         losses.append(result.loss)

@@ -136,9 +136,9 @@ def test_subsets_and_sizes_reach_the_streams(fake_load):
   assert len(load_benchmark("split_cifar100", classes_per_task=(50, 5))) == 2
   awa2 = load_benchmark("split_awa2", classes="15-49", num_tasks=17, classes_per_task=4)
   np.testing.assert_array_equal(awa2.spec.classes.sum(axis=1), 4)
-  assert awa2.attributes.shape == (17 * 50, 3)
+  assert awa2.spec.attributes.shape == (17 * 50, 3)
   assert len(load_benchmark("split_awa2", classes_per_task=3)) == 20
-  assert load_benchmark("split_cub").attributes.shape == (200, 7)
+  assert load_benchmark("split_cub").spec.attributes.shape == (200, 7)
 
 
 def test_cifar100_in_ten_tasks(fake_load):

@@ -102,10 +102,10 @@ def test_attributes_of_the_tasks_that_have_some(parts):
   stream = make([parts[0], parts[1]._replace(attributes=table), parts[2]])
   expected = np.zeros((9, 3), np.float32)
   expected[4:6] = table
-  np.testing.assert_array_equal(stream.attributes, expected)
-  assert stream.part(2).attributes is None
+  np.testing.assert_array_equal(stream.spec.attributes, expected)
+  assert stream.part(2).spec.attributes is None
   other = parts[2]._replace(attributes=np.ones((3, 4), np.float32))
-  assert make([parts[1]._replace(attributes=table), other]).attributes is None
+  assert make([parts[1]._replace(attributes=table), other]).spec.attributes is None
 
 
 def test_pixels_of_different_ranges(parts):

@@ -196,17 +196,17 @@ def test_names_of_classes_belong_to_outputs():
 def test_attributes_are_those_of_the_outputs_classes():
   table = np.array([[1.0, 2.0], [3.0, 4.0]])
   small = make_stream(outputs=((1, 0), (2, 3)), scenario="task")
-  assert small.attributes is None
+  assert small.spec.attributes is None
   known = with_plans(small, attributes=table)
-  np.testing.assert_array_equal(known.attributes, table[[1, 0, 0, 1]])
-  assert known.attributes.dtype == np.float32
-  rest = known.part(1).attributes
+  np.testing.assert_array_equal(known.spec.attributes, table[[1, 0, 0, 1]])
+  assert known.spec.attributes.dtype == np.float32
+  rest = known.part(1).spec.attributes
   np.testing.assert_array_equal(rest, [[0, 0], [0, 0], *table])
   shared = with_plans(make_stream(), attributes=table)
-  np.testing.assert_array_equal(shared.attributes, table)
+  np.testing.assert_array_equal(shared.spec.attributes, table)
   # One output for two classes that differ: nothing can be said of it.
   swapped = with_plans(make_stream(outputs=((0, 1), (1, 0))), attributes=table)
-  assert swapped.attributes is None
+  assert swapped.spec.attributes is None
 
 
 def test_labels_that_are_taught_may_be_wrong_ones():

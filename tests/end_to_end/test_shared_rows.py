@@ -68,11 +68,11 @@ def test_each_device_holds_its_share_and_the_forecast_knows(tiny):
   assert 0.5 <= ratio < 0.53
   programs = shared.programs
   state = programs.init(jax.random.key(0)[None])
-  gathered = programs.gather(state)
+  gathered = programs.to_host(state)
   rows = tag_state(gathered.method).first_moment
   like = tag_state(whole.programs.init(jax.random.key(0)[None]).method).first_moment
   assert jax.tree.map(np.shape, rows) == jax.tree.map(lambda leaf: leaf.shape[1:], like)
-  back = programs.scatter(gathered)
+  back = programs.to_devices(gathered)
   assert jax.tree.map(np.shape, back) == jax.tree.map(np.shape, state)
 
 

@@ -2,12 +2,12 @@
 
 from types import SimpleNamespace
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import log_softmax
 
+from tagjax.core.types import StreamSpec
 from tagjax.engine.evaluate import evaluate
 from tagjax.input_pipeline.device_examples import to_device
 from tagjax.input_pipeline.order import pass_size
@@ -18,17 +18,13 @@ class Recorder:
 
   def __init__(self):
     self.sizes = []
+    self.spec = StreamSpec(1, 3, np.ones((1, 3), bool), "domain", (3,))
 
-  def adapt(self, state, task_id):
-    del task_id
-    return state
-
-  def predict(self, variables, batch, current_task):
+  def predict(self, served, batch, current_task, *, continuum):
     del current_task
+    assert continuum == 1
     self.sizes.append(len(batch.label))
-    logits = variables * batch.image
-    loss = -jnp.take_along_axis(jax.nn.log_softmax(logits), batch.label[:, None], axis=1)[:, 0]
-    return logits, loss
+    return served * batch.image
 
 
 def example_task(size):
@@ -53,7 +49,7 @@ def example_task(size):
 def test_equals_numpy_over_equal_passes(size, capacity, most, expected):
   task, learner = example_task(size), Recorder()
   examples, size_of_pass = to_device(task, capacity), pass_size(capacity, most)
-  result = evaluate(learner, jnp.float32(2), examples, 0, 0, batch_size=size_of_pass)
+  result = evaluate(learner, jnp.float32(2), examples, 0, batch_size=size_of_pass)
   assert set(learner.sizes) == {expected}
   logits = 2.0 * task.image.astype(np.float64)
   assert int(result.correct) == np.sum(np.argmax(logits, axis=1) == task.label)

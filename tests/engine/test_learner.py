@@ -9,7 +9,7 @@ import pytest
 
 from tagjax.core.keys import run_keys
 from tagjax.core.method import Method, lift
-from tagjax.engine.learner import make_learner
+from tagjax.engine.learner import make_learner, serve
 from tagjax.input_pipeline.augmentation import Augmentation
 
 
@@ -124,9 +124,9 @@ def test_running_averages_are_used_and_kept_in_evaluation():
   state = run.init(jax.random.key(0))
   for _ in range(3):
     state, _ = run.step(state, helpers.batch(stream, 0), jnp.int32(0), phase="train")
-  whole, _ = run.predict(state.variables, helpers.batch(stream, 0), jnp.int32(0))
+  whole = run.predict(serve(state), helpers.batch(stream, 0), jnp.int32(0))
   first = jax.tree.map(lambda leaf: leaf[:1], helpers.batch(stream, 0))
-  alone, _ = run.predict(state.variables, first, jnp.int32(0))
+  alone = run.predict(serve(state), first, jnp.int32(0))
   np.testing.assert_allclose(whole[:1], alone, rtol=1e-5)
 
 
@@ -138,8 +138,8 @@ def test_dropout_differs_between_steps_and_is_off_in_evaluation():
   state, first = run.step(state, data, jnp.int32(0), phase="train")
   state, second = run.step(state, data, jnp.int32(0), phase="train")
   assert first.loss != second.loss
-  _, one = run.predict(state.variables, data, jnp.int32(0))
-  _, two = run.predict(state.variables, data, jnp.int32(0))
+  one = run.predict(serve(state), data, jnp.int32(0))
+  two = run.predict(serve(state), data, jnp.int32(0))
   np.testing.assert_array_equal(one, two)
 
 
@@ -188,7 +188,7 @@ def test_training_passes_are_augmented_and_no_others():
     stepped, _ = made.step(state, batch, jnp.int32(0), phase="train")
     again, _ = made.step(state, batch, jnp.int32(0), phase="train")
     ended = made.consolidate(state, jax.tree.map(lambda x: x[None], batch), jnp.int32(0), phase="")
-    evaluated, _ = made.predict(state.variables, batch, jnp.int32(0))
+    evaluated = made.predict(serve(state), batch, jnp.int32(0))
     np.testing.assert_array_equal(stepped.method, again.method)
     return stepped.method, ended.method, evaluated
 

@@ -7,8 +7,9 @@ import numpy as np
 import optax
 import pytest
 
+from tagjax.core import losses
 from tagjax.core.method import chain, lift
-from tagjax.engine.learner import make_learner
+from tagjax.engine.learner import make_learner, serve
 from tagjax.engine.programs import Layout, Programs
 from tagjax.engine.train_loop import DEVICE_AXIS
 from tagjax.input_pipeline import device_examples, order
@@ -39,7 +40,7 @@ def test_one_trace_serves_tasks_chunks_epochs_and_seeds():
       data = device_examples.to_device(helpers.examples(stream, task, size), 23)
       for start, stop in ((0, 1), (1, -(-size // 4))):
         state, _ = run.train(state, data, task, task, start, stop, phase="train")
-      run.evaluate(state, data, task, task)
+      run.evaluate(run.prepare(state, task), data, task)
   assert run.traces == {"init": 1, ("train", "train"): 1, "evaluate": 1}
   assert run.compile_seconds > 0
 
@@ -86,12 +87,12 @@ def test_evaluation_counts_every_example_once():
   run = helpers.programs(stream, SGD)
   state = helpers.train_stream(run, stream, jax.random.key(0))
   data = helpers.examples(stream, 1, 37, seed=3)
-  result = run.evaluate(state, device_examples.to_device(data, 50), 1, 2)
+  result = run.evaluate(run.prepare(state, 2), device_examples.to_device(data, 50), 2)
   learner = run.single
-  full = jax.tree.map(
-    lambda leaf: leaf, device_examples.take(device_examples.to_device(data, 37), np.arange(37))
-  )
-  logits, loss = learner.predict(state.variables, full, 2)
+  full = device_examples.take(device_examples.to_device(data, 37), np.arange(37))
+  active = stream.classes[np.asarray(full.task_id)]
+  logits = losses.mask_logits(learner.predict(serve(state), full, 2), active)
+  loss = losses.cross_entropy(logits, full.label, active)
   assert result.correct == np.sum(np.argmax(logits, -1) == data.label)
   np.testing.assert_allclose(result.loss[0], np.mean(loss), rtol=1e-5)
 
@@ -130,19 +131,19 @@ def test_a_state_of_shared_columns_survives_gathering():
     layout=Layout(num_devices=4, share_columns=True),
   )
   state = helpers.train_stream(run, stream, jax.random.key(0), batch_size=8)
-  whole = run.gather(state)
+  whole = run.to_host(state)
   template = run.template(jax.random.key(0)[None])
   assert jax.tree.map(np.shape, whole) == jax.tree.map(np.shape, template)
   kinds = {type(leaf) for leaf in jax.tree.leaves(whole.method.first_moment)}
   assert kinds == {np.ndarray}  # they may be too large for one device
-  assert_equal(run.scatter(whole), state)
+  assert_equal(run.to_devices(whole), state)
 
 
 def test_state_survives_replication():
   stream = helpers.spec()
   run = helpers.programs(stream, SGD, num_devices=2)
   state = run.init(jax.random.key(0)[None])
-  assert_equal(run.spread(run.collapse(state)), state)
+  assert_equal(run.replicate(run.unreplicate(state)), state)
 
 
 KEYS = jax.random.split(jax.random.key(5), 4)
@@ -160,10 +161,10 @@ def side_by_side(run, keys):
   stream = helpers.spec()
   state = helpers.train_stream(run, stream, keys)
   data = device_examples.to_device(helpers.examples(stream, 1), 23)
-  result = run.evaluate(state, data, 1, 2)
+  result = run.evaluate(run.prepare(state, 2), data, 2)
   state, chunk = run.train(state, data, 1, 9, 0, 3, phase="train")
   assert run.traces["train", "train"] == run.traces["evaluate"] == 1
-  return run.collapse(state), chunk, result
+  return run.unreplicate(state), chunk, result
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +214,7 @@ def test_a_seed_that_diverges_stops_those_beside_it():
 @pytest.mark.parametrize(("lost", "steps"), [([1], 6), ([0, 1], 1)])
 def test_seeds_of_a_grid_go_on_beside_one_that_diverges_until_none_is_left(lost, steps):
   stream = helpers.spec()
-  run = helpers.programs(stream, SGD, layout=Layout(2), tolerant=True)
+  run = helpers.programs(stream, SGD, layout=Layout(2), keep_going=True)
   data = device_examples.to_device(helpers.examples(stream, 0), 23)
   state = run.init(KEYS[:2])
   params = jax.tree.map(
@@ -240,8 +241,8 @@ def test_the_stored_state_does_not_know_of_devices(layout):
   stream = helpers.spec()
   run = helpers.programs(stream, SGD, layout=layout)
   state = run.init(KEYS[: layout.num_lanes])
-  stored, template = run.collapse(state), run.template(KEYS[: layout.num_lanes])
+  stored, template = run.unreplicate(state), run.template(KEYS[: layout.num_lanes])
   assert jax.tree.structure(stored) == jax.tree.structure(template)
   for leaf, like in zip(jax.tree.leaves(stored), jax.tree.leaves(template), strict=True):
     assert (leaf.shape, leaf.dtype) == (like.shape, like.dtype)
-  assert_equal(run.spread(stored), state)
+  assert_equal(run.replicate(stored), state)

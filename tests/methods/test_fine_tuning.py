@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import tagjax
-from tagjax.core.method import Boundary, Method, Step, chain, lift
+from tagjax.core.method import Boundary, Method, Phase, Step, chain, lift
 from tagjax.methods import naive, tag_method
 from tagjax.methods.fine_tuning import fresh_each_task
 
@@ -108,10 +108,12 @@ def test_stands_in_a_chain():
 
 
 def test_keeps_diagnostics_and_phases():
-  inner = Method(lambda p: (), lambda u, s, p, *, at: (u, s), phases=("one", "two"))
+  inner = Method(
+    lambda p: (), lambda u, s, p, *, at: (u, s), phases=(Phase("one"), Phase("two", 3))
+  )
   inner = inner._replace(diagnose=lambda state: {"figure": jnp.ones((1,))})
   method = fresh_each_task(inner)
-  assert method.phases == ("one", "two")
+  assert method.phases == (Phase("one"), Phase("two", 3))
   assert "figure" in method.diagnose(())
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tagjax.memory import ring
 from tagjax.methods.mas import MasState, mas
 
 STREAM = helpers.spec()
@@ -83,12 +84,12 @@ def test_last_forgets_earlier_tasks_and_examples_limits():
 def test_recompute_takes_current_parameters_and_kept_examples(capacity):
   sequence = states((0, 1, 2), sequence="recompute", capacity=capacity, spec=STREAM)
   memory = sequence[-1].method.memory
-  assert memory.image.shape == (3, capacity, *STREAM.image_shape)
-  assert memory.image.dtype == jnp.uint8
-  np.testing.assert_array_equal(memory.mask.sum(axis=1), np.full(3, min(capacity, SIZE)))
+  assert memory.items.shape == (3, capacity, *STREAM.image_shape)
+  assert memory.items.dtype == jnp.uint8
+  np.testing.assert_array_equal(ring.counts(memory), np.full(3, min(capacity, SIZE)))
   for task in range(3):
     kept = helpers.examples(STREAM, task, SIZE).image[:capacity]
-    np.testing.assert_array_equal(memory.image[task, : len(kept)], kept)
+    np.testing.assert_array_equal(memory.items[task, : len(kept)], kept)
   for task, state in enumerate(sequence):
     params = params_of(state)
     past = [omega(params, s, rows=slice(capacity)) for s in range(task)]

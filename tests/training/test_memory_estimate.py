@@ -33,9 +33,11 @@ def make(**changes):
 def held(run):
   """The run after its beginning: the collapsed state, and bytes of all examples."""
   keys = jax.random.split(jax.random.key(0), run.programs.layout.num_lanes)
-  state = run.programs.collapse(run.programs.init(keys))
+  state = run.programs.unreplicate(run.programs.init(keys))
   tasks = range(len(run.stream))
-  training = run._training.boundary(run.programs, run.state, 0)
+  training = run._training.boundary(
+    0, 0, key=keys[0], num_examples=run.programs.num_boundary_examples
+  )
   examples = (training, [run._evaluation.windows(task) for task in tasks])
   return state, sum(leaf.nbytes for leaf in jax.tree.leaves(examples))
 
