@@ -57,7 +57,7 @@ def measure(model: str, method: str, steps: int, repeats: int, **changes):
   programs = Programs(learner, learner, batch_size=config.batch_size, eval_batch_size=256)
   data = examples(spec, steps * config.batch_size)
   state = programs.init(jax.random.key(0)[None])
-  phase = programs.phases[0]
+  phase = programs.phases[0].name
 
   def train(state, epoch, stop):
     state, chunk = programs.train(state, data, TASKS - 1, epoch, 0, stop, phase=phase)

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple, get_args
 
 import chex
 import numpy as np
+from numpy.typing import DTypeLike
 
 Variables = Mapping[str, chex.ArrayTree]
 """What a Flax model holds: `{"params": tree, "batch_stats": tree, ...}`."""
@@ -65,7 +66,7 @@ class StreamSpec(NamedTuple):
   attributes: np.ndarray | None = None
 
 
-def holds_tokens(dtype: np.dtype) -> bool:
+def holds_tokens(dtype: DTypeLike) -> bool:
   """Whether such values are tokens (words, say): the model gets them as they are, as integers.
 
   >>> holds_tokens(np.int32), holds_tokens(np.uint8), holds_tokens(np.float32)

@@ -16,6 +16,13 @@ def task(labels=(0, 1, 0, 1), test_labels=None, shape=(2, 2), dtype=np.uint8):
   )
 
 
+def wide():
+  """A task with an integer that 32 bits do not hold."""
+  image, *rest = task(dtype=np.int64)
+  image[0, 0, 0], image[1, 0, 0] = 2**40, 0
+  return image, *rest
+
+
 def test_classes_follow_from_the_labels():
   stream = Stream.from_arrays("mine", [task((0, 1)), task((3, 2))], scenario="class")
   assert stream.spec.num_outputs == 4
@@ -51,6 +58,33 @@ def test_floating_images_are_left_alone():
   assert stream[0].train.image.dtype == np.float32
 
 
+@pytest.mark.parametrize(
+  ("shape", "dtype", "stored"),
+  [
+    ((2, 2), np.uint8, np.uint8),
+    ((5,), np.float32, np.float32),
+    ((5,), np.float64, np.float32),
+    ((3, 2, 1), np.float16, np.float16),
+    ((7,), np.int64, np.int32),
+    ((7,), np.int16, np.int16),
+  ],
+)
+def test_any_shape_and_dtype(shape, dtype, stored):
+  stream = Stream.from_arrays("mine", [task(shape=shape, dtype=dtype)])
+  assert (stream.spec.image_shape, stream.spec.image_dtype) == (shape, stored)
+  assert stream[0].train.image.dtype == dtype
+
+
+def test_attributes_of_the_classes():
+  table = np.arange(8).reshape(4, 2)
+  tasks = [task((0, 1)), task((3, 2))]
+  stream = Stream.from_arrays("mine", tasks, attributes=table)
+  np.testing.assert_array_equal(stream.spec.attributes, table)
+  assert stream.spec.attributes.dtype == np.float32
+  np.testing.assert_array_equal(stream.part(1).spec.attributes, table)
+  assert Stream.from_arrays("mine", tasks).spec.attributes is None
+
+
 def test_validation_is_held_out():
   image = np.arange(20, dtype=np.uint8).reshape(20, 1)
   label = np.zeros(20, np.int64)
@@ -81,7 +115,12 @@ def test_validation_is_held_out():
     ([task()], {"max_value": 0}, "max_value is 0"),
     ([task(), task(shape=(3, 3))], {}, r"task 1, training images are uint8 \(3, 3\)"),
     ([task(), task(dtype=np.float32)], {}, "task 1, training images are float32"),
-    ([task(dtype=np.int32)], {}, "images are int32"),
+    ([task(dtype=bool)], {}, "images are bool, must be integers or floating"),
+    ([task(dtype=np.complex64)], {}, "images are complex64"),
+    ([wide()], {}, r"task 0, training images hold integers from 0 to 1099511627776"),
+    ([task()], {"attributes": np.ones((3, 2))}, r"attributes are float64 \(3, 2\).*num_outputs=2"),
+    ([task()], {"attributes": [1, 2]}, "attributes are int64"),
+    ([task()], {"attributes": [["a"], ["b"]]}, "attributes are <U1"),
     ([(*task()[:1], *task((0,))[1:])], {}, "4 images, but 1 labels"),
     ([(task()[0], np.zeros(4), *task()[2:])], {}, "labels are float64"),
     ([task()], {"validation_fraction": 1}, "validation_fraction is 1"),
