@@ -26,7 +26,7 @@ from tagjax.core.method import (
   rehearses,
 )
 from tagjax.core.types import Batch, Hyper, StreamSpec, Variables
-from tagjax.engine.model import call_names, variable_shapes
+from tagjax.engine.model import call_names, model_name, variable_shapes
 from tagjax.engine.model_fns import ModelFns, make_model_fns
 from tagjax.input_pipeline.augmentation import Augmentation
 
@@ -191,7 +191,7 @@ def _check_required(method: Method, model: Any, spec: StreamSpec) -> None:
     names = ", ".join(map(repr, missing))
     raise ValueError(
       f"the method{f' {method.name}' if method.name else ''} requires {names} of the model, and "
-      f"it does not have it: choose a model whose __call__ takes an argument "
+      f"{model_name(model)} does not have it: choose a model whose __call__ takes an argument "
       "of that name, or that has a collection of variables of that name"
     )
 

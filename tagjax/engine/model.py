@@ -104,17 +104,17 @@ def as_model(model: Any, spec: StreamSpec, *, axis_name: str | None = None) -> M
     return _from_linen(_with_axis_name(model, axis_name))
   if isinstance(model, nnx.Module):
     raise TypeError(
-      f"the model is an instance of the NNX module {_name(model)}: give the class, or "
-      f"functools.partial({_name(model)}, ...), because every seed makes its own"
+      f"the model is an instance of the NNX module {model_name(model)}: give the class, or "
+      f"functools.partial({model_name(model)}, ...), because every seed makes its own"
     )
   if isinstance(model, type) and issubclass(model, nn.Module):
-    raise TypeError(f"the model is the Linen class {_name(model)}: give an instance of it")
+    raise TypeError(f"the model is the Linen class {model_name(model)}: give an instance of it")
   if callable(model) and "rngs" in constructor_names(model):
     if takes_axis_name(model):
-      return _Adapted(*from_nnx(functools.partial(model, axis_name=axis_name), _name(model)))
-    return _Adapted(*from_nnx(model, _name(model)))
+      return _Adapted(*from_nnx(functools.partial(model, axis_name=axis_name), model_name(model)))
+    return _Adapted(*from_nnx(model, model_name(model)))
   raise TypeError(
-    f"the model is {_name(model)}: give a Flax Linen module, an NNX class (or a function with a "
+    f"the model is {model_name(model)}: give a Flax Linen module, an NNX class (or a function with a "
     "parameter rngs that returns an NNX module), or tagjax.Model(init, apply)"
   )
 
@@ -307,7 +307,8 @@ def is_convolutional(params: chex.ArrayTree, stacked: chex.ArrayTree | None = No
   return 4 in [rank - int(row) for rank, row in zip(ranks, rows, strict=True)]
 
 
-def _name(model: Any) -> str:
+def model_name(model: Any) -> str:
+  """What the model is called in messages."""
   while isinstance(model, functools.partial):
     model = model.func
   return getattr(model, "__qualname__", None) or type(model).__qualname__

@@ -16,7 +16,7 @@ import tagjax
 from tagjax.core.method import chain, lift
 from tagjax.core.types import Batch
 from tagjax.engine.batch_statistics import check_batch_statistics, counts_padding
-from tagjax.engine.learner import make_learner
+from tagjax.engine.learner import make_learner, serve
 from tagjax.engine.model import (
   Model,
   as_model,
@@ -196,8 +196,8 @@ def test_it_trains_for_two_seeds_at_once_and_predicts_the_same_twice(name):
     after.variables["params"],
   )
   assert any(jax.tree.leaves(moved))
-  seed = jax.tree.map(lambda leaf: leaf[0], after.variables)
-  first, second = (learner.predict(seed, batch, jnp.int32(0))[0] for _ in range(2))
+  seed = serve(jax.tree.map(lambda leaf: leaf[0], after))
+  first, second = (learner.predict(seed, batch, jnp.int32(0)) for _ in range(2))
   np.testing.assert_array_equal(first, second)
 
 
