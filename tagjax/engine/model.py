@@ -114,8 +114,8 @@ def as_model(model: Any, spec: StreamSpec, *, axis_name: str | None = None) -> M
       return _Adapted(*from_nnx(functools.partial(model, axis_name=axis_name), model_name(model)))
     return _Adapted(*from_nnx(model, model_name(model)))
   raise TypeError(
-    f"the model is {model_name(model)}: give a Flax Linen module, an NNX class (or a function with a "
-    "parameter rngs that returns an NNX module), or tagjax.Model(init, apply)"
+    f"the model is {model_name(model)}: give a Flax Linen module, an NNX class (or a function with "
+    "a parameter rngs that returns an NNX module), or tagjax.Model(init, apply)"
   )
 
 
@@ -339,7 +339,7 @@ def _first_pass(image: chex.Array) -> dict[str, Any]:
 
 
 def _from_linen(module: nn.Module) -> Model:
-  what = f"{_name(module)}.__call__"
+  what = f"{model_name(module)}.__call__"
   is_sequential = isinstance(module, nn.Sequential)  # its `**kwargs` are its first layer's
   names = frozenset() if is_sequential else wanted(module.__call__, _CALL, filled=1, what=what)
 
