@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tagjax.input_pipeline.augmentation import Augmentation, augment
+from tagjax.input_pipeline.augmentation import Augmentation, augment, check_augmentable
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (12, 7, 9, 3)).astype(np.uint8)
 
@@ -94,3 +94,10 @@ def test_grey_images_and_other_ranges():
   assert ours.min() >= 0
   assert ours.max() <= 16
   assert not np.array_equal(ours, image)
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((8,), np.float32), ((4, 4, 1), np.int32)])
+def test_what_is_no_image_is_not_augmented(shape, dtype):
+  check_augmentable(Augmentation(), shape, np.dtype(dtype))
+  with pytest.raises(ValueError, match=r"is for images \[H, W, C\], and the stream has"):
+    check_augmentable(Augmentation(flip=True), shape, np.dtype(dtype))

@@ -51,3 +51,11 @@ def test_images_of_other_channels_are_refused():
 def test_names_are_checked():
   with pytest.raises(ValueError, match="normalization='centred' is unknown"):
     normalizer("centred", 255, (4, 4, 1))
+
+
+def test_tokens_stay_as_they_are():
+  tokens = jnp.array([[300, 7]], jnp.int32)
+  assert normalizer("unit", 1, (2,), np.int32)(tokens) is tokens
+  with pytest.raises(ValueError, match=r"normalization='signed' is for pixels.*int32.*'unit'"):
+    normalizer("signed", 1, (2,), np.int32)
+  assert normalizer("signed", 255, (2,), np.uint8)(tokens.astype(jnp.uint8)).dtype == jnp.float32

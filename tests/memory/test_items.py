@@ -1,5 +1,6 @@
 """Drawing places at random, and the order of gathered rows."""
 
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,3 +48,9 @@ def test_rows_gathered_from_devices_stand_in_the_order_of_the_batch():
   for replica in range(4):
     np.testing.assert_array_equal(everywhere[replica], batch)
   np.testing.assert_array_equal(items.gather_in_order(lambda tree: tree, batch), batch)
+
+
+def test_an_exemplar_is_as_the_stream_stores_it():
+  spec = helpers.spec()._replace(image_dtype=np.dtype(np.float32))
+  assert items.exemplar(spec).image == jax.ShapeDtypeStruct(helpers.IMAGE, jnp.float32)
+  assert items.exemplar(helpers.spec()).image.dtype == jnp.uint8
