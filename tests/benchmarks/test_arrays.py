@@ -81,7 +81,7 @@ def test_validation_is_held_out():
     ([task()], {"max_value": 0}, "max_value is 0"),
     ([task(), task(shape=(3, 3))], {}, r"task 1, training images are uint8 \(3, 3\)"),
     ([task(), task(dtype=np.float32)], {}, "task 1, training images are float32"),
-    ([task(dtype=np.int32)], {}, "images are int32"),
+    ([task(dtype=complex)], {}, "images are complex128, must be integers or floating"),
     ([(*task()[:1], *task((0,))[1:])], {}, "4 images, but 1 labels"),
     ([(task()[0], np.zeros(4), *task()[2:])], {}, "labels are float64"),
     ([task()], {"validation_fraction": 1}, "validation_fraction is 1"),
