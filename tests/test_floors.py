@@ -98,8 +98,8 @@ def test_nothing_private_is_used_across_packages(module):
 
 
 OF_OTHERS = {
-  # The store of texts that the processes share, and a process's number before any device is touched,
-  # have no public name; only arrays can be exchanged by public functions, on all devices together.
+  # The store of texts that processes share, and a process's number before a device is touched, have
+  # no public name: public functions exchange arrays only, on all devices together.
   "tagjax.distributed.processes": {"jax._src.distributed"},
 }
 """Private modules of other libraries that are used all the same, and why."""
