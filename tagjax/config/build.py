@@ -105,7 +105,9 @@ def build_method(
     hyper = hyper or {}
     rate = hyper.get("learning_rate", settings["learning_rate"])
     given = {**provided, "learning_rate": rate, "columns": columns}
-    made = [lift(_call(member, settings, hyper, given)) for member in chosen]
+    made = [
+      lift(_call(member, settings, hyper, given))._replace(name=member.name) for member in chosen
+    ]
     if has_stacked:
       alone = lift(_call(chosen[-1], settings, hyper, {**given, "num_tasks": 1, "columns": None}))
       made[-1] = _of_current_task(made[-1], stacked, alone)
@@ -115,11 +117,17 @@ def build_method(
     if schedule is not None:
       made.append(lift(schedule)._replace(name="schedule"))
     if settings["freeze"]:
-      frozen = _refusing("freeze", settings["freeze"], freeze, *settings["freeze"])
-      made.append(lift(frozen)._replace(name="freeze"))
+      made.append(_frozen(settings["freeze"])._replace(name="freeze"))
     return made[0] if len(made) == 1 else chain(*made)
 
   return method_of
+
+
+def _frozen(patterns: tuple[str, ...]) -> Method:
+  """The last member of a chain; whether the patterns match is known when it gets parameters."""
+  transform = _refusing("freeze", patterns, freeze, *patterns)
+  init = functools.partial(_refusing, "freeze", patterns, transform.init)
+  return lift(transform._replace(init=init))
 
 
 def _of_current_task(optimizer: Method, stacked: Any, alone: Method) -> Method:
@@ -202,9 +210,13 @@ def _check_pretrainable(settings: Settings, model: Any) -> None:
     )
 
 
-def stacked_of(model: Any, spec: StreamSpec) -> Any:
-  """Which parameters of the model are stacked by task, see `tagjax.task_stacked`."""
-  return task_stacked(model, spec)
+def stacked_of(settings: Settings, model: Any, spec: StreamSpec) -> Any:
+  """Which parameters of the model are stacked by task, see `tagjax.task_stacked`.
+
+  Raises:
+    ConfigError: if the model cannot take the stream's images.
+  """
+  return _refusing("model", settings["model"], task_stacked, model, spec)
 
 
 def check_parts(settings: Settings) -> None:

@@ -54,15 +54,17 @@ def describe(annotation: Any) -> str:
   if origin is Literal:
     return f"one of {', '.join(map(str, typing.get_args(annotation)))}"
   if origin in (typing.Union, types.UnionType):
-    *most, last = dict.fromkeys(map(describe, typing.get_args(annotation)))
+    known = [text for text in map(describe, typing.get_args(annotation)) if text != _ANY]
+    *most, last = dict.fromkeys(known or [_ANY])
     return f"{', '.join(most)}, or {last}" if most else last
   if origin in (tuple, Sequence) or annotation is tuple:
     parts = [part for part in typing.get_args(annotation) if part is not Ellipsis]
     kinds = {_PLURALS.get(part, "values") for part in parts} or {"values"}
     return f"{' and '.join(sorted(kinds))} in brackets"
-  return _WORDS.get(annotation, "a value")
+  return _WORDS.get(annotation, _ANY)
 
 
+_ANY = "a value"
 _WORDS = {
   int: "a whole number",
   float: "a number",

@@ -231,8 +231,8 @@ def test_an_entry_point_that_does_not_import_is_one_line_with_the_reason(entry_p
 
   entry_points.append(Point("lab", load))
   message = (
-    r"^the entry point lab = 'lab_module' of tagjax cannot be imported: ImportError: libcuda is not "
-    r"there \(.*\). Mend or uninstall that package$"
+    r"^the entry point lab = 'lab_module' of tagjax cannot be imported: ImportError: libcuda is "
+    r"not there \(.*\). Mend or uninstall that package$"
   )
   with pytest.raises(ConfigError, match=message):
     base_config()

@@ -148,7 +148,7 @@ def test_what_a_model_refuses(model, key, value, message):
   ("schedule", "key", "value", "message"),
   [
     ("step", "step.every", None, "at=.*: give one of them, in epochs"),
-    ("exponential", "exponential.factor", -1.0, "must be a number in"),
+    ("exponential", "exponential.end", -1.0, "must be a number in"),
     ("step", "step.at", (-3,), "must be epochs"),
     ("cosine", "cosine.end", -0.5, "must be a number in"),
     ("cosine", "cosine.warmup", -1, "must be a number of epochs"),
