@@ -1,58 +1,143 @@
-"""Imports go down the floors of the house only; nothing imports TensorFlow."""
+"""Imports go down the floors of the house only, in no circle; only `config` knows ConfigDict."""
 
 import ast
+import functools
+import graphlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FLOORS = [
-  {"core"},
-  {"transforms", "metrics", "memory", "storage"},
-  {"methods", "models", "datasets"},
-  {"benchmarks", "report", "engine", "distributed", "config", "training", "cli", "input_pipeline"},
-]
-FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-FILES = sorted((ROOT / "tagjax").rglob("*.py"))
+FLOORS = (
+  "core < metrics transforms models < memory storage datasets < methods benchmarks report "
+  "distributed < input_pipeline < engine < training < config < cli"
+)
+FLOOR = {name: floor for floor, names in enumerate(FLOORS.split("<")) for name in names.split()}
+FILES = {
+  ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+  for path in sorted((ROOT / "tagjax").rglob("*.py"))
+}
+MODULES = list(FILES)
 
 
-def imported(path: Path) -> set[str]:
-  """Names right under tagjax that the file imports."""
-  names = set()
-  for node in ast.walk(ast.parse(path.read_text())):
+@functools.cache
+def tree(module: str) -> ast.Module:
+  return ast.parse(FILES[module].read_text())
+
+
+def nodes(parent: ast.AST, *, annotations: bool = True) -> Iterator[ast.AST]:
+  """All nodes; those that only a type checker reads on request."""
+  for node in ast.iter_child_nodes(parent):
+    only_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    if annotations or not only_types:
+      yield node
+      yield from nodes(node, annotations=annotations)
+
+
+def imports(module: str, **which) -> set[str]:
+  """What it imports of tagjax, in functions too: `tagjax.package.module.name`."""
+  found = set()
+  for node in nodes(tree(module), **which):
     if isinstance(node, ast.Import):
-      names |= {a.name.split(".")[1] for a in node.names if a.name.startswith("tagjax.")}
-    elif isinstance(node, ast.ImportFrom) and node.module == "tagjax":
-      names |= {a.name for a in node.names}
-    elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tagjax."):
-      names.add(node.module.split(".")[1])
-  return names
+      found |= {alias.name for alias in node.names}
+    elif isinstance(node, ast.ImportFrom):
+      assert node.level == 0, f"{module}: name the package, tagjax.x, instead of dots"
+      found |= {f"{node.module}.{alias.name}" for alias in node.names}
+  return {name for name in found if name.split(".")[0] == "tagjax"}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_go_down(path):
-  own = path.relative_to(ROOT / "tagjax").with_suffix("").parts[0]
-  if own == "__init__":
+def module_of(name: str) -> str:
+  """The module that an imported name is, or is in."""
+  return name if name in FILES else name.rpartition(".")[0]
+
+
+def package(module: str) -> str:
+  """The name right under tagjax; empty for tagjax itself."""
+  return module.split(".")[1] if "." in module else ""
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down(module):
+  own = package(module)
+  assert not own or own in FLOOR, f"{own} has no floor: give it one in {Path(__file__).name}"
+  if own == "":  # public names, loaded on first use
     return
-  assert own in FLOOR, f"{own} has no floor: give it one in {Path(__file__).name}"
-  above = {name for name in imported(path) if FLOOR[name] > FLOOR[own]}
-  assert not above, f"{path} imports {above} from a floor above"
-  if own in ("methods", "models"):
-    assert not imported(path) & ({"methods", "models"} - {own})
+  for name in imports(module):
+    other = package(module_of(name))
+    assert other, f"{module} imports {name}: name the module that defines it"
+    is_below = FLOOR[other] < FLOOR[own]
+    assert other == own or is_below, f"{module} imports {name}, which is not on a floor below"
 
 
-def test_only_the_data_side_touches_tfds():
-  for path in FILES:
-    if path.parent.name not in ("datasets", "builders", "benchmarks"):
-      assert "import tensorflow_datasets" not in path.read_text(), path
+def test_no_circle_of_modules():
+  below = {
+    module: {module_of(name) for name in imports(module, annotations=False)} - {module}
+    for module in MODULES
+  }
+  # Raises a CycleError that names the modules.
+  assert set(graphlib.TopologicalSorter(below).static_order()) == set(MODULES)
+
+
+def is_private(name: str) -> bool:
+  return name.startswith("_") and not name.startswith("__")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_private_is_used_across_packages(module):
+  for name in imports(module):
+    private = any(map(is_private, name.split(".")))
+    assert not private or package(name) == package(module), f"{module} imports {name}"
+  modules = {name.rpartition(".")[2] for name in imports(module) if name in FILES}
+  for node in nodes(tree(module)):
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+      text = ast.unparse(node)
+      assert node.value.id not in modules or not is_private(node.attr), f"{module} uses {text}"
+
+
+OF_OTHERS = {
+  # The store of texts that processes share, and a process's number before a device is touched, have
+  # no public name: public functions exchange arrays only, on all devices together.
+  "tagjax.distributed.processes": {"jax._src.distributed"},
+}
+"""Private modules of other libraries that are used all the same, and why."""
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_private_of_other_libraries_is_imported(module):
+  found = set()
+  for node in nodes(tree(module)):
+    if isinstance(node, ast.Import):
+      found |= {alias.name for alias in node.names}
+    elif isinstance(node, ast.ImportFrom):
+      found |= {f"{node.module}.{alias.name}" for alias in node.names}
+  private = {
+    name
+    for name in found
+    if name.split(".")[0] != "tagjax" and any(map(is_private, name.split(".")))
+  }
+  assert private == OF_OTHERS.get(module, set())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_config_and_the_command_line_know_configdict(module):
+  text = FILES[module].read_text()
+  named = "ConfigDict" in text or "ml_collections" in text
+  assert not named or package(module) in ("config", "cli")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_the_data_sets_touch_tfds(module):
+  if package(module) != "datasets":
+    assert "import tensorflow_datasets" not in FILES[module].read_text()
 
 
 @pytest.mark.slow
 def test_tensorflow_is_not_imported():
   program = (
-    "import sys, tagjax, tagjax.training.experiment; tagjax.load_benchmark('permuted_digits')[0]\n"
+    "import sys, tagjax, tagjax.config.run; tagjax.load_benchmark('permuted_digits')[0]\n"
     "sys.exit('tensorflow' in sys.modules)"
   )
   subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,4 +1,4 @@
-"""Streams of the user's own arrays."""
+"""The tasks of the user's own arrays."""
 
 from collections.abc import Sequence
 
@@ -9,57 +9,22 @@ from numpy.typing import ArrayLike
 from tagjax import datasets
 from tagjax.benchmarks import checks, holdout
 from tagjax.benchmarks.experience import TaskPlan
-from tagjax.benchmarks.stream import Stream
 from tagjax.core import types
 
 
-def stream_from_arrays(
-  name: str,
+def plan_arrays(
   tasks: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]],
   *,
-  scenario: types.Scenario = "task",
-  num_outputs: int | None = None,
-  classes: ArrayLike | None = None,
-  task_names: Sequence[str] | None = None,
-  max_value: float | None = None,
-  attributes: ArrayLike | None = None,
-  validation_fraction: float = 0.0,
-  data_seed: int = 0,
-) -> Stream:
-  """A stream of arrays in memory (or mapped from files), for data of one's own and for tests.
-
-  Args:
-    name: name of the stream.
-    tasks: for each task `(train_image, train_label, test_image, test_label)`; images `[N, ...]` of
-      any shape and dtype, all tasks alike: pixels (uint8 or floating), features `[N, D]`, or
-      sequences of tokens `[N, L]` (integers that are not uint8), which the model gets as they are;
-      labels int `[N]`, the outputs of the head.
-    scenario: `"task"`, `"class"` or `"domain"`, see `tagjax.benchmarks.heads`.
-    num_outputs: outputs of the head; one more than the largest training label by default.
-    classes: bool `[T, num_outputs]`, the outputs that each task teaches. By default all of them
-      for `"domain"`, else those among the task's training labels.
-    task_names: a name for each task; `"task 0"`, ... by default.
-    max_value: what pixels are divided by before the model; 255 for uint8, 1 for floating images by
-      default. Without a meaning for tokens.
-    attributes: float `[num_outputs, a]`, what distinguishes the classes; None: unknown.
-    validation_fraction: fraction of each task's training examples to hold out.
-    data_seed: seed of that draw.
-
-  Returns:
-    The stream.
-
-  Raises:
-    ValueError: if an argument does not fit the others; the message says which and how.
-
-  >>> image, label = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
-  >>> stream = stream_from_arrays("mine", [(image, label, image, label)] * 2, scenario="domain")
-  >>> stream
-  Stream('mine', 2 tasks, domain-incremental, 2 outputs)
-  >>> stream[1].train.label
-  array([0, 1, 0, 1], dtype=int32)
-  """
+  scenario: types.Scenario,
+  num_outputs: int | None,
+  classes: ArrayLike | None,
+  task_names: Sequence[str] | None,
+  attributes: ArrayLike | None,
+  selection: holdout.Selection,
+) -> tuple[types.StreamSpec, list[TaskPlan]]:
+  """Head and tasks of a stream of arrays; arguments and errors as in `Stream.from_arrays`."""
   checks.check_choice("scenario", scenario, types.SCENARIOS)
-  selection = holdout.check_selection(holdout.Selection(validation_fraction, data_seed=data_seed))
+  selection = holdout.check_selection(selection)
   if len(tasks) == 0:
     raise ValueError("tasks is empty, a stream needs at least one")
   pools = [_as_pools(task_id, task) for task_id, task in enumerate(tasks)]
@@ -69,8 +34,8 @@ def stream_from_arrays(
   names = [f"task {t}" for t in range(len(pools))] if task_names is None else list(task_names)
   if len(names) != len(pools):
     raise ValueError(f"task_names has {len(names)} names for {len(pools)} tasks")
-  first = pools[0][0].image
-  spec = types.StreamSpec(len(pools), num_outputs, is_taught, scenario, first.shape[1:])
+  shape = pools[0][0].image.shape[1:]
+  spec = types.StreamSpec(len(pools), num_outputs, is_taught, scenario, shape)
   attributes = _as_attributes(attributes, num_outputs)
   outputs = np.arange(num_outputs, dtype=np.int32)
   plans = []
@@ -78,11 +43,7 @@ def stream_from_arrays(
     all_rows = (np.arange(len(train.label)), np.arange(len(test.label)))
     rows = holdout.select(selection, *all_rows, task_id=task_id, pool_id=task_id)
     plans.append(TaskPlan(names[task_id], train, test, rows, outputs, attributes=attributes))
-  if max_value is None:
-    max_value = 255 if first.dtype == np.uint8 else 1
-  if not max_value > 0:
-    raise ValueError(f"max_value is {max_value!r}, must be positive")
-  return Stream(name, spec, plans, max_value)
+  return spec, plans
 
 
 def _as_pools(task_id: int, task: tuple) -> tuple[datasets.Examples, datasets.Examples]:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tagjax.benchmarks.load import check_options, load_benchmark
-from tagjax.benchmarks.table import BENCHMARKS, OPTIONS
+from tagjax.benchmarks.load import check_common, check_options, load_benchmark
+from tagjax.benchmarks.table import BENCHMARKS
 from tagjax.core.register import Declaration, register, signature_options
 
 Options = Mapping[str, Any]
@@ -47,9 +47,9 @@ def check_declared(benchmark: Declaration, common: Options) -> None:
     ValueError: see `load_declared`.
   """
   if benchmark.name in BENCHMARKS:
-    options = {key: common[key] for key in OPTIONS}
-    check_options(benchmark.name, common["task_order"], options)
+    check_options(benchmark.name, common)
     return
+  check_common(common)
   for name, option in signature_options(load_benchmark).items():
     value = common[name]
     taken = name in benchmark.provided or name in _OF_STREAMS

@@ -1,14 +1,16 @@
 """A stream in words: a line for each task, and what was asked for."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from tagjax.benchmarks.stream import Stream
+if TYPE_CHECKING:  # which describes itself with this module
+  from tagjax.benchmarks.stream import Stream
 
 _LONGEST_NAME = 48
 _HEADER = ("task", "name", "classes", "outputs", "train", "validation", "test")
 
 
-def describe(stream: Stream) -> str:
+def describe(stream: "Stream") -> str:
   """A table of the tasks, with the shape of the images and the head above it.
 
   Args:
@@ -46,7 +48,7 @@ def describe(stream: Stream) -> str:
   return "\n".join([*lines, "", *_align([_HEADER, *rows, ("all", "", taught, "", *sums)])])
 
 
-def _row(stream: Stream, task: int) -> tuple[str, ...]:
+def _row(stream: "Stream", task: int) -> tuple[str, ...]:
   name = stream.task_names[task]
   if len(name) > _LONGEST_NAME:
     name = f"{name[: _LONGEST_NAME - 1]}…"

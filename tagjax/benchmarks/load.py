@@ -8,6 +8,7 @@ from tagjax.benchmarks import checks, groups, holdout, loading, own_folders
 from tagjax.benchmarks.stream import Stream
 from tagjax.benchmarks.table import BENCHMARKS, OPTIONS, Benchmark
 from tagjax.core import types
+from tagjax.datasets import image_folder, loader
 
 
 def names() -> tuple[str, ...]:
@@ -19,14 +20,14 @@ def load_benchmark(
   name: str,
   *,
   num_tasks: int | None = None,
-  scenario: str | None = None,
+  scenario: types.Scenario | None = None,
   validation_fraction: float = 0.0,
   class_order: str | Sequence[int] = "natural",
   data_seed: int = 0,
   train_examples_per_task: int | None = None,
   test_examples_per_task: int | None = None,
   data_dir: str | os.PathLike[str] | None = None,
-  input: str = "auto",
+  input: loader.Input = "auto",
   classes: groups.Integers | None = None,
   classes_per_task: groups.Integers | None = None,
   task_order: str | Sequence[int] | None = None,
@@ -35,7 +36,7 @@ def load_benchmark(
   label_noise: float = 0.0,
   image_folders: str | os.PathLike[str] | None = None,
   image_size: int | None = None,
-  image_resize: str = "stretch",
+  image_resize: image_folder.Resize = "stretch",
   test_fraction: float = 0.2,
 ) -> Stream:
   """Loads a benchmark as a stream of tasks.
@@ -113,36 +114,11 @@ def load_benchmark(
   >>> load_benchmark("split_digits", classes_per_task=(4, 3), num_tasks=3).task_names
   ['classes 0-3', 'classes 4-6', 'classes 7-9']
   """
-  settings = _settings(locals())
+  arguments = dict(locals())
   checks.check_choice("benchmark", name, names())
   benchmark = BENCHMARKS[name]
-  if num_tasks is not None:
-    num_tasks = checks.check_integer("num_tasks", num_tasks, 1)
-  scenario = checks.check_choice(
-    "scenario", benchmark.scenario if scenario is None else scenario, types.SCENARIOS
-  )
-  selection = holdout.check_selection(
-    holdout.Selection(
-      validation_fraction,
-      train_examples_per_task,
-      test_examples_per_task,
-      data_seed,
-      train_fraction,
-      label_noise,
-    )
-  )
-  blurry_fraction = checks.check_fraction("blurry_fraction", blurry_fraction)
-  options = {
-    "classes": classes,
-    "class_order": class_order,
-    "classes_per_task": classes_per_task,
-    "image_folders": image_folders,
-    "image_size": image_size,
-    "image_resize": image_resize,
-    "test_fraction": test_fraction,
-  }
-  check_options(name, task_order, options)
-  options = _complete(benchmark, options)
+  selection = check_options(name, arguments)
+  options = _complete(benchmark, {option: arguments[option] for option in OPTIONS})
   data = benchmark.load(
     loading.Request(
       name, benchmark.sources, num_tasks, options, data_dir, input, selection.data_seed
@@ -152,13 +128,13 @@ def load_benchmark(
     data,
     name=name,
     num_tasks=_default_tasks(benchmark, classes_per_task) if num_tasks is None else num_tasks,
-    scenario=scenario,
+    scenario=scenario or benchmark.scenario,
     selection=selection,
     **{option: (options | {"input": input})[option] for option in benchmark.takes},
   )
   if task_order is not None:
     stream = stream.in_order(task_order)
-  return stream.blurred(blurry_fraction, selection.data_seed).with_settings(settings)
+  return stream.blurred(blurry_fraction, selection.data_seed).with_settings(_settings(arguments))
 
 
 _PLACES = frozenset({"name", "data_dir", "input"})
@@ -175,32 +151,58 @@ def _settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
   }
 
 
-def check_options(name: str, task_order: object, options: Mapping[str, Any]) -> None:
+def check_common(arguments: Mapping[str, Any]) -> holdout.Selection:
+  """Refuses wrong values of what every stream can be asked for.
+
+  Args:
+    arguments: a value for each argument of `load_benchmark`; others are ignored.
+
+  Returns:
+    Which examples are asked for.
+
+  Raises:
+    ValueError: names the argument, its value and what is possible.
+  """
+  if arguments["num_tasks"] is not None:
+    checks.check_integer("num_tasks", arguments["num_tasks"], 1)
+  if arguments["scenario"] is not None:
+    checks.check_choice("scenario", arguments["scenario"], types.SCENARIOS)
+  if arguments["task_order"] is not None:
+    checks.check_integers("task_order", arguments["task_order"])
+  checks.check_fraction("blurry_fraction", arguments["blurry_fraction"])
+  fields = holdout.Selection._fields
+  return holdout.check_selection(holdout.Selection(*(arguments[field] for field in fields)))
+
+
+def check_options(name: str, arguments: Mapping[str, Any]) -> holdout.Selection:
   """Refuses options that the benchmark does not take, and what can be told without its data.
 
   Args:
     name: the benchmark, one of `names()`.
-    task_order: see `load_benchmark`.
-    options: a value for each of `OPTIONS`, see `load_benchmark`.
+    arguments: see `check_common`.
+
+  Returns:
+    Which examples are asked for.
 
   Raises:
-    ValueError: names the option, its value and what is possible.
+    ValueError: see `check_common`.
   """
-  if task_order is not None:
-    checks.check_integers("task_order", task_order)
-  groups.check_order(options["class_order"])
+  selection = check_common(arguments)
+  groups.check_order(arguments["class_order"])
   for option in ("classes", "classes_per_task"):
-    groups.check_numbers(option, options[option])
-  own_folders.check_options(*(options[key] for key in own_folders.OPTIONS))
+    groups.check_numbers(option, arguments[option])
+  own_folders.check_options(*(arguments[key] for key in own_folders.OPTIONS))
   benchmark = BENCHMARKS[name]
-  for option, value in options.items():
+  for option in OPTIONS:
+    value = arguments[option]
     is_taken = option in benchmark.takes or option in benchmark.load_takes
     if not is_taken and not _is_same(value, OPTIONS[option]):
       raise ValueError(
         f"{option} is {value!r}, but {name} has no use for it: leave it {OPTIONS[option]!r}"
       )
   if "image_folders" in benchmark.load_takes:
-    own_folders.check_path(options["image_folders"])
+    own_folders.check_path(arguments["image_folders"])
+  return selection
 
 
 def _complete(benchmark: Benchmark, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """A stream as a picture: some images of each task."""
 
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tagjax.benchmarks.stream import Stream
+if TYPE_CHECKING:  # which draws with this module
+  from tagjax.benchmarks.stream import Stream
 
 _LONGEST_NAME = 16
 _CELL_INCHES = 0.9
@@ -12,7 +14,7 @@ _MOST_TASKS = 40
 _DPI = 110
 
 
-def plot_stream(stream: Stream, path: str | os.PathLike[str], images_per_task: int = 10) -> None:
+def plot_stream(stream: "Stream", path: str | os.PathLike[str], images_per_task: int = 10) -> None:
   """Draws a row of training images for each task, with the names of their classes, as PNG.
 
   The images are spread evenly over the task's classes, the first example of each class first. Of
@@ -40,7 +42,7 @@ def plot_stream(stream: Stream, path: str | os.PathLike[str], images_per_task: i
   figure.savefig(path, format="png")
 
 
-def _check(stream: Stream, images_per_task: int) -> None:
+def _check(stream: "Stream", images_per_task: int) -> None:
   shape = stream.spec.image_shape
   if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)):
     raise ValueError(f"images of shape {shape} cannot be drawn, must be [H, W] with 1 or 3 colours")
@@ -64,7 +66,7 @@ def spread(label: np.ndarray, count: int) -> np.ndarray:
   return np.array([by_label[place][turn] for place, turn in chosen], dtype=int)
 
 
-def _draw_task(axis, stream: Stream, task: int, count: int) -> None:
+def _draw_task(axis, stream: "Stream", task: int, count: int) -> None:
   """One strip of images: an axis for each of them would take seconds."""
   examples = stream[task].some_of_train(lambda label: spread(label, count))
   image = np.asarray(examples.image, np.float32) / stream.max_value
@@ -83,7 +85,7 @@ def _draw_task(axis, stream: Stream, task: int, count: int) -> None:
   axis.set_axis_off()
 
 
-def _name_of(stream: Stream, task_id: int, label: int) -> str:
+def _name_of(stream: "Stream", task_id: int, label: int) -> str:
   """The class's name; a guest's may be known to another task only."""
   for names in (stream.class_names[task_id], *stream.class_names):
     if label in names:

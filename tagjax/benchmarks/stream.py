@@ -8,8 +8,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
-from tagjax.benchmarks import checks, lazy
+from tagjax.benchmarks import arrays, checks, description, holdout, lazy
 from tagjax.benchmarks.blur import Blur, Share, exchange
 from tagjax.benchmarks.experience import Experience, TaskPlan, Visit
 from tagjax.core import types
@@ -74,12 +75,66 @@ class Stream:
     self.spec = spec if blur is None else _spec_with_guests(spec, self._plans, self._shares)
 
   @classmethod
-  def from_arrays(cls, name: str, tasks: Sequence[tuple], **options) -> "Stream":
-    """A stream of one's own arrays; see `tagjax.benchmarks.arrays.stream_from_arrays`."""
-    # The module builds on this one.
-    from tagjax.benchmarks import arrays
+  def from_arrays(
+    cls,
+    name: str,
+    tasks: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]],
+    *,
+    scenario: types.Scenario = "task",
+    num_outputs: int | None = None,
+    classes: ArrayLike | None = None,
+    task_names: Sequence[str] | None = None,
+    max_value: float | None = None,
+    attributes: ArrayLike | None = None,
+    validation_fraction: float = 0.0,
+    data_seed: int = 0,
+  ) -> "Stream":
+    """A stream of arrays in memory (or mapped from files), for data of one's own and for tests.
 
-    return arrays.stream_from_arrays(name, tasks, **options)
+    Args:
+      name: name of the stream.
+      tasks: for each task `(train_image, train_label, test_image, test_label)`; images `[N, ...]`
+        of any shape and dtype, all tasks alike: pixels (uint8 or floating), features `[N, D]`, or
+        sequences of tokens `[N, L]` (integers that are not uint8), which the model gets as they
+        are; labels int `[N]`, the outputs of the head.
+      scenario: `"task"`, `"class"` or `"domain"`, see `tagjax.benchmarks.heads`.
+      num_outputs: outputs of the head; one more than the largest training label by default.
+      classes: bool `[T, num_outputs]`, the outputs that each task teaches. By default all of them
+        for `"domain"`, else those among the task's training labels.
+      task_names: a name for each task; `"task 0"`, ... by default.
+      max_value: what pixels are divided by before the model; 255 for uint8, 1 for floating images
+        by default. Without a meaning for tokens.
+      attributes: float `[num_outputs, a]`, what distinguishes the classes; None: unknown.
+      validation_fraction: fraction of each task's training examples to hold out.
+      data_seed: seed of that draw.
+
+    Returns:
+      The stream.
+
+    Raises:
+      ValueError: if an argument does not fit the others; the message says which and how.
+
+    >>> image, label = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
+    >>> stream = Stream.from_arrays("mine", [(image, label, image, label)] * 2, scenario="domain")
+    >>> stream
+    Stream('mine', 2 tasks, domain-incremental, 2 outputs)
+    >>> stream[1].train.label
+    array([0, 1, 0, 1], dtype=int32)
+    """
+    spec, plans = arrays.plan_arrays(
+      tasks,
+      scenario=scenario,
+      num_outputs=num_outputs,
+      classes=classes,
+      task_names=task_names,
+      attributes=attributes,
+      selection=holdout.Selection(validation_fraction, data_seed=data_seed),
+    )
+    if max_value is None:
+      max_value = 255 if plans[0].train.image.dtype == np.uint8 else 1
+    if not max_value > 0:
+      raise ValueError(f"max_value is {max_value!r}, must be positive")
+    return cls(name, spec, plans, max_value)
 
   @functools.cached_property
   def class_names(self) -> list[dict[int, str]]:
@@ -161,8 +216,6 @@ class Stream:
 
   def describe(self) -> str:
     """A table of the tasks, see `tagjax.benchmarks.description.describe`."""
-    from tagjax.benchmarks import description  # it builds on this module
-
     return description.describe(self)
 
   def plot(self, path: str | os.PathLike[str], images_per_task: int = 10) -> None:

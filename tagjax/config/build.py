@@ -19,7 +19,7 @@ from tagjax.config import plugins
 from tagjax.config.settings import Settings, members
 from tagjax.core.errors import ConfigError
 from tagjax.core.method import Method, chain, lift
-from tagjax.core.register import Declaration, signature_options
+from tagjax.core.register import Declaration, declared, signature_options
 from tagjax.core.types import Hyper, Scenario, StreamSpec, Variables
 from tagjax.engine.model import as_model, task_stacked
 from tagjax.input_pipeline.augmentation import Augmentation
@@ -47,7 +47,7 @@ def build_stream(settings: Settings) -> benchmarks.Stream:
   except ConfigError:
     raise
   except ValueError as error:
-    raise _named(error, benchmark, settings) from error
+    raise named(error, benchmark, settings) from error
 
 
 def build_model(settings: Settings, spec: StreamSpec) -> Any:
@@ -106,7 +106,9 @@ def build_method(
     hyper = hyper or {}
     rate = hyper.get("learning_rate", settings["learning_rate"])
     given = {**provided, "learning_rate": rate, "columns": columns}
-    made = [lift(_call(member, settings, hyper, given)) for member in chosen]
+    made = [
+      lift(_call(member, settings, hyper, given))._replace(name=member.name) for member in chosen
+    ]
     if has_stacked:
       alone = lift(_call(chosen[-1], settings, hyper, {**given, "num_tasks": 1, "columns": None}))
       made[-1] = _of_current_task(made[-1], stacked, alone)
@@ -116,10 +118,17 @@ def build_method(
     if schedule is not None:
       made.append(lift(schedule)._replace(name="schedule"))
     if settings["freeze"]:
-      made.append(lift(freeze(*settings["freeze"]))._replace(name="freeze"))
+      made.append(_frozen(settings["freeze"])._replace(name="freeze"))
     return made[0] if len(made) == 1 else chain(*made)
 
   return method_of
+
+
+def _frozen(patterns: tuple[str, ...]) -> Method:
+  """The last member of a chain; whether the patterns match is known when it gets parameters."""
+  transform = _refusing("freeze", patterns, freeze, *patterns)
+  init = functools.partial(_refusing, "freeze", patterns, transform.init)
+  return lift(transform._replace(init=init))
 
 
 def _of_current_task(optimizer: Method, stacked: Any, alone: Method) -> Method:
@@ -142,14 +151,15 @@ def _unlifted(method: Method) -> optax.GradientTransformationExtraArgs:
 def _schedule(settings: Settings, provided: Mapping[str, Any]) -> Any:
   if settings["schedule"] is None:
     return None
-  declared = plugins.resolve("schedule", settings["schedule"], "schedule")
-  shape = _call(declared, settings, {}, provided)
-  try:
-    return scale_by_task_schedule(
-      shape, provided["steps_per_task"], provided["steps_per_epoch"], over=settings["schedule_over"]
-    )
-  except ValueError as error:
-    raise ConfigError(f"config.schedule={settings['schedule']!r}: {error}") from error
+  shape = _shape_of_schedule(settings, provided)
+  make = functools.partial(scale_by_task_schedule, shape, over=settings["schedule_over"])
+  steps = (provided["steps_per_task"], provided["steps_per_epoch"])
+  return _refusing("schedule", settings["schedule"], make, *steps)
+
+
+def _shape_of_schedule(settings: Settings, provided: Mapping[str, Any]) -> Any:
+  schedule = plugins.resolve("schedule", settings["schedule"], "schedule")
+  return _call(schedule, settings, {}, provided)
 
 
 def run_options(settings: Settings) -> RunOptions:
@@ -177,11 +187,7 @@ def load_pretrained(settings: Settings, model: Any, spec: StreamSpec) -> Variabl
   path = settings["pretrained"]
   if path is None:
     return None
-  if not hasattr(model, "torch_names"):
-    raise ConfigError(
-      f"config.pretrained={path!r}: config.model={settings['model']!r} takes no weights from a "
-      "file; choose one with torch_names, such as resnet18 or alexnet"
-    )
+  _check_pretrainable(settings, model)
   image = jax.ShapeDtypeStruct((1, *spec.image_shape), jnp.float32)
   like = jax.eval_shape(as_model(model, spec).init, jax.random.key(0), image)
   try:
@@ -196,9 +202,22 @@ def load_pretrained(settings: Settings, model: Any, spec: StreamSpec) -> Variabl
   return weights
 
 
-def stacked_of(model: Any, spec: StreamSpec) -> Any:
-  """Which parameters of the model are stacked by task, see `tagjax.task_stacked`."""
-  return task_stacked(model, spec)
+def _check_pretrainable(settings: Settings, model: Any) -> None:
+  if settings["pretrained"] is not None and not hasattr(model, "torch_names"):
+    names = [one.name for one in declared("model").values() if hasattr(one.make, "torch_names")]
+    raise ConfigError(
+      f"config.pretrained={settings['pretrained']!r}: config.model={settings['model']!r} takes no "
+      f"weights from a file; choose {' or '.join(sorted(names))}"
+    )
+
+
+def stacked_of(settings: Settings, model: Any, spec: StreamSpec) -> Any:
+  """Which parameters of the model are stacked by task, see `tagjax.task_stacked`.
+
+  Raises:
+    ConfigError: if the model cannot take the stream's images.
+  """
+  return _refusing("model", settings["model"], task_stacked, model, spec)
 
 
 def check_parts(settings: Settings) -> None:
@@ -217,47 +236,50 @@ def check_parts(settings: Settings) -> None:
     raise ConfigError(
       f"config.learning_rate={settings['learning_rate']!r}: must be positive and finite"
     )
-  build_model(settings, spec)
+  _check_pretrainable(settings, build_model(settings, spec))
   build_method({**settings, "schedule": None}, spec, [1])({})
+  if settings["schedule"] is not None:
+    _shape_of_schedule(settings, {"spec": spec, "num_tasks": spec.num_tasks})
 
 
 def _arguments(
-  declared: Declaration, settings: Settings, hyper: Hyper, provided: Mapping[str, Any]
+  one: Declaration, settings: Settings, hyper: Hyper, provided: Mapping[str, Any]
 ) -> dict[str, Any]:
   """What the function is called with; an option that is None takes what the library provides."""
-  given = {name: provided[name] for name in declared.provided if name in provided}
-  for name in (*declared.options, *declared.shared):
-    key = declared.key(name)
+  given = {name: provided[name] for name in one.provided if name in provided}
+  for name in (*one.options, *one.shared):
+    key = one.key(name)
     value = hyper.get(key, settings[key])
     given[name] = provided.get(name) if value is None else value
   return given
 
 
-def _call(
-  declared: Declaration, settings: Settings, hyper: Hyper, provided: Mapping[str, Any]
-) -> Any:
+def _call(one: Declaration, settings: Settings, hyper: Hyper, provided: Mapping[str, Any]) -> Any:
   try:
-    return declared.make(**_arguments(declared, settings, hyper, provided))
+    return one.make(**_arguments(one, settings, hyper, provided))
   except ConfigError:
     raise
   except ValueError as error:
-    raise _named(error, declared, settings) from error
+    raise named(error, one, settings) from error
 
 
-def _named(error: ValueError, declared: Declaration, settings: Settings) -> ConfigError:
+def named(error: ValueError, one: Declaration, settings: Settings) -> ConfigError:
   """The error with the key and the value of the option that it begins with.
 
   `strength must be at least 0, got -1` of ewc becomes `config.ewc.strength=-1: must be at least 0`.
   """
   text = str(error)
-  word = re.match(r"(?:config\.)?([\w.]+)", text)
-  name = word[1] if word else ""
-  key = declared.key(name) if name in {*declared.options, *declared.shared} else name
+  name = re.match(r"[\w.]*", text)[0].removesuffix(".")
+  key = one.key(name) if name in {*one.options, *one.shared} else name
   if key not in settings:
-    return ConfigError(f"{declared.name}: {text}")
-  rest = re.sub(r"^(?:config\.)?[\w.]+(?:=(?:'[^']*'|\"[^\"]*\"|[^\s:,]+))?:? ?", "", text)
-  rest = re.sub(r", got [^,:]+$", "", rest)
-  return ConfigError(f"config.{key}={settings[key]!r}: {rest}")
+    named_by = "method" if one.kind in ("optimizer", "modifier") else one.kind
+    return ConfigError(f"{one.name} in config.{named_by}={settings[named_by]!r}: {text}")
+  value = repr(settings[key])
+  rest = text[len(name) :].removeprefix(f" of {one.name}").replace(f", got {value}", "")
+  # What has been said of the value: `=0.5`, ` is 0.5,` or nothing.
+  said = re.match(rf"=(?:{re.escape(value)}|[^\s:,]+)| is {re.escape(value)}(?=[,:])|", rest)[0]
+  rest = rest[len(said) :].lstrip(":, ") if not said.startswith("=") else rest[len(said) :]
+  return ConfigError(f"config.{key}={value}{'' if said.startswith('=') else ': '}{rest}")
 
 
 def _refusing(key: str, value: Any, function: Callable, *arguments: Any) -> Any:

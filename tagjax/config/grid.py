@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tagjax import benchmarks
-from tagjax.config.settings import Settings, traced_keys, typed, unknown, used_keys
+from tagjax.config.settings import Settings, readers, traced_keys, typed, used_keys
 from tagjax.core.errors import ConfigError, nearest
 from tagjax.core.register import signature_options
 from tagjax.training.sweep import Point
@@ -86,7 +86,7 @@ def _check_used(settings: Settings, sweep: Mapping[str, Sequence[Any]]) -> None:
     if key not in read:
       raise ConfigError(
         f"config.sweep: {key} changes nothing in config.method={settings['method']!r} and "
-        f"config.model={settings['model']!r}"
+        f"config.model={settings['model']!r}; it is read by {', '.join(readers(key))}"
       )
 
 
@@ -94,6 +94,3 @@ def traced_of_grid(settings: Settings) -> set[str]:
   """The keys of the grid that may be inputs of the compiled programs."""
   methods = settings["sweep"].get("method", [settings["method"]])
   return set.intersection(*(traced_keys(method) for method in methods)) & set(settings["sweep"])
-
-
-__all__ = ["at_point", "check_sweep", "traced_of_grid", "unknown"]

@@ -54,8 +54,8 @@ def resolve(key: str, name: Any, *kinds: Kind) -> Declaration:
   known = register.declared(*kinds)
   if name not in known:
     raise ConfigError(
-      f"config.{key}={name!r} is unknown{nearest(name, known)}. There are: {', '.join(known)}; "
-      f"for your own, import a module that registers it, or give module:function"
+      f"config.{key}={name!r} is unknown{nearest(name, known)}. `launch.py --list={key}s` prints "
+      "what there is; for your own, import a module that registers it, or give module:function"
     )
   return known[name]
 

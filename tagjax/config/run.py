@@ -66,7 +66,7 @@ def make_parts(settings: Settings) -> sweep.Parts:
   options = build.run_options(settings)
   model = build.build_model(settings, stream.spec)
   steps = [max(1, num_steps(options, size[0])) for size in stream.sizes]
-  stacked = build.stacked_of(model, stream.spec)
+  stacked = build.stacked_of(settings, model, stream.spec)
   method = build.build_method(settings, stream.spec, steps, stacked)
   pretrained = build.load_pretrained(settings, model, stream.spec)
   return sweep.Parts(stream, model, method, options, pretrained)

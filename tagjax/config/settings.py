@@ -117,14 +117,17 @@ def unused(settings: Settings, keys: Iterable[str]) -> list[str]:
   for key in keys:
     if key in used or key not in settings:
       continue
-    users = [
-      one.name for one in register.declared(*register.KINDS).values() if key in one.option_keys()
-    ]
     lines.append(
       f"config.{key}={settings[key]!r} is not used by {settings['method']} with "
-      f"{settings['model']}; it is read by {', '.join(users)}"
+      f"{settings['model']}; it is read by {', '.join(readers(key))}"
     )
   return lines
+
+
+def readers(key: str) -> list[str]:
+  """The names of the declarations that have this option."""
+  found = register.declared(*register.KINDS).values()
+  return [one.name for one in found if key in one.option_keys()]
 
 
 def traced_keys(method: str) -> set[str]:

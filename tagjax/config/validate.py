@@ -52,7 +52,7 @@ def _check_stream(values: Settings) -> None:
   try:
     benchmarks.check_declared(benchmark, values)
   except ValueError as error:
-    raise ConfigError(f"config.{error}") from error
+    raise build.named(error, benchmark, values) from error
 
 
 def _check_combination(values: Settings, members: list[Declaration]) -> None:

@@ -54,14 +54,17 @@ def describe(annotation: Any) -> str:
   if origin is Literal:
     return f"one of {', '.join(map(str, typing.get_args(annotation)))}"
   if origin in (typing.Union, types.UnionType):
-    return ", or ".join(dict.fromkeys(map(describe, typing.get_args(annotation))))
+    known = [text for text in map(describe, typing.get_args(annotation)) if text != _ANY]
+    *most, last = dict.fromkeys(known or [_ANY])
+    return f"{', '.join(most)}, or {last}" if most else last
   if origin in (tuple, Sequence) or annotation is tuple:
     parts = [part for part in typing.get_args(annotation) if part is not Ellipsis]
     kinds = {_PLURALS.get(part, "values") for part in parts} or {"values"}
     return f"{' and '.join(sorted(kinds))} in brackets"
-  return _WORDS.get(annotation, "a value")
+  return _WORDS.get(annotation, _ANY)
 
 
+_ANY = "a value"
 _WORDS = {
   int: "a whole number",
   float: "a number",
@@ -83,6 +86,9 @@ def _one_of(value: Any, annotation: Any) -> Any:
   parts = typing.get_args(annotation)
   if type(value) in parts:  # as it is, rather than as something that it can be turned into
     return value
+  choices = [part for part in parts if typing.get_origin(part) is Literal]
+  if len(parts) == 2 and type(None) in parts and choices and value not in ("none", "None"):
+    return coerce(value, choices[0])  # whose message names the nearest choice
   # Texts last: everything can be one.
   for part in sorted(parts, key=lambda part: part is str):
     try:

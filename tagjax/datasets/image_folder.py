@@ -4,13 +4,14 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
 from tagjax.datasets import arrays, folders, loader, types
 
-RESIZES = ("stretch", "crop")
+Resize = Literal["stretch", "crop"]
+RESIZES: tuple[Resize, ...] = get_args(Resize)
 """How images of other shapes are brought to one: see `tagjax.datasets.decode.resize`."""
 
 SUFFIXES = frozenset(
@@ -65,10 +66,10 @@ def load_folder(
   path: folders.PathLike,
   image_shape: tuple[int, int, int],
   *,
-  resize: str = "stretch",
+  resize: Resize = "stretch",
   test_fraction: float = 0.2,
   data_seed: int = 0,
-  input: str = "auto",
+  input: loader.Input = "auto",
 ) -> types.Dataset:
   """Loads the images of a folder, as uint8 arrays.
 

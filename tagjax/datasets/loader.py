@@ -1,6 +1,7 @@
 """`load`: from a name to arrays, by the shortest way that there is."""
 
 import json
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -9,15 +10,17 @@ from tagjax.datasets import prepared as prepared_lib
 
 _CACHE_LAYOUT = "1"  # part of the key: raise it when the cached arrays change
 
-INPUTS = ("auto", "memory", "stream")
+Input = Literal["auto", "memory", "stream"]
 """Where images are read from, see `load`."""
+
+INPUTS: tuple[Input, ...] = get_args(Input)
 
 LARGE_BYTES = 2 * 2**30
 """Sets of more decoded bytes than this are not decoded at once, unless that is asked for."""
 
 
 def load(
-  name: str, data_dir: folders.PathLike | None = None, *, input: str = "auto"
+  name: str, data_dir: folders.PathLike | None = None, *, input: Input = "auto"
 ) -> types.Dataset:
   """Loads a data set: uint8 images and int32 labels of its training and its test examples.
 

@@ -24,7 +24,6 @@ from jax._src import distributed  # the processes' store of texts has no public 
 from jax.experimental import multihost_utils
 
 from tagjax.core.errors import ConfigError, InterruptedRun, TagjaxError
-from tagjax.datasets import DatasetUnavailableError
 from tagjax.storage.workdir import differences
 
 START_SECONDS = 120  # that processes may start apart
@@ -157,7 +156,7 @@ def together() -> Iterator[None]:
     watch.end(_ENDED)
     jax.distributed.shutdown()  # waits for all
     raise
-  except (TagjaxError, DatasetUnavailableError) as error:
+  except TagjaxError as error:
     watch.fail(error)
     raise
   except BaseException as error:

@@ -33,11 +33,14 @@ in the order blue, green, red, taken from red, green, blue; some -250 to 300.
 """
 
 
+_BYTES = np.dtype(np.uint8)
+
+
 def normalizer(
   name: str,
   max_value: float,
   image_shape: tuple[int, ...],
-  image_dtype: np.dtype | type = np.uint8,
+  image_dtype: np.dtype = _BYTES,
 ) -> Callable[[chex.Array], chex.Array]:
   """The map from stored images `[B, ...]` to what the model gets.
 

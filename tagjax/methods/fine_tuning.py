@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tagjax.core.method import Boundary, Method, lift
+from tagjax.core.method import Boundary, Method, consolidates, lift
 from tagjax.core.types import Batch
 from tagjax.transforms import ScaleByTagState
 
@@ -49,7 +49,7 @@ def fresh_each_task(optimizer: optax.GradientTransformation | Method) -> Method:
     [0.0, 0.0]
   """
   inner = lift(optimizer)
-  if inner.consolidate is not Method._field_defaults["consolidate"]:
+  if consolidates(inner):
     raise ValueError(
       "optimizer has a consolidation of its own, whose state must survive the task: wrap only the "
       "optimizer, chain(method, fresh_each_task(optimizer))"

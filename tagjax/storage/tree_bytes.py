@@ -1,6 +1,6 @@
 """A pytree of arrays as one string of bytes, and back with the same bits.
 
-Floor 0: imports nothing of tagjax. `checkpoint.py` is its user.
+It imports nothing of tagjax; `checkpoint.py` uses it.
 """
 
 from typing import Any

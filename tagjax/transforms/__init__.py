@@ -1,7 +1,7 @@
 """Optax transformations: TAG, stable SGD, and what stands before and after an optimizer.
 
-Floor 1 of the house: plain Optax transformations whose only extra argument, where they are told the
-task, is `task_id`. They work in any Optax pipeline.
+Plain Optax transformations whose only extra argument, where they are told the task, is `task_id`.
+They work in any Optax pipeline.
 """
 
 from tagjax.transforms.clip import clip
