@@ -10,9 +10,10 @@ from tagjax.config.defaults import nested
 from tagjax.config.settings import Settings, used
 from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError
+from tagjax.distributed import processes
 from tagjax.report.run import Grid, Run
 from tagjax.training import sweep
-from tagjax.training.fit import fit
+from tagjax.training.fit import ended_run, fit
 from tagjax.training.trainer import num_steps
 
 
@@ -42,12 +43,16 @@ def run_config(
   try:
     if settings["sweep"]:
       return _run_grid(settings, workdir, progress, profile)
-    parts = make_parts(settings)
+    identity = nested(used(settings))
+    if (ended := ended_run(workdir, identity)) is not None:
+      return ended
+    with processes.first_alone():  # what it downloads or prepares the others find
+      parts = make_parts(settings)
     return fit(
       *parts[:3],
       options=parts.options,
       pretrained=parts.pretrained,
-      identity=nested(used(settings)),
+      identity=identity,
       workdir=workdir,
       progress=progress,
       profile=profile,

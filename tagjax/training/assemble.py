@@ -158,7 +158,7 @@ def assemble(
   )
   held = programs.held(*trainer.start(trainer.groups[0]))
   forecast = memory_estimate.foresee(held, made, stream.spec, layout, rows=rows)
-  memory_estimate.check(forecast, options, _available())
+  memory_estimate.check(forecast, options, _available(), made)
   return trainer, forecast
 
 

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+
 from tagjax.core.errors import ConfigError, InterruptedRun, nearest
 from tagjax.core.types import Variables
 from tagjax.distributed import processes
-from tagjax.distributed.shared_workdir import open_checkpoints, open_workdir
+from tagjax.distributed.shared_workdir import ReadWorkdir, open_checkpoints, open_workdir
 from tagjax.report.plots import save_all
 from tagjax.report.progress import Progress
 from tagjax.report.results import summarise
@@ -116,6 +118,26 @@ def fit(
         save_all(results, folder.path)
       write_json_atomic(folder.results, results)  # last: its presence says that the run has ended
     return Run(results, folder.path)
+
+
+def ended_run(workdir: str | os.PathLike | None, identity: Mapping[str, Any]) -> Run | None:
+  """The run that has ended in `workdir`, for callers that have not loaded its data yet.
+
+  Args:
+    workdir: see `fit`.
+    identity: see `fit`.
+
+  Returns:
+    The run; None if none has ended there.
+
+  Raises:
+    WorkdirError: the folder holds another run.
+  """
+  if workdir is None or jax.process_count() > 1:  # several processes must agree on what they see
+    return None
+  folder = ReadWorkdir(workdir)
+  folder.check(dict(identity))
+  return _finished(folder) if folder.has_results() else None
 
 
 def make_options(options: RunOptions | None, changes: Mapping[str, Any]) -> RunOptions:

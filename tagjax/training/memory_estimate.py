@@ -130,13 +130,16 @@ def of_state(state: LearnerState, method: Method, *, seeds: int = 1, examples: i
   )
 
 
-def check(forecast: Forecast, options: RunOptions, available: int | None) -> None:
+def check(
+  forecast: Forecast, options: RunOptions, available: int | None, method: Method | None = None
+) -> None:
   """Refuses a run that cannot fit.
 
   Args:
     forecast: what it will hold.
     options: of the run.
     available: bytes that a device can still give; None: unknown, nothing is refused.
+    method: whose state it holds; its settings tell which capacities can be lowered.
 
   Raises:
     ConfigError: one line with the figures and the ways out.
@@ -145,16 +148,18 @@ def check(forecast: Forecast, options: RunOptions, available: int | None) -> Non
     return
   raise ConfigError(
     f"the run would hold {forecast}, and there are {readable(available)}: "
-    f"{', or '.join(_ways_out(forecast, options, available))}"
+    f"{', or '.join(_ways_out(forecast, options, available, method))}"
   )
 
 
-def _ways_out(forecast: Forecast, options: RunOptions, available: int) -> list[str]:
+def _ways_out(
+  forecast: Forecast, options: RunOptions, available: int, method: Method | None
+) -> list[str]:
   """What to change; only where it makes a difference."""
   ways = []
   for name, size in {**forecast.method, "exemplars": forecast.exemplars}.items():
     if 10 * size >= forecast.total:
-      ways += _ways_of_member(name, options)
+      ways += _capacities(method) if name == "exemplars" else _ways_of_member(name, options)
   own = (forecast.total - forecast.examples) // forecast.seeds  # of one seed
   if forecast.seeds > 1 and own + forecast.examples <= available:
     ways.append("train fewer seeds side by side (seeds_together=1)")
@@ -165,8 +170,6 @@ def _ways_out(forecast: Forecast, options: RunOptions, available: int) -> list[s
 
 def _ways_of_member(name: str, options: RunOptions) -> list[str]:
   """What the declaration of a large member of the chain offers."""
-  if name == "exemplars":
-    return ["lower the capacity of the memory (memory.capacity, or mas.capacity)"]
   declared = register.find(name)
   ways = []
   if declared is not None and "accumulator_dtype" in declared.options:
@@ -175,6 +178,17 @@ def _ways_of_member(name: str, options: RunOptions) -> list[str]:
   if can_share and options.data_parallel > 1 and not options.shard_state:
     ways.append("set shard_state=True")
   return ways
+
+
+def _capacities(method: Method | None) -> list[str]:
+  """The capacities of the method's memories, as the command line calls them."""
+  ways = []
+  for name in method.name.split("+") if method is not None else ():
+    settings = method.settings.get(name, method.settings)
+    declared = register.find(name)
+    if declared is not None and "capacity" in settings:
+      ways.append(f"lower {declared.key('capacity')}={settings['capacity']}")
+  return ways or ["lower the capacity of the memory"]
 
 
 def num_bytes(tree: chex.ArrayTree) -> int:

@@ -11,6 +11,10 @@ from typing import NamedTuple
 import pytest
 
 from tagjax.config.defaults import base_config
+from tagjax.config.run import make_parts
+from tagjax.config.validate import validate
+from tagjax.training.assemble import assemble
+from tagjax.training.trainer import Trial
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -136,6 +140,19 @@ def tiny():
     return config
 
   return tiny
+
+
+@pytest.fixture(scope="session")
+def assembled():
+  """What a config is made into, before anything is compiled: `(stream, trainer, forecast)`."""
+
+  def assembled(config):
+    stream, model, method, options, pretrained = make_parts(validate(config))
+    trials = [Trial(options.seed + number) for number in range(options.seeds)]
+    made = assemble(stream, model, method, trials, options, pretrained=pretrained)
+    return stream, *made
+
+  return assembled
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ OPTIONS = {
 def execute(tiny, tmp_path_factory):
   def execute(progress=False, **changes):
     config = tiny(**(OPTIONS | changes))
-    return run_config(config, tmp_path_factory.mktemp("run"), progress=progress)
+    return run_config(config, tmp_path_factory.mktemp("run"), progress=progress).results
 
   return execute
 
@@ -56,5 +56,5 @@ def test_a_run_that_cannot_fit_says_so_in_one_line(launch, tmp_path):
   assert ended.stderr.count("\n") == 1
   assert ended.stderr.startswith("error: the run would hold ")
   assert "GB of exemplars" in ended.stderr
-  assert "lower config.memory.capacity=100000000" in ended.stderr
+  assert "lower memory.capacity=100000000" in ended.stderr
   assert not (tmp_path / "config.json").exists()

@@ -165,6 +165,8 @@ def test_stopped_at_every_position(tiny, tmp_path, monkeypatch):
     except Stopped:
       continue
   assert stops == list(range(len(stops)))
-  assert len(stops) == 2 * (1 + 2 * (2 + 2))  # begin; 4 steps in 2 chunks, consolidate, evaluate
+  assert len(stops) == 1 + 2 * (
+    2 + 2
+  )  # begin; of each task 4 steps in 2 chunks, consolidate, evaluate
   assert outcome(tmp_path / "stopped") == expected
   assert programs[0].traces["train", "train"] == 1
