@@ -54,7 +54,10 @@ def describe(annotation: Any) -> str:
   if origin is Literal:
     return f"one of {', '.join(map(str, typing.get_args(annotation)))}"
   if origin in (typing.Union, types.UnionType):
-    return ", or ".join(dict.fromkeys(map(describe, typing.get_args(annotation))))
+    words = list(dict.fromkeys(map(describe, typing.get_args(annotation))))
+    if set(words) - {"none", "a value"}:  # a path is told as the text that it is written as
+      words = [word for word in words if word != "a value"]
+    return ", or ".join(words)
   if origin in (tuple, Sequence) or annotation is tuple:
     parts = [part for part in typing.get_args(annotation) if part is not Ellipsis]
     kinds = {_PLURALS.get(part, "values") for part in parts} or {"values"}
