@@ -42,6 +42,8 @@ def build_stream(settings: Settings) -> benchmarks.Stream:
   own = {name: settings[benchmark.key(name)] for name in benchmark.options}
   try:
     stream = benchmarks.load_declared(benchmark, common, own)
+    if (settings["first_task"], settings["end_task"]) == (0, None):
+      return stream  # which may be an object of the user's own, without `part`
     return stream.part(settings["first_task"], settings["end_task"])
   except ConfigError:
     raise
