@@ -1,6 +1,14 @@
-"""Trains a continual learner: python launch.py --config=configs/cifar_tag.py --workdir=DIR.
+"""Trains a continual learner on a stream of tasks.
 
-Several processes train together with --coordinator, or --distributed: docs/scaling.md.
+  python launch.py                                            TAG on permuted digits, in a minute
+  python launch.py --config=configs/digits.py:adam            a config file, and a method
+  python launch.py --config.method=er+adamw --config.seeds=3  --config.KEY=VALUE sets any key
+  python launch.py --list=methods                             or models, benchmarks, schedules, options
+
+configs/ has a file for each stream: --config=FILE.py:METHOD takes the values that were tuned for
+the method. docs/options.md describes every key. A run is in runs/BENCHMARK-METHOD-HASH, or in
+--workdir=DIR; the same command resumes it. Your own method, model or benchmark:
+--config.method=module:function, docs/add_a_method.md. Several processes: docs/scaling.md.
 """
 
 import functools

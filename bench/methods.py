@@ -11,9 +11,8 @@ import argparse
 import statistics
 
 import jax
-from train_step import IMAGES, measure
-
 from tagjax.config.registry import MODIFIERS, OPTIMIZERS
+from train_step import IMAGES, measure
 
 METHODS = ["sgd", *(name for name in OPTIMIZERS if name not in ("sgd", "tag_rmsprop")), *MODIFIERS]
 

@@ -16,12 +16,12 @@ import time
 import jax
 import jax.numpy as jnp
 import torch
+from tagjax.config.registry import make_method, make_model
 from torch.nn import functional
 
 from bench.torch_split_cifar10 import ReducedResNet
 from bench.train_step import CLASSES, TASKS, examples, stream_spec
 from tagjax.config.defaults import base_config
-from tagjax.config.registry import make_method, make_model
 from tagjax.core.types import StreamSpec
 from tagjax.engine.learner import make_learner
 from tagjax.engine.programs import Programs

@@ -15,9 +15,9 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import psutil
+from tagjax.config.registry import make_method, make_model
 
 from tagjax.config.defaults import base_config
-from tagjax.config.registry import make_method, make_model
 from tagjax.config.validate import validate
 from tagjax.core.types import StreamSpec
 from tagjax.engine.learner import make_learner

@@ -17,12 +17,12 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import torch
+from tagjax.config.registry import make_method, make_model
 from torch.nn import functional
 
 from bench.torch_split_cifar10 import ReducedResNet
 from bench.torch_tag import TorchTag
 from tagjax.config.defaults import base_config
-from tagjax.config.registry import make_method, make_model
 from tagjax.core.types import StreamSpec
 from tagjax.engine.learner import make_learner
 from tagjax.engine.programs import Programs

@@ -24,10 +24,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from tagjax.training.experiment import run
 
 import tagjax
 from tagjax.config.defaults import base_config
-from tagjax.training.experiment import run
 
 # %% [markdown]
 # ## The stream

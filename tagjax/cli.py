@@ -25,6 +25,9 @@ _FLAGS = {
   "list": "Print the methods, models, benchmarks, schedules or options there are, and end.",
 }
 
+_SHOWN = (*_FLAGS, "config", "num_processes", "process_id", "distributed", "profile")
+"""What `--help` shows; `--helpfull` shows the flags of the libraries too."""
+
 
 def parse(argv: list[str], default_config: str) -> list[str]:
   """Reads the command line, or says in one line what is wrong with it.
@@ -49,6 +52,8 @@ def parse(argv: list[str], default_config: str) -> list[str]:
     text = "Train with the other processes of the cluster (SLURM, Open MPI, TPU pod) that it tells."
     flags.DEFINE_bool("distributed", False, text)
     flags.DEFINE_bool("profile", False, "Record a trace of some steps in WORKDIR/profile.")
+    for name in _SHOWN:
+      flags.FLAGS.register_key_flag_for_module(argv[0], flags.FLAGS[name])
     left = flags.FLAGS(argv)
     if flags.FLAGS["verbosity"].using_default_value:  # absl would make it 0 then
       flags.FLAGS.verbosity = -1  # TFDS tells of every file that it writes
@@ -63,9 +68,10 @@ def parse(argv: list[str], default_config: str) -> list[str]:
 
 def _print_list(argv: list[str]) -> None:
   """Answers `--list=methods` and the like, and ends."""
-  for argument in argv[1:]:
-    name, _, what = argument.lstrip("-").partition("=")
-    if argument.startswith("-") and name == "list":
+  for argument, following in zip(argv[1:], [*argv[2:], ""], strict=True):
+    match = re.fullmatch(r"--?list(?:=(.*))?", argument)
+    if match:
+      what = following if match[1] is None else match[1]
       choices = get_args(listing.What)
       if what not in choices:
         sys.exit(f"error: --list={what}: choose one of {', '.join(choices)}")

@@ -7,6 +7,7 @@ from unittest.mock import ANY
 
 import numpy as np
 import pytest
+from tagjax.config.registry import make_method
 
 from configs import cifar, cifar_grid, digits, digits_grid
 from configs.common import choose, compositions
@@ -15,7 +16,6 @@ from tagjax.benchmarks.table import BENCHMARKS
 from tagjax.config import build
 from tagjax.config.defaults import base_config
 from tagjax.config.grid import flat_items
-from tagjax.config.registry import make_method
 from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError
 from tagjax.datasets import catalog

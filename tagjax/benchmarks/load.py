@@ -65,38 +65,41 @@ def load_benchmark(
 
   Args:
     name: one of the names above.
-    num_tasks: T; of split benchmarks a divisor of the number of classes, of fixed streams their
-      first so many tasks. Default: the table.
-    scenario: `"task"`, `"class"` or `"domain"`, see `tagjax.benchmarks.heads`. Default: the table.
+    num_tasks: number of tasks, at least 1. For split benchmarks it divides the number of classes;
+      fixed streams keep their first `num_tasks` tasks. None: the benchmark's own number.
+    scenario: what is known of the task: `"task"`, `"class"` or `"domain"`. None: the benchmark's
+      own.
     validation_fraction: fraction of each task's training examples to hold out, in [0, 1); see
       `tagjax.benchmarks.holdout.select` for the rounding.
-    class_order: of split benchmarks, `"natural"`, `"seeded"`, `"lasem"` (of `split_cifar100`), or
-      the classes in the order of learning.
-    data_seed: seed of all draws.
-    train_examples_per_task: training examples of each task, those held out included; None for all.
-    test_examples_per_task: test examples of each task; None for all.
-    data_dir: where the data sets are, see `tagjax.datasets.load`.
-    input: whether images are kept in memory or read when needed, see `tagjax.datasets.load`.
-    classes: of split benchmarks and `split_awa2`, which classes are used: a number n for the first
-      n, a sequence, or a text such as `"15-99"`; None: all.
-    classes_per_task: of the same and of `stl10_lifelong`, how many classes each task has: a number,
-      or the sizes of the tasks, of which the last is that of all further tasks, such as
-      `(50, 10)` with `num_tasks=6`. Classes beyond their sum are left out.
+    class_order: for split benchmarks: `"natural"`, `"seeded"`, `"lasem"` (`split_cifar100` only),
+      or the classes in the order of learning.
+    data_seed: seed of all draws that make the stream, at least 0; not the seed of the training.
+    train_examples_per_task: most training examples of a task, those held out included, at least 1;
+      None: all.
+    test_examples_per_task: most test examples of a task, at least 1; None: all.
+    data_dir: folder of the data sets; None: `$TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
+    input: where images are: `"memory"` keeps them decoded, `"stream"` reads them when they are
+      needed, `"auto"` chooses by the size of the data set.
+    classes: for split benchmarks and `split_awa2`: the classes that are used: a number n for the
+      first n, a sequence, or a text such as `"15-99"`; None: all.
+    classes_per_task: for the same and for `stl10_lifelong`: how many classes each task has: a
+      number, or the sizes of the tasks, of which the last is that of all further tasks, such as
+      `(50, 10)` with `num_tasks=6`. Classes beyond their sum are left out. None: equally many.
     task_order: the tasks in the order of learning, which may come again or be left out: a sequence
-      or a text such as `"0-4, 0-9"`; see `Stream.in_order`. None: each once.
+      or a text such as `"0-4, 0-9"`. None: each task once.
     blurry_fraction: fraction of each task's training examples that is exchanged with the other
-      tasks, in [0, 1); see `Stream.blurred`.
+      tasks, in [0, 1).
     train_fraction: fraction of each class's training examples that is used at all, in (0, 1], at
-      least one; those held out for validation are taken of them.
+      least one example; those held out for validation are among them.
     label_noise: fraction of each task's training labels that are replaced by another class of the
-      task, in [0, 1); validation and test examples keep theirs.
-    image_folders: of `image_folders`, the folder that holds a folder for each task.
-    image_size: of `image_folders` (64), `object_sequence` (224) and `five_datasets` (32), the
-      height and width of the images. None: what is in brackets.
-    image_resize: of the first two, how images of your own folders are brought to it: `"stretch"`
-      or `"crop"`.
-    test_fraction: of `image_folders`, the fraction of each class for the test, in (0, 1), where a
-      task has no folder `test`.
+      task, in [0, 1); validation and test examples keep their labels.
+    image_folders: for `image_folders`: the folder that holds a folder for each task.
+    image_size: for `image_folders` (64), `object_sequence` (224) and `five_datasets` (32): height
+      and width of the images. None: the number in brackets.
+    image_resize: for the first two: how images of your own folders are brought to that size,
+      `"stretch"` or `"crop"`.
+    test_fraction: for `image_folders`: fraction of each class for the test, in (0, 1), in tasks
+      without a folder `test`.
 
   Returns:
     The stream; images are made when a task is asked for.

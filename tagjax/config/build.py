@@ -43,6 +43,8 @@ def build_stream(settings: Settings) -> benchmarks.Stream:
   own = {name: settings[benchmark.key(name)] for name in benchmark.options}
   try:
     stream = benchmarks.load_declared(benchmark, common, own)
+    if (settings["first_task"], settings["end_task"]) == (0, None):
+      return stream  # which may be an object of the user's own, without `part`
     return stream.part(settings["first_task"], settings["end_task"])
   except ConfigError:
     raise
@@ -263,13 +265,19 @@ def _call(one: Declaration, settings: Settings, hyper: Hyper, provided: Mapping[
     raise named(error, one, settings) from error
 
 
+def _start(pattern: str, text: str) -> str:
+  """What the pattern finds at the beginning of the text."""
+  found = re.match(pattern, text)
+  return found[0] if found else ""
+
+
 def named(error: ValueError, one: Declaration, settings: Settings) -> ConfigError:
   """The error with the key and the value of the option that it begins with.
 
   `strength must be at least 0, got -1` of ewc becomes `config.ewc.strength=-1: must be at least 0`.
   """
   text = str(error)
-  name = re.match(r"[\w.]*", text)[0].removesuffix(".")
+  name = _start(r"[\w.]*", text).removesuffix(".")
   key = one.key(name) if name in {*one.options, *one.shared} else name
   if key not in settings:
     named_by = "method" if one.kind in ("optimizer", "modifier") else one.kind
@@ -277,7 +285,7 @@ def named(error: ValueError, one: Declaration, settings: Settings) -> ConfigErro
   value = repr(settings[key])
   rest = text[len(name) :].removeprefix(f" of {one.name}").replace(f", got {value}", "")
   # What has been said of the value: `=0.5`, ` is 0.5,` or nothing.
-  said = re.match(rf"=(?:{re.escape(value)}|[^\s:,]+)| is {re.escape(value)}(?=[,:])|", rest)[0]
+  said = _start(rf"=(?:{re.escape(value)}|[^\s:,]+)| is {re.escape(value)}(?=[,:])|", rest)
   rest = rest[len(said) :].lstrip(":, ") if not said.startswith("=") else rest[len(said) :]
   return ConfigError(f"config.{key}={value}{'' if said.startswith('=') else ': '}{rest}")
 

@@ -23,22 +23,27 @@ class Choices:
   Attributes:
     benchmark: the stream of tasks: a name that `launch.py --list=benchmarks` prints, or
       `module:function` of your own.
-    first_task: the first task of the stream that is used, from 0.
-    end_task: one past the last; None: to the end of the stream.
+    first_task: the first task of the stream that is used, counted from 0.
+    end_task: one past the last task that is used, at least 1; None: to the end of the stream.
     model: a name that `--list=models` prints, or `module:Class` of your own.
-    pretrained: file of torchvision's weights to start from, of models that have such weights.
-    compute_dtype: of matrix products and convolutions; `"bfloat16"`: mixed precision.
-    method: names that `--list=methods` prints, or `module:function` of your own, joined by `+`: the
-      gradient passes through them from left to right. The last is an optimizer, `sgd` if none is
-      named.
-    learning_rate: of the optimizer, positive and finite.
+    pretrained: file of torchvision's weights to start from, for models such as `resnet18` and
+      `alexnet`; None: all parameters start at random.
+    compute_dtype: dtype of matrix products and convolutions; `"bfloat16"` is mixed precision, for
+      accelerators that are faster with it.
+    method: names that `--list=methods` prints, or `module:function` of your own, joined by `+`. The
+      gradient passes through them from left to right. The last is an optimizer; `sgd` is added if
+      none is named.
+    learning_rate: the optimizer's learning rate, positive and finite.
     fresh_optimizer: whether the optimizer's state starts anew for each task.
-    schedule: of the learning rate: a name that `--list=schedules` prints; None: it is constant.
-    schedule_over: whether the schedule runs over the whole `"stream"`, or anew over each `"task"`.
-    freeze: parameters that keep their initial values: patterns such as `"conv*/kernel"`.
+    schedule: learning-rate schedule, a name that `--list=schedules` prints; None: the rate is
+      constant.
+    schedule_over: whether the schedule runs once over the whole `"stream"`, or starts anew in each
+      `"task"`.
+    freeze: parameters that keep their initial values: patterns such as `("conv*/kernel",)`, matched
+      with their names.
     sweep: a grid: keys and their values, such as `{"learning_rate": [0.1, 0.01], "tag.b": [3]}`.
       Every point is trained with every seed; validation examples choose the best.
-    sweep_tasks: train the grid on the first so many tasks only; None: on all.
+    sweep_tasks: how many tasks, the first ones, the grid is trained on, at least 1; None: all.
   """
 
   benchmark: str = "permuted_digits"

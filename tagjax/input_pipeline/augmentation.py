@@ -23,13 +23,13 @@ class Augmentation(NamedTuple):
   """What may be done to an image; nothing by default, as in the papers of most streams.
 
   Attributes:
-    crop: zeros are put around the image, so many pixels on each side, and a part of the image's
-      size is cut out of it anywhere.
+    crop: pixels, at least 0, by which the image is shifted at most: it is padded with so many zeros
+      on each side, and a part of the image's size is cut out at random.
     flip: whether every second image is mirrored, left to right.
-    rotation: degrees by which it is turned about its centre at most, either way; with linear
-      interpolation, and 0 where the turned image leaves the frame empty.
-    colour: s; brightness, contrast and (of three channels) saturation are changed by factors in
-      `1 - s` to `1 + s`, in this order.
+    rotation: degrees, in [0, 180], by which the image is turned about its centre at most, either
+      way; with linear interpolation, and 0 where the turned image leaves the frame empty.
+    colour: s, in [0, 1]; brightness, contrast and (of three channels) saturation are changed by
+      factors in `1 - s` to `1 + s`, in this order.
   """
 
   crop: int = 0

@@ -16,7 +16,7 @@ class Memory(NamedTuple):
 
   Attributes:
     capacity: exemplars kept, 0 (no memory) or more.
-    per: for each pair of task and `"class"`, or in `"total"`.
+    per: whether `capacity` counts for each pair of task and `"class"`, or in `"total"`.
     batch_size: exemplars replayed in a step, at least 1; None: the run's batch size.
   """
 

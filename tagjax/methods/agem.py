@@ -31,7 +31,7 @@ class AgemState(NamedTuple):
 def agem(
   spec: StreamSpec, *, capacity: int = 1, per: Per = "class", batch_size: int = 10
 ) -> Method:
-  r"""Averaged gradient episodic memory: projects the gradient on that of a reference batch.
+  r"""A-GEM: projects the gradient on that of a reference batch.
 
   A step of task t (0-based):
 

@@ -45,7 +45,9 @@ def der(
   variant: reservoir.Variant = "item",
   strength: float = 0.5,
 ) -> Method:
-  """Adds the gradient of a distillation from the memory's logits, from the first task on.
+  """Dark experience replay: adds the gradient of a distillation from the memory's logits.
+
+  It begins with the first task.
 
   In each step, in this order:
 
@@ -67,8 +69,8 @@ def der(
     capacity: exemplars for each pair of task and class, or in total; 0: no memory.
     per: `"class"` or `"total"`.
     batch_size: exemplars replayed a step.
-    variant: of the reservoir, see `tagjax.memory.reservoir.insert`.
-    strength: weight of the distillation, the paper's alpha.
+    variant: of the reservoir: `"item"` or `"reference"`, see `tagjax.memory.reservoir.insert`.
+    strength: weight of the distillation, the paper's alpha, at least 0.
 
   Returns:
     The method; its state is a `DerState`, or `()` if `capacity` or `strength` is 0: the updates
@@ -112,7 +114,7 @@ def der_plus_plus(
   strength: float = 0.5,
   label_strength: float = 0.5,
 ) -> Method:
-  """DER that also learns the labels of a second, independent replay batch.
+  """DER++: `der` that also learns the labels of a second, independent replay batch.
 
       updates <- updates + strength · (as `der`, of R) + label_strength · ∇ (1/|R'|) Σ_{R'} CE(x, y)
 
@@ -125,9 +127,9 @@ def der_plus_plus(
     capacity: exemplars for each pair of task and class, or in total; 0: no memory.
     per: `"class"` or `"total"`.
     batch_size: exemplars in each of the two replay batches.
-    variant: of the reservoir, see `tagjax.memory.reservoir.insert`.
-    strength: weight of the distillation, the paper's alpha; 0 leaves it out.
-    label_strength: weight of the labels' cross-entropy, the paper's beta; 0 is `der`.
+    variant: of the reservoir: `"item"` or `"reference"`, see `tagjax.memory.reservoir.insert`.
+    strength: weight of the distillation, the paper's alpha, at least 0; 0 leaves it out.
+    label_strength: weight of the labels' cross-entropy, the paper's beta, at least 0; 0 is `der`.
 
   Returns:
     The method; its state is a `DerState`, or `()` if `capacity` or both strengths are 0.

@@ -32,7 +32,7 @@ def er(
   variant: reservoir.Variant = "item",
   strength: float = 1.0,
 ) -> Method:
-  """Adds the gradient of a replay batch to the updates, from the second task on.
+  """Experience replay: adds the gradient of a replay batch to the updates, from the second task on.
 
   In each step, in this order:
 
@@ -52,9 +52,9 @@ def er(
     capacity: exemplars for each pair of task and class, or in total; 0: no memory.
     per: `"class"` or `"total"`.
     batch_size: exemplars replayed a step.
-    variant: `"item"`: a true reservoir; `"reference"`: the reference's, see
+    variant: `"item"`: a true reservoir; `"reference"`: the reference implementation's, see
       `tagjax.memory.reservoir.insert`.
-    strength: weight of the replay loss.
+    strength: weight of the replay loss, at least 0.
 
   Returns:
     The method; its state is an `ErState`, or `()` if `capacity` or `strength` is 0: the updates

@@ -31,7 +31,7 @@ def er_ace(
   variant: reservoir.Variant = "item",
   strength: float = 1.0,
 ) -> Method:
-  """`tagjax.methods.er.er` whose current batch competes among its own classes only.
+  """ER-ACE: `er` whose current batch competes among its own classes only.
 
   From the second task on, with A(x) the outputs that compete for x as a rule and C the classes
   that the current batch B holds:
@@ -50,8 +50,9 @@ def er_ace(
     capacity: exemplars for each pair of task and class, or in total; 0: the method does nothing.
     per: `"class"` or `"total"`.
     batch_size: exemplars replayed a step.
-    variant: of the reservoir, see `tagjax.memory.reservoir.insert`.
-    strength: weight of the replay loss; 0 replays nothing and keeps the asymmetric loss.
+    variant: of the reservoir: `"item"` or `"reference"`, see `tagjax.memory.reservoir.insert`.
+    strength: weight of the replay loss, at least 0; 0 replays nothing and keeps the asymmetric
+      loss.
 
   Returns:
     The method; its state is `((), ErState)`, or `()` if `capacity` is 0.

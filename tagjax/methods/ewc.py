@@ -41,7 +41,7 @@ def ewc(
   clip: float | Literal["auto"] | None = "auto",
   spec: StreamSpec | None = None,
 ) -> Method:
-  """Pulls each parameter towards its value after the last task, as hard as the loss depends on it.
+  """EWC: pulls each parameter to its value after the last task, as hard as the loss depends on it.
 
       updates += clip_by_norm(2 · strength · F · (params - anchor), clip)
 
@@ -62,12 +62,14 @@ def ewc(
   whatever the number of tasks; only the newest anchor is kept.
 
   Args:
-    strength: lambda, at least 0. The Python number 0 gives a method that does nothing.
-    variant: `"fixed"`, `"tag-ref"` or `"standard"`.
-    examples: the most examples of a task that F is made from; None: all.
+    strength: lambda, weight of the penalty, at least 0. 0 gives a method that does nothing.
+    variant: how F is made: `"fixed"`, `"tag-ref"` or `"standard"`; see
+      `tagjax.methods.ewc`.
+    examples: the most examples of a task that F is made from, at least 1; None: all.
     decay: share of the old F that is kept, in [0, 1]; `"standard"` only.
-    clip: largest global L2 norm of the pull; the task's gradient is not clipped. None: no limit.
-      `"auto"`: 100 as in TAG's code, and None in `"standard"`.
+    clip: largest global L2 norm of the pull, greater than 0; the task's gradient is not clipped.
+      None: no limit.
+      `"auto"`: 100 as in TAG's code, and no limit in `"standard"`.
     spec: the stream's head; needed by `"tag-ref"`.
 
   Returns:

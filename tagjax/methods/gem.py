@@ -42,7 +42,7 @@ def gem(
   eps: float = 1e-3,
   batch_size: int = 256,
 ) -> Method:
-  r"""Gradient episodic memory: projects the gradient out of conflict with every earlier task.
+  r"""GEM: projects the gradient out of conflict with every earlier task.
 
   A step of task t (0-based):
 

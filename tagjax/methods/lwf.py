@@ -24,7 +24,7 @@ class LwfState(NamedTuple):
 
 @register("lwf", kind="modifier", traced=("strength", "temperature"))
 def lwf(spec: StreamSpec, strength: float = 1.0, *, temperature: float = 2.0) -> Method:
-  """Adds the gradient of a distillation loss on the current batch, towards the last task's network.
+  """LwF: adds the gradient of a distillation from the last task's network, on the current batch.
 
   With `z` the logits of the network, `y` those of the teacher, tau the temperature and, for every
   group G of outputs, `p` and `q` the softmax of `y / tau` and `z / tau` over G alone:

@@ -47,7 +47,7 @@ def mas(
   capacity: int = 200,
   spec: StreamSpec | None = None,
 ) -> Method:
-  """Pulls each parameter towards its value after the last task, as hard as it moves the outputs.
+  """MAS: pulls each parameter to its value after the last task, as hard as it moves the outputs.
 
       updates += clip_by_norm(2 · strength · Omega · (params - anchor), clip)
 
@@ -61,18 +61,20 @@ def mas(
   Outputs that are not active count as 0, so the rows of the head of other tasks get no importance.
 
   Args:
-    strength: lambda, at least 0. The Python number 0 gives a method that does nothing.
-    norm: `"L2"`, `"L1"` or `"vector"`.
+    strength: lambda, weight of the penalty, at least 0. 0 gives a method that does nothing.
+    norm: what of the outputs is differentiated: `"L2"`, `"L1"` or `"vector"`; see
+      `tagjax.methods.mas`.
     per_batch: whether the absolute value is taken of the sum over each training batch, as the
       authors' code does, and not of each example: gradients of opposite sign then cancel.
     sequence: the Omega of several tasks. `"accumulate"`: their sum. `"last"`: the last task's.
       `"recompute"`: the sum, with that of earlier tasks made anew from kept examples and the
       current parameters (one pass over the memory at each task's end; needs `spec`).
-    examples: the most examples of a task that its Omega is made from; None: all.
+    examples: the most examples of a task that its Omega is made from, at least 1; None: all.
     normalise: each task's Omega is divided by its `"max"` or `"mean"` over the whole network, so
       that strengths compare between data sets and all tasks weigh the same; `"none"`: it is not.
-    clip: largest global L2 norm of the pull; the task's gradient is not clipped. None: no limit.
-    capacity: examples kept of each task, for `"recompute"`.
+    clip: largest global L2 norm of the pull, greater than 0; the task's gradient is not clipped.
+      None: no limit.
+    capacity: examples kept of each task, at least 1, for `"recompute"`.
     spec: the stream's tasks and image shape, for `"recompute"`.
 
   Returns:

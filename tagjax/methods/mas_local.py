@@ -34,7 +34,7 @@ def mas_local(
   examples: int | None = None,
   clip: float | None = None,
 ) -> Method:
-  """Pulls each parameter towards its value after the last task, as hard as its ends fire together.
+  """Local MAS: pulls each parameter to its last value, as hard as its two units fire together.
 
       updates += clip_by_norm(2 · strength · Omega · (params - anchor), clip)
 
@@ -50,9 +50,10 @@ def mas_local(
   absolute value. The layer called last is the head: `|x_i · y_j|`, of active outputs only.
 
   Args:
-    strength: lambda, at least 0. The Python number 0 gives a method that does nothing.
-    examples: the most examples of a task that its Omega is made from; None: all.
-    clip: largest global L2 norm of the pull; the task's gradient is not clipped. None: no limit.
+    strength: lambda, weight of the penalty, at least 0. 0 gives a method that does nothing.
+    examples: the most examples of a task that its Omega is made from, at least 1; None: all.
+    clip: largest global L2 norm of the pull, greater than 0; the task's gradient is not clipped.
+      None: no limit.
 
   Returns:
     The method; its state is a `MasLocalState`.

@@ -30,7 +30,7 @@ def sgd(
 
   Args:
     learning_rate: lr: number, scalar array, or schedule of the steps.
-    momentum: in [0, 1); 0 keeps no trace.
+    momentum: weight of the past gradients' trace, in [0, 1); 0 keeps no trace.
     nesterov: whether the step is along `momentum m + g` instead of m.
 
   Returns:
@@ -62,12 +62,12 @@ def rmsprop(
 
   Args:
     learning_rate: lr: number, scalar array, or schedule of the steps.
-    decay: in [0, 1).
-    eps: greater than 0.
+    decay: share of the old v that is kept, in [0, 1).
+    eps: added to the root; greater than 0.
     eps_in_sqrt: whether the root is of `v + eps`, and nothing is added to it.
-    initial_scale: what v starts at.
+    initial_scale: what v starts at; at least 0.
     centered: whether the mean gradient's square is subtracted from v: an estimate of the variance.
-    momentum: in [0, 1), of the steps; 0 keeps no trace.
+    momentum: weight of the past steps' trace, in [0, 1); 0 keeps no trace.
     nesterov: whether that momentum looks ahead.
     bias_correction: whether v is divided by `1 - decay^n` after n steps.
 

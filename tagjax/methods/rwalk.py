@@ -63,7 +63,7 @@ def rwalk(
   clip: float | None = None,
   legacy: bool = False,
 ) -> Method:
-  """Pulls every parameter to its value at the last task's end, by Fisher and score.
+  """RWalk: pulls each parameter to its value after the last task, by Fisher information and score.
 
   In each step, with `g` the gradient of the task's loss alone (no penalty, no replay) and `step`
   the change that the parameters really undergo, whatever follows in the chain:
@@ -94,9 +94,11 @@ def rwalk(
     strength: weight of the penalty, at least 0 (no factor 1/2); 0 does nothing, with no state.
     decay: share of the newest squared gradients in the running Fisher, in (0, 1]: the paper's
       alpha, which its code calls so. 1 keeps nothing of the past.
-    damping: greater than 0; the score of a parameter that hardly moved stays finite.
-    update_every: steps between two refreshes; the reference uses 10 for permuted MNIST, else 50.
-    clip: largest global L2 norm of the pull alone; None for no limit.
+    damping: added to a score's divisor, greater than 0; the score of a parameter that hardly moved
+      stays finite.
+    update_every: steps between two refreshes, at least 1; the reference implementation uses 10 for
+      permuted MNIST, else 50.
+    clip: largest global L2 norm of the pull alone, greater than 0; None: no limit.
     legacy: what the reference code does instead: squares are summed over the whole task and
       divided by `update_every`, there is no refresh at the task's end, and the first one comes
       after `update_every - 1` steps of the task; `score <- 1.5 score + 0.5 task_score` after the

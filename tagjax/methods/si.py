@@ -73,7 +73,7 @@ def follow(path: chex.ArrayTree, last: LastStep, params: chex.ArrayTree) -> chex
 
 @register("si", kind="modifier", traced=("strength", "damping"))
 def si(strength: float = 0.1, *, damping: float = 1e-3, clip: float | None = None) -> Method:
-  """Pulls every parameter to its value at the last task's end, by its share in the loss decrease.
+  """SI: pulls each parameter to its value after the last task, by its share in the loss decrease.
 
   In each step, with `g` the gradient of the task's loss alone (no penalty, no replay) and `step`
   the change that the parameters really undergo, whatever follows in the chain:
@@ -95,8 +95,9 @@ def si(strength: float = 0.1, *, damping: float = 1e-3, clip: float | None = Non
 
   Args:
     strength: weight of the penalty, at least 0 (no factor 1/2); 0 does nothing, with no state.
-    damping: xi, greater than 0; the importance of a parameter that hardly moved stays finite.
-    clip: largest global L2 norm of the pull alone; None for no limit.
+    damping: xi, greater than 0, so that the importance of a parameter that hardly moved stays
+      finite.
+    clip: largest global L2 norm of the pull alone, greater than 0; None: no limit.
 
   Returns:
     The method, to stand before the optimizer.

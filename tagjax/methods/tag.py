@@ -36,7 +36,6 @@ def tag_method(learning_rate, num_tasks: int, **options) -> Method:
 def _declare(name: str, base: Base) -> Callable[..., Method]:
   """Declares TAG with one base; all of them share the section `tag` of the config."""
 
-  @register(name, kind="optimizer", section="tag", traced=("learning_rate", "b"), needs_past=True)
   def make(
     learning_rate: float,
     num_tasks: int,
@@ -69,7 +68,9 @@ def _declare(name: str, base: Base) -> Callable[..., Method]:
       steps_per_epoch=steps_per_epoch if bias_correction == "epoch" else None,
     )
 
-  return make
+  make.__doc__ = make.__doc__.replace("TAG:", f"TAG with the base {base}:", 1)
+  traced = ("learning_rate", "b")
+  return register(name, kind="optimizer", section="tag", traced=traced, needs_past=True)(make)
 
 
 for _name, _base in (

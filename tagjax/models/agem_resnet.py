@@ -29,7 +29,7 @@ def resnet_s(
 
   Args:
     num_outputs: K, the outputs of the head.
-    dropout: probability that a feature is dropped in training, before the head.
+    dropout: probability that a feature is dropped in training, before the head; in [0, 1).
     axis_name: mapped axis of devices, for batch normalisation.
     compute_dtype: see `ResNet18`.
     **options: other attributes of `ResNet18`.
@@ -65,7 +65,7 @@ def resnet_b(
 
   Args:
     num_outputs: K, the outputs of the head.
-    dropout: probability that a feature is dropped in training, before the head.
+    dropout: probability that a feature is dropped in training, before the head; in [0, 1).
     axis_name: mapped axis of devices, for batch normalisation.
     compute_dtype: see `ResNet18`.
     **options: other attributes of `ResNet18`.

@@ -38,8 +38,8 @@ class AlexNet(nn.Module):
 
   Attributes:
     num_outputs: K, the outputs of the head.
-    hidden: width of the two hidden linear layers.
-    dropout: probability that an input of a hidden linear layer is dropped in training.
+    hidden: width of the two hidden linear layers, at least 1.
+    dropout: probability that an input of a hidden linear layer is dropped in training; in [0, 1).
     convolve: how convolutions are computed, see `tagjax.models.convolution`.
     compute_dtype: of products, convolutions and activations; see `tagjax.models`.
 

@@ -26,8 +26,8 @@ class CifarAlexNet(nn.Module):
   Attributes:
     num_outputs: K, the outputs of the head.
     hidden: width of the two hidden linear layers.
-    dropout: probability that an element is dropped in training, after each convolution.
-    hidden_dropout: the same after each hidden linear layer.
+    dropout: probability that an element is dropped in training, after each convolution; in [0, 1).
+    hidden_dropout: the same after each hidden linear layer; in [0, 1).
     convolve: how convolutions are computed, see `tagjax.models.convolution`.
     compute_dtype: of products, convolutions and activations; see `tagjax.models`.
 

@@ -70,7 +70,7 @@ class LasemCNN(nn.Module):
     pools: size and stride of the max-pool after each convolution; 1: none.
     hidden: widths of the hidden linear layers.
     skips: pairs (first, last) of convolutions between which a skip leads.
-    dropout: probability that a feature is dropped in training, after the convolutions.
+    dropout: probability that a feature is dropped in training, after the convolutions; in [0, 1).
     convolve: how convolutions are computed, see `tagjax.models.convolution`.
     compute_dtype: of products, convolutions and activations; see `tagjax.models`.
 
@@ -174,7 +174,7 @@ def lasem_cnn(
   Args:
     num_outputs: K, the outputs of the head.
     preset: a key of `PRESETS`: for CIFAR, Office-Home or STL-10, or one of two deeper ones.
-    dropout: probability that a feature is dropped in training, after the convolutions.
+    dropout: probability that a feature is dropped in training, after the convolutions; in [0, 1).
     compute_dtype: see `LasemCNN`.
 
   >>> lasem_cnn(100).channels

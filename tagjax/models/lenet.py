@@ -27,7 +27,7 @@ class LeNet(nn.Module):
 
   Attributes:
     num_outputs: K, the outputs of the head.
-    dropout: probability that a hidden unit is dropped in training.
+    dropout: probability that a hidden unit is dropped in training; in [0, 1).
     convolve: how convolutions are computed, see `tagjax.models.convolution`.
     compute_dtype: of products, convolutions and activations; see `tagjax.models`.
 

@@ -31,12 +31,12 @@ def torch_dense(x: chex.Array, features: int, name: str) -> chex.Array:
 
 @register("mlp", kind="model")
 class MLP(nn.Module):
-  """Flatten, then `Dense → ReLU → Dropout` for each hidden layer, then `Dense`.
+  """A perceptron: flatten, then `Dense → ReLU → Dropout` for each hidden layer, then `Dense`.
 
   Attributes:
     num_outputs: K, the outputs of the head.
-    hidden: widths of the hidden layers.
-    dropout: probability that a hidden unit is dropped in training.
+    hidden: widths of the hidden layers, at least 1; `()` for none.
+    dropout: probability that a hidden unit is dropped in training; in [0, 1).
     compute_dtype: of the products and hidden units; see `tagjax.models`.
 
   >>> import jax, jax.numpy as jnp

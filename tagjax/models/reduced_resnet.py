@@ -54,7 +54,7 @@ class ReducedResNet(nn.Module):
   Attributes:
     num_outputs: K, the outputs of the head.
     width: channels of the first stage.
-    dropout: probability that an element is dropped in training.
+    dropout: probability that an element is dropped in training; in [0, 1).
     axis_name: mapped axis of devices over which BatchNorm's statistics are taken.
     convolve: how convolutions are computed, see `tagjax.models.convolution`.
     compute_dtype: of products, convolutions and activations; see `tagjax.models`.

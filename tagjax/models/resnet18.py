@@ -77,14 +77,14 @@ class ResNet18(nn.Module):
 
   Attributes:
     num_outputs: K, the outputs of the head.
-    width: channels of the first stage.
-    blocks: how many each stage has; (3, 4, 6, 3) is ResNet-34.
+    width: channels of the first stage, at least 1.
+    blocks: number of blocks of each stage, at least 1; (3, 4, 6, 3) is ResNet-34.
     stem: the first layers, see `Stem`: "imagenet" is a 7×7 convolution of stride 2 and the
       max-pool, "unpooled" the same without the max-pool, "cifar" a 3×3 convolution of stride 1.
     normalise_shortcut: whether shortcuts with a convolution have BN as well.
-    epsilon: of every BN.
+    epsilon: added to the variance in every BN.
     kernel_init: initial values of the convolutions.
-    dropout: probability that a feature is dropped before the head, in training.
+    dropout: probability that a feature is dropped before the head, in training; in [0, 1).
     axis_name: mapped axis of devices over which BatchNorm's statistics are taken.
     convolve: how convolutions are computed, see `tagjax.models.convolution`.
     compute_dtype: of products, convolutions and activations; see `tagjax.models`.

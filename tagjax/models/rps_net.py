@@ -58,9 +58,9 @@ class RPSNet(nn.Module):
 
   Attributes:
     num_outputs: K, the outputs of the head.
-    widths: channels of the four stages.
-    blocks: how many each stage has.
-    dropout: probability that a feature is dropped before the head, in training.
+    widths: channels of the four stages, at least 1.
+    blocks: number of blocks of each stage, at least 1.
+    dropout: probability that a feature is dropped before the head, in training; in [0, 1).
     axis_name: mapped axis of devices over which BatchNorm's statistics are taken.
     convolve: how convolutions are computed, see `tagjax.models.convolution`.
     compute_dtype: of products, convolutions and activations; see `tagjax.models`.

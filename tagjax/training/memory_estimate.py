@@ -182,8 +182,10 @@ def _ways_of_member(name: str, options: RunOptions) -> list[str]:
 
 def _capacities(method: Method | None) -> list[str]:
   """The capacities of the method's memories, as the command line calls them."""
-  ways = []
-  for name in method.name.split("+") if method is not None else ():
+  ways: list[str] = []
+  if method is None:
+    return ways
+  for name in method.name.split("+"):
     settings = method.settings.get(name, method.settings)
     declared = register.find(name)
     if declared is not None and "capacity" in settings:

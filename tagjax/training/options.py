@@ -22,31 +22,33 @@ class RunOptions:
   Attributes:
     epochs: passes over each task, at least 1.
     batch_size: examples of a training step, over all devices; a multiple of `data_parallel`.
-    drop_last: whether the last, smaller batch of each task is left out.
-    protocol: `"sequential"`: one task after another. As bounds: `"multitask"`: all tasks in order,
-      `cycles` times; `"joint"`: the examples of all tasks together; `"independent"`: a new network
-      for each task.
-    cycles: rounds through all tasks, at least 1; for `protocol="multitask"`.
+    drop_last: whether the last, smaller batch of each epoch is left out.
+    protocol: `"sequential"`: one task after another. Upper and lower bounds: `"multitask"`: all
+      tasks in order, `cycles` times; `"joint"`: the examples of all tasks together;
+      `"independent"`: a new network for each task.
+    cycles: rounds through all tasks for `protocol="multitask"`, at least 1.
     normalization: how stored pixels become the model's input: `"unit"` [0, 1], `"signed"` [-1, 1],
       or another key of `tagjax.input_pipeline.normalization.NORMALIZATIONS`.
     augmentation: random changes of training images.
     data_parallel: devices, of all processes, that share each batch; at least 1.
     shard_state: whether these devices also share the state of an optimizer that can do so (TAG).
-    seeds: runs of the whole stream, with the seeds `seed`, `seed + 1`, ...; at least 1.
+    seeds: number of runs of the whole stream, with the seeds `seed`, `seed + 1`, ...; at least 1.
     seed: seed of initial values, of the order of examples and of dropout; at least 0.
-    seed_axis: how seeds are trained: side by side in one program (`"vmap"`), one after another
-      (`"loop"`), or shared out to the `"devices"`; `"auto"` chooses by model and machine.
-    seeds_together: the most seeds side by side, at least 1; None: as many as have room in memory.
+    seed_axis: how seeds are trained: together under `vmap` (`"vmap"`), one after another
+      (`"loop"`), or each device its own (`"devices"`); `"auto"` chooses by model and machine.
+    seeds_together: the most seeds that are trained together, at least 1; None: as many as fit into
+      memory.
     evaluate_on: the examples to evaluate on; choose hyperparameters on `"validation"`.
     eval_batch_size: the most examples of an evaluation pass, at least 1.
     evaluate_future_tasks: whether tasks that have not begun are evaluated too, which forward
       transfer needs.
-    learning_curve_batches: evaluate each task before each of its first so many batches; 0: do not.
+    learning_curve_batches: number b: each task is evaluated before each of its first b batches; at
+      least 0, and 0 records no learning curve.
     forgetting: definition of forgetting, see `tagjax.metrics.forgetting`.
-    checkpoint_every: steps between checkpoints, besides the one at the end of each task; 0: only
-      those.
-    keep_checkpoints: how many of the newest checkpoints are kept, at least 1.
-    chunk_steps: the most steps of one compiled call, between two lines of progress; at least 1.
+    checkpoint_every: steps between checkpoints within a task, at least 0; a checkpoint is always
+      written at the end of a task, and 0 writes no others.
+    keep_checkpoints: number of the newest checkpoints that are kept, at least 1.
+    chunk_steps: the most steps of one compiled call, between two lines of the log; at least 1.
     plots: whether the plots of the run are written into its folder.
 
   Raises:

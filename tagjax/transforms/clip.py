@@ -23,7 +23,7 @@ def clip(max_norm: float = 1.0, by: By = "global_norm") -> optax.GradientTransfo
   """Bounds the gradient; stands before the optimizer.
 
   Args:
-    max_norm: the bound, greater than 0. May be traced.
+    max_norm: the bound, greater than 0.
     by: what is bounded. `"global_norm"`: the L2 norm of the whole gradient, which is scaled.
       `"value"`: each number, which is cut off. `"block_rms"`: the root mean square of each tensor.
       `"unitwise"`: the norm of each unit's gradient over that of its weights (adaptive clipping;

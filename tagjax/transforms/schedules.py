@@ -296,7 +296,7 @@ def inverse_time(decay: float = 1e-4) -> TaskSchedule:
   LASEM's schedule: over the stream, with decay 1/4000 (CIFAR-100) or 1e-4 (Office-Home).
 
   Args:
-    decay: at least 0.
+    decay: how fast the rate falls, at least 0; 0 keeps it constant.
 
   Returns:
     The schedule, for `scale_by_task_schedule`.

@@ -155,8 +155,8 @@ def stable_sgd(
     learning_rate: lr, greater than 0.
     decay: gamma, greater than 0; 1 keeps the rate.
     floor: smallest rate, at least 0.
-    momentum: in [0, 1); 0 keeps no trace.
-    reset: `"task"` or `"epoch"`, when the trace restarts.
+    momentum: weight of the past gradients' trace, in [0, 1); 0 keeps no trace.
+    reset: when the trace restarts, with each `"task"` or `"epoch"`.
     steps_per_epoch: steps in an epoch, or one number for each task; for `reset="epoch"`.
 
   Returns:

@@ -25,7 +25,7 @@ def weight_decay(
   out, use `optax.masked`.
 
   Args:
-    strength: at least 0; 0 leaves the updates as they are, to the bit. May be traced.
+    strength: weight of the decay, at least 0; 0 leaves the updates as they are, to the bit.
     norm: `"L2"`: `strength * p`, the gradient of `strength / 2 ||p||^2`. `"sign"`:
       `strength * sign(p)`, the gradient of `strength ||p||_1`, as the authors' code of MAS has it.
 
