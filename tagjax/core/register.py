@@ -230,9 +230,10 @@ def forget(name: str) -> None:
 def _add(new: Declaration) -> None:
   old = _declared.get(new.name)
   if old is not None and _place(old.make) != _place(new.make):
+    # Ours are loaded on first use, which may be after the user's: theirs must find another name.
+    ours, other = sorted((_place(old.make), _place(new.make)), key=_is_foreign)
     raise RegisterError(
-      f"{new.name!r} is registered already, by {_place(old.make)}: choose another name for "
-      f"{_place(new.make)}"
+      f"{new.name!r} is registered already, by {ours}: choose another name for {other}"
     )
   if old is not None:  # a module that is loaded again
     forget(new.name)
@@ -389,6 +390,10 @@ def _plain_arguments(function: Callable, args: tuple, options: Mapping) -> Mappi
   return types.MappingProxyType(
     {name: value for name, value in bound.arguments.items() if isinstance(value, plain)}
   )
+
+
+def _is_foreign(place: str) -> bool:
+  return not place.startswith("tagjax.")
 
 
 def _place(function: Callable) -> str:
