@@ -70,7 +70,7 @@ def make_parts(settings: Settings) -> sweep.Parts:
   stream = build.build_stream(settings)
   options = build.run_options(settings)
   model = build.build_model(settings, stream.spec)
-  steps = [max(1, num_steps(options, size[0])) for size in stream.sizes]
+  steps = [num_steps(options, size) for size in training_sizes(stream, options)]
   stacked = build.stacked_of(settings, model, stream.spec)
   method = build.build_method(settings, stream.spec, steps, stacked)
   pretrained = build.load_pretrained(settings, model, stream.spec)

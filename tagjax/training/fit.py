@@ -181,11 +181,12 @@ class Cursor:
     if stopping or 0 < self._every <= self._trainer.record.steps - self._saved_at:
       self.save()
     if stopping:
-      raise InterruptedRun(f"stopped and saved: the same command goes on in {self._path}")
+      kept = f"stopped and saved: the same command goes on in {self._path}"
+      raise InterruptedRun(kept if self._path else "stopped: without a workdir nothing is kept")
 
   def save(self) -> None:
-    """Writes a checkpoint, unless there is one of this place."""
-    if self.position > self._first:
+    """Writes a checkpoint, unless there is one of this place, or nowhere to write it."""
+    if self.position > self._first and self._path is not None:
       self._trainer.save(self._store, self.position)
       self._first, self._saved_at = self.position, self._trainer.record.steps
 
