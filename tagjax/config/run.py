@@ -13,6 +13,7 @@ from tagjax.core.errors import ConfigError
 from tagjax.distributed import processes
 from tagjax.report.run import Grid, Run
 from tagjax.training import sweep
+from tagjax.training.assemble import training_sizes
 from tagjax.training.fit import ended_run, fit
 from tagjax.training.trainer import num_steps
 
