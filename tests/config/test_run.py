@@ -34,7 +34,7 @@ def test_parts_are_made_of_names():
     ({"data_parallel": 5}, r"^config.data_parallel=5, but there are 4 devices"),
     (
       {"model": "alexnet"},
-      r"^config.model='alexnet': image has shape .1, 8, 8, 1.: .*use another model, or larger images",
+      r"^config.model=.alexnet.: image has shape .1, 8, 8, 1.: .*larger images",
     ),
     (
       {"normalization": "imagenet"},
@@ -53,5 +53,5 @@ def test_what_does_not_fit_is_one_line_with_the_key(changes, message):
 
 def test_a_grid_is_not_profiled():
   settings = {**SMALL, "sweep": {"learning_rate": [0.1]}, "validation_fraction": 0.25}
-  with pytest.raises(ConfigError, match="config.sweep does not go with --profile"):
+  with pytest.raises(ConfigError, match=r"config.sweep does not go with --profile"):
     run_config(settings, None, profile=True)
