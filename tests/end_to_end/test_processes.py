@@ -12,6 +12,7 @@ import pytest
 from tagjax.core.errors import ConfigError, WorkdirError
 from tagjax.distributed import processes, shared_workdir
 from tagjax.storage import checkpoint
+from tagjax.training.options import RunOptions
 from tagjax.training.placement import choose_layout
 
 SETTINGS = (
@@ -198,16 +199,16 @@ def test_wrong_flags_are_one_line(launch, tmp_path, arguments, text):
   assert ended.stderr.count("\n") == 1
 
 
-def test_what_several_processes_cannot_do_is_refused(tiny, monkeypatch):
+def test_what_several_processes_cannot_do_is_refused(monkeypatch):
   monkeypatch.setattr(jax, "process_count", lambda: 2)
-  assert choose_layout(tiny(data_parallel=2), 3).num_devices == 2
-  with pytest.raises(ConfigError, match=r"config\.data_parallel=1 cannot be shared by 2 processes"):
-    choose_layout(tiny(), 1)
+  assert choose_layout(RunOptions(data_parallel=2), 3).num_devices == 2
+  with pytest.raises(ConfigError, match=r"data_parallel=1 cannot be shared by 2 processes"):
+    choose_layout(RunOptions(), 1)
   monkeypatch.setattr(jax, "local_device_count", lambda: 1)
-  with pytest.raises(ConfigError, match=r"config\.data_parallel=4 asks each of 2 processes for 2"):
-    choose_layout(tiny(data_parallel=4), 1)
-  with pytest.raises(ConfigError, match=r"config\.seed_axis='devices' works in one process"):
-    choose_layout(tiny(seed_axis="devices"), 4)
+  with pytest.raises(ConfigError, match=r"data_parallel=4 asks each of 2 processes for 2"):
+    choose_layout(RunOptions(data_parallel=4, batch_size=8), 1)
+  with pytest.raises(ConfigError, match=r"seed_axis='devices' works in one process"):
+    choose_layout(RunOptions(seed_axis="devices"), 4)
 
 
 def test_a_folder_that_is_not_shared_is_refused(monkeypatch, tmp_path):

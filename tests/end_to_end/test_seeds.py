@@ -23,6 +23,11 @@ OPTIONS = {
 }
 
 
+def read_log(workdir) -> list[dict]:
+  """The lines of the log; no clock is in them."""
+  return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
 @pytest.fixture(scope="module")
 def execute(tiny, tmp_path_factory):
   """Runs a config; its results, and the lines of its log by seed."""
@@ -30,7 +35,7 @@ def execute(tiny, tmp_path_factory):
   def execute(**changes):
     workdir = tmp_path_factory.mktemp("run")
     results = run_config(tiny(**OPTIONS, **changes), workdir, progress=False).results
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    lines = read_log(workdir)
     by_seed = {line["seed"]: [] for line in lines}
     for line in lines:
       by_seed[line.pop("seed")].append(line)

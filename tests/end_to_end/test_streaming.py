@@ -8,7 +8,7 @@ from tagjax.benchmarks import lazy
 from tagjax.config.run import run_config
 from tagjax.core.errors import ConfigError
 from tagjax.input_pipeline import data_source
-from tagjax.training.trainer import Driver
+from tagjax.training.fit import Cursor
 
 from .test_resume import outcome
 
@@ -28,16 +28,22 @@ WINDOW = 3 * 10 * 64  # bytes of three batches of digits
 
 
 @pytest.fixture
-def execute(tiny, tmp_path, monkeypatch):
+def small(tiny):
+  """A config of two tasks of split digits; keys with dots as `__`."""
+
+  def small(**changes):
+    return tiny(**{key.replace(".", "__"): value for key, value in TINY.items()} | changes)
+
+  return small
+
+
+@pytest.fixture
+def execute(small, tmp_path, monkeypatch):
   """Runs a config with the given input; returns what does not depend on when it ran."""
   monkeypatch.setattr(data_source, "WINDOW_BYTES", WINDOW)
 
   def execute(input, **changes):
-    workdir = tmp_path / input
-    config = tiny(**{key.replace(".", "__"): value for key, value in TINY.items()})
-    config.update_from_flattened_dict({key.replace("__", "."): v for key, v in changes.items()})
-    config.input = input
-    results, log = run_and_read(config, workdir)
+    results, log = run_and_read(small(input=input, **changes), tmp_path / input)
     del results["config"]["input"]
     return results, log
 
@@ -54,7 +60,7 @@ def run_and_read(config, workdir):
   "changes",
   [
     {"method": "ewc+er+tag", "ewc__examples": 25, "seeds": 2, "seed_axis": "loop"},
-    {"method": "mas+agem", "learning_rate": 0.3, "mas__examples": 0, "mas__strength": 0.01},
+    {"method": "mas+agem", "learning_rate": 0.3, "mas__examples": None, "mas__strength": 0.01},
     {"method": "sgd", "learning_rate": 0.5, "protocol": "joint", "scenario": "class"},
     {"method": "si+adam", "drop_last": True, "learning_curve_batches": 2},
     {"method": "er+sgd", "learning_rate": 0.3, "data_parallel": 2, "batch_size": 8},
@@ -76,42 +82,43 @@ def test_stream_and_memory_give_the_same_bits(execute, changes):
   assert min(losses) < 0.8 * losses[0]  # equal, and not for having learned nothing
 
 
-def test_only_windows_are_on_the_device(execute, tiny, monkeypatch):
-  config = tiny(**{key.replace(".", "__"): value for key, value in TINY.items()}, input="stream")
-  driver = Driver(config)
-  assert lazy.is_lazy(driver.stream[0].train.image)
-  assert driver.forecast.examples < 2 * (WINDOW + 64 * 30)
-  config.input = "memory"
-  assert Driver(config).forecast.examples > 5 * WINDOW
+def test_only_windows_are_on_the_device(small, assembled, monkeypatch):
+  monkeypatch.setattr(data_source, "WINDOW_BYTES", WINDOW)
+  stream, _, forecast = assembled(small(input="stream"))
+  assert lazy.is_lazy(stream[0].train.image)
+  assert forecast.examples < 2 * (WINDOW + 64 * 30)
+  _, _, forecast = assembled(small(input="memory"))
+  assert forecast.examples > 5 * WINDOW
 
 
-def test_goes_on_in_mid_epoch(execute, tiny, tmp_path, monkeypatch):
-  config = tiny(**{key.replace(".", "__"): value for key, value in TINY.items()}, input="stream")
-  config.checkpoint_every = 3
+def test_goes_on_in_mid_epoch(small, tmp_path, monkeypatch):
+  monkeypatch.setattr(data_source, "WINDOW_BYTES", WINDOW)
+  config = small(input="stream", checkpoint_every=3)
   whole = run_and_read(config, tmp_path / "whole")
 
   class StoppedError(Exception):
     pass
 
-  original, calls = Driver.perform, []
+  original, calls = Cursor.perform, []
 
-  def stops(self, action, log, line):
-    calls.append(action)
+  def stops(self, action, trials, *arguments):
+    calls.append((action.__name__, *arguments))
     if len(calls) == 4:  # begin, three chunks: in the middle of the first epoch
       raise StoppedError
-    original(self, action, log, line)
+    original(self, action, trials, *arguments)
 
   with monkeypatch.context() as patch:
-    patch.setattr(Driver, "perform", stops)
+    patch.setattr(Cursor, "perform", stops)
     with pytest.raises(StoppedError):
       run_config(config, tmp_path / "again", progress=False)
-  assert calls[-1].kind == "train"
-  assert calls[-1].start > 0
+  name, place, span, _ = calls[-1]
+  assert (name, place.epoch) == ("train", 0)
+  assert span.start > 0
   assert run_and_read(config, tmp_path / "again") == whole
 
 
-def test_seeds_side_by_side_are_refused(tiny):
-  options = {key.replace(".", "__"): value for key, value in TINY.items()}
-  with pytest.raises(ConfigError, match=r"config.seed_axis='vmap'.*config.input='memory'"):
-    Driver(tiny(**options, input="stream", seeds=2, seed_axis="vmap"))
-  assert Driver(tiny(**options, input="stream", seeds=2)).lanes_together == 1
+def test_seeds_side_by_side_are_refused(small, assembled, tmp_path):
+  with pytest.raises(ConfigError, match=r"config.seed_axis='vmap'.*input='memory'"):
+    run_config(small(input="stream", seeds=2, seed_axis="vmap"), tmp_path, progress=False)
+  _, trainer, _ = assembled(small(input="stream", seeds=2))
+  assert trainer.programs.layout.num_lanes == 1

@@ -1,15 +1,23 @@
 """Grids: each point is its own run, whatever happens to its neighbours and to the process."""
 
+import functools
 import json
 
+import jax
 import numpy as np
 import pytest
 
 from tagjax.benchmarks import Experience
+from tagjax.config.build import build_stream
 from tagjax.config.run import run_config
-from tagjax.core.errors import ConfigError
-from tagjax.training import trainer as drivers
-from tagjax.training.trainer import Driver
+from tagjax.config.validate import validate
+from tagjax.core.errors import ConfigError, WorkdirError
+from tagjax.engine.programs import Programs
+from tagjax.report.run import Grid, Run
+from tagjax.training import assemble as assembling
+from tagjax.training import sweep
+from tagjax.training.fit import Cursor
+from tagjax.training.trainer import Trainer
 
 OPTIONS = {
   "validation_fraction": 0.4,
@@ -23,8 +31,20 @@ GRID = {"tag.b": [5, 1], "learning_rate": [0.02, 1e20, 0.005]}
 
 @pytest.fixture(scope="module")
 def made():
-  """The drivers that were made while the module's grid was trained."""
+  """What was assembled while the module's grid was trained."""
   return []
+
+
+def watching(made):
+  """`assemble`, which keeps `(stream, options, trainer)` of each group of a grid."""
+  assemble = sweep.assemble
+
+  def keeping(stream, model, method, trials, options, **others):
+    trainer, forecast = assemble(stream, model, method, trials, options, **others)
+    made.append((stream, options, trainer))
+    return trainer, forecast
+
+  return keeping
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +52,14 @@ def trained(tiny, tmp_path_factory, made):
   """The grid, trained; test examples are out of its reach."""
   workdir = tmp_path_factory.mktemp("sweep")
 
-  class Watched(Driver):
-    def __init__(self, *arguments):
-      super().__init__(*arguments)
-      made.append(self)
-
   def untouchable(self):
     raise AssertionError("a grid looked at test examples")
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(sweep, "Driver", Watched)
+    patch.setattr(sweep, "assemble", watching(made))
     patch.setattr(Experience, "test", property(untouchable))
-    results = sweep.run(tiny(**OPTIONS, sweep=GRID, plots=True), workdir, progress=False)
-  return workdir, results
+    grid = run_config(tiny(**OPTIONS, sweep=GRID, plots=True), workdir, progress=False)
+  return workdir, grid.results
 
 
 def accuracies(point):
@@ -58,9 +73,9 @@ def test_points_are_in_the_order_of_the_grid(trained):
 
 
 def test_one_compilation_serves_the_grid(trained, made):
-  assert len(made) == 1
-  assert made[0].lanes_together == 12
-  assert set(made[0].programs.traces.values()) == {1}
+  [(_, _, trainer)] = made
+  assert trainer.groups == [range(12)]
+  assert set(trainer.programs.traces.values()) == {1}
 
 
 def test_each_point_is_its_own_run_up_to_rounding(trained, tiny, tmp_path):
@@ -68,9 +83,10 @@ def test_each_point_is_its_own_run_up_to_rounding(trained, tiny, tmp_path):
   point = results["points"][2]
   changes = {key.replace(".", "__"): float(value) for key, value in point["values"].items()}
   alone = tiny(**(OPTIONS | changes), evaluate_on="validation")
-  expected = run_config(alone, tmp_path, progress=False)
+  run = run_config(alone, tmp_path, progress=False)
+  assert isinstance(run, Run)
   for name in ("average_accuracy", "forgetting", "learning_accuracy"):
-    np.testing.assert_allclose(point[name]["per_seed"], expected[name]["per_seed"], atol=0.03)
+    np.testing.assert_allclose(point[name]["per_seed"], run.results[name]["per_seed"], atol=0.03)
 
 
 def test_a_point_that_diverges_is_never_chosen_and_harms_no_neighbour(trained):
@@ -95,8 +111,9 @@ def test_the_folder_holds_a_table_and_a_picture(trained):
 
 def test_all_that_diverge_choose_nothing(tiny, tmp_path):
   config = tiny(**OPTIONS, sweep={"learning_rate": [1e20, 1e22]}, plots=True)
-  results = sweep.run(config, tmp_path, progress=False)
-  assert results["chosen"] is None
+  grid = run_config(config, tmp_path, progress=False)
+  assert isinstance(grid, Grid)
+  assert grid.results["chosen"] is None
   assert (tmp_path / "sweep.png").exists()
 
 
@@ -109,36 +126,42 @@ def test_stopped_grid_goes_on_where_it_was(tiny, tmp_path, monkeypatch):
   config = tiny(
     **OPTIONS, sweep={"epochs": [1, 2], "learning_rate": [0.02, 0.01]}, seed_axis="loop"
   )
-  programs = Driver(config).programs  # the number of epochs changes nothing in them
-  monkeypatch.setattr(drivers, "build_programs", lambda *_, **__: programs)
-  expected = sweep.run(config, tmp_path / "whole", progress=False)
+  # The number of epochs changes nothing in them: compiled once.
+  programs = []
 
-  made, perform = [], Driver.perform
+  def once(*arguments, **options):
+    if not programs:
+      programs.append(Programs(*arguments, **options))
+    return programs[0]
 
-  class Watched(Driver):
-    def __init__(self, *arguments):
-      super().__init__(*arguments)
-      made.append(self.config.epochs)
+  monkeypatch.setattr(assembling, "Programs", once)
+  expected = run_config(config, tmp_path / "whole", progress=False).results
 
-  def stopping(self, action, log, line):
-    if self.config.epochs == 2 and action.lane == 2:
+  made, perform = [], Cursor.perform
+  monkeypatch.setattr(sweep, "assemble", watching(made))
+
+  def stopping(self, action, trials, *arguments):
+    if made[-1][1].epochs == 2 and trials.start == 2:
       raise Stopped
-    perform(self, action, log, line)
+    perform(self, action, trials, *arguments)
 
-  monkeypatch.setattr(sweep, "Driver", Watched)
   with monkeypatch.context() as patch:
-    patch.setattr(Driver, "perform", stopping)
+    patch.setattr(Cursor, "perform", stopping)
     with pytest.raises(Stopped):
-      sweep.run(config, tmp_path / "stopped", progress=False)
+      run_config(config, tmp_path / "stopped", progress=False)
   ended = json.loads((tmp_path / "stopped" / "points.json").read_text())["points"]
   assert set(ended) == {"0", "1", "2"}
-  trained = []
-  monkeypatch.setattr(
-    Driver, "perform", lambda self, action, *rest: (trained.append(action.lane),
-                                                    perform(self, action, *rest))[1]
-  )  # fmt: skip
-  results = sweep.run(config, tmp_path / "stopped", progress=False)
-  assert made == [1, 2, 2]
+
+  trained, train = [], Trainer.train
+
+  @functools.wraps(train)
+  def counted(self, place, *arguments):
+    trained.append(place.trials.start)
+    train(self, place, *arguments)
+
+  monkeypatch.setattr(Trainer, "train", counted)
+  results = run_config(config, tmp_path / "stopped", progress=False).results
+  assert [options.epochs for _, options, _ in made] == [1, 2, 2]
   assert set(trained) == {2, 3}
   assert results["points"] == expected["points"]
   assert results["chosen"] == expected["chosen"]
@@ -146,28 +169,25 @@ def test_stopped_grid_goes_on_where_it_was(tiny, tmp_path, monkeypatch):
 
 def test_only_the_first_tasks_choose_and_the_others_can_be_run_alone(tiny, tmp_path, monkeypatch):
   made = []
-
-  class Watched(Driver):
-    def __init__(self, *arguments):
-      super().__init__(*arguments)
-      made.append(self)
-
-  monkeypatch.setattr(sweep, "Driver", Watched)
+  monkeypatch.setattr(sweep, "assemble", watching(made))
   config = tiny(**OPTIONS, num_tasks=3, sweep={"learning_rate": [0.02]}, sweep_tasks=2)
-  results = sweep.run(config, tmp_path, progress=False)
-  assert made[0].stream.task_names == ["identity", "permutation 1"]
-  assert np.shape(made[0].record.accuracy) == (2, 2, 2)
+  results = run_config(config, tmp_path, progress=False).results
+  [(stream, _, trainer)] = made
+  assert stream.task_names == ["identity", "permutation 1"]
+  assert np.shape(trainer.record.accuracy) == (2, 2, 2)
   assert accuracies(results["points"][0]) is not None
-  assert Driver(tiny(num_tasks=3, first_task=2)).stream.task_names == ["permutation 2"]
-  with pytest.raises(ConfigError, match="first_task=3, end_task=None: choose 0 <= first_task"):
-    Driver(tiny(num_tasks=3, first_task=3))
+  alone = build_stream(validate(tiny(num_tasks=3, first_task=2)))
+  assert alone.task_names == ["permutation 2"]
+  with pytest.raises(ConfigError, match="first_task=3.*choose 0 <= first_task"):
+    build_stream(validate(tiny(num_tasks=3, first_task=3)))
 
 
-def test_grids_and_runs_are_not_mixed_up(tiny, tmp_path):
-  with pytest.raises(ConfigError, match=r"tagjax\.sweep\.run"):
-    run_config(tiny(**OPTIONS, sweep=GRID), tmp_path, progress=False)
-  with pytest.raises(ConfigError, match=r"config\.sweep is not set"):
-    sweep.run(tiny(**OPTIONS), tmp_path, progress=False)
+def test_grids_and_runs_are_not_mixed_up(trained, tiny):
+  workdir, _ = trained
+  with pytest.raises(WorkdirError, match=r"config\.sweep is \{.*\} there and None here"):
+    run_config(tiny(**OPTIONS, plots=True), workdir, progress=False)
+  with pytest.raises(WorkdirError, match=r"config\.sweep\.learning_rate is \[.*\] there and"):
+    run_config(tiny(**OPTIONS, plots=True, sweep=GRID | {"learning_rate": [0.1]}), workdir)
 
 
 def test_from_the_command_line(launch, tmp_path):
@@ -194,7 +214,7 @@ def test_from_the_command_line(launch, tmp_path):
 def test_neither_a_trace_nor_several_processes(tiny, tmp_path, monkeypatch):
   config = tiny(**OPTIONS, sweep=GRID)
   with pytest.raises(ConfigError, match=r"config\.sweep does not go with --profile"):
-    sweep.run(config, tmp_path, profile=True)
-  monkeypatch.setattr(sweep.jax, "process_count", lambda: 2)
-  with pytest.raises(ConfigError, match=r"config\.sweep does not go with 2 processes"):
-    sweep.run(config, tmp_path)
+    run_config(config, tmp_path, profile=True)
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  with pytest.raises(ConfigError, match=r"a grid does not go with 2 processes"):
+    run_config(config, tmp_path)
