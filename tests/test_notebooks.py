@@ -1,6 +1,7 @@
-"""The notebooks run, and are the same as their text pairs."""
+"""The notebooks run, show their plots, and are the same as their text pairs."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import jupytext
@@ -9,6 +10,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
+WITH_PLOTS = ("analysis", "gradient_projection", "quickstart")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -28,3 +30,14 @@ def test_notebook_runs(name, tmp_path):
     notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
   )
   client.execute()
+  plots = [cell for cell in notebook.cells if cell.cell_type == "code" and _draws(cell.source)]
+  assert plots or name not in WITH_PLOTS
+  for cell in plots:
+    shown = [output.get("data", {}) for output in cell.outputs]
+    assert any("image/png" in data for data in shown), f"no image is shown by: {cell.source}"
+
+
+def _draws(source):
+  """Whether a cell is to show a plot: its last line calls a plot method, or `plt.show`."""
+  last = source.rstrip().splitlines()[-1]
+  return re.search(r"\.plot(_\w+)?\(|plt\.show\(", last) is not None

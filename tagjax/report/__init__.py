@@ -1,6 +1,8 @@
-"""What a run leaves behind: results, tables, pictures, a line of progress, comparisons.
+"""What a run leaves behind: results, tables, plots, a line of progress, comparisons.
 
-`results` turns accuracy matrices into the figures of results.json and writes it; `plots` and
-`tables` show them; `progress` is the line on the terminal; `compare` (also
-`python -m tagjax.report.compare`) sets several runs side by side.
+`results` turns accuracy matrices into the metrics of results.json. `run.Run` is a finished run as
+arrays, pandas frames and plots, `run.Grid` a finished grid, `runs.Runs` several runs side by side;
+`runs.load_runs` finds them in folders. `tables` and `plots` show results, `metrics_log` and
+`log_plots` the log, `comparison` and `comparison_plots` several runs; `progress` is the line on the
+terminal. `compare` (`python -m tagjax.report.compare`) is the command line of the comparison.
 """

@@ -33,6 +33,9 @@ from tagjax.report.results import definition_of
 
 Results = Mapping[str, Any]
 
+# In the definition "tag" gains count as zero.
+_LEAST_FORGETTING = {"agem": -100.0, "tag": 0.0, "diagonal": -100.0}
+
 
 def plot_comparison(results: Mapping[str, Results], *, definition: str | None = None) -> Figure:
   """Methods side by side: average accuracy along the stream, and forgetting at its end.
@@ -50,7 +53,7 @@ def plot_comparison(results: Mapping[str, Results], *, definition: str | None = 
   _check(results, "plot_comparison")
   definition = definition or definition_of(next(iter(results.values())))
   is_crowded = len(results) > len(COLORS)
-  figure = new_plot(*((11.0, 4.6) if is_crowded else (9.6, 4.0)))
+  figure = new_plot(11.0 if is_crowded else 9.6, _height(results) if is_crowded else 4.0)
   left, right = figure.subplots(1, 2, width_ratios=(3, 2))
   longest = 1
   for index, (name, one) in enumerate(results.items()):
@@ -96,7 +99,7 @@ def plot_final_accuracy(results: Mapping[str, Results]) -> Figure:
   figure = new_plot(3.4 + 0.5 * longest, 2.0 + 0.34 * len(means))
   axes = figure.add_subplot()
   low = min(90.0, 10 * np.floor(np.nanmin(values) / 10))
-  heat_map(figure, axes, values, "accuracy (%)", decimals=0, limits=(low, 100))
+  heat_map(figure, axes, values, "accuracy (%)", decimals=0, limits=(low, 100), font_size=8)
   axes.set_aspect("auto")
   names = [_task_labels(one, longest) for one in results.values()]
   # Where the runs name their tasks otherwise, as with another order of classes, numbers alone.
@@ -126,7 +129,7 @@ def plot_plasticity_stability(
   """
   _check(results, "plot_plasticity_stability")
   definition = definition or definition_of(next(iter(results.values())))
-  figure = new_plot(6.4, 4.0)
+  figure = new_plot(6.4, _height(results))
   axes = figure.add_subplot()
   seen = []
   for index, (name, one) in enumerate(results.items()):
@@ -135,12 +138,12 @@ def plot_plasticity_stability(
     lost = 100 * metrics.forgetting(matrices, definition)
     look = series_look(index) | {"linestyle": "none"}
     x, x_error = _with_error(learned, 0.0)
-    y, y_error = _with_error(lost, -100.0)
+    y, y_error = _with_error(lost, _LEAST_FORGETTING[definition])
     axes.errorbar(x, y, y_error, x_error, label=name, capsize=3, elinewidth=0.8, **look)
     seen.append(np.stack([learned, lost]))
   every = np.concatenate(seen, axis=1)
   axes.set_xlim(*_limits(every[0], 0.0))
-  axes.set_ylim(*reversed(_limits(every[1], -100.0)))
+  axes.set_ylim(*reversed(_limits(every[1], _LEAST_FORGETTING[definition])))
   axes.set(
     xlabel="learning accuracy (%): plasticity →",
     ylabel=f"stability →\nforgetting (points; {definition}; upside down)",
@@ -188,6 +191,11 @@ def _check(results: Mapping[str, Results], function: str) -> None:
     raise ValueError(f"{function} needs the results of at least one method")
 
 
+def _height(results: Mapping[str, Results]) -> float:
+  """Inches for a legend of all names, and for names that stand upright below the bars."""
+  return max(4.6, 1.0 + 0.22 * len(results))
+
+
 def _title(results: Mapping[str, Results], what: str) -> str:
   """Benchmark, number of seeds, and what is shown of several seeds."""
   names = {(one.get("config") or {}).get("benchmark", "comparison") for one in results.values()}
@@ -229,15 +237,16 @@ def _limits(percents: np.ndarray, low: float) -> tuple[float, float]:
 
 def _forgetting_bars(axes: Axes, results: Mapping[str, Results], definition: str) -> None:
   every = [100 * metrics.forgetting(accuracy_matrices(one), definition) for one in results.values()]
+  least = _LEAST_FORGETTING[definition]
   for index, values in enumerate(every):
-    mean, error = _with_error(values, -100.0)
+    mean, error = _with_error(values, least)
     if not np.isnan(mean):
       look = {"color": series_look(index)["color"], "ecolor": INK, "capsize": 4}
       axes.bar(index, mean, 0.65, yerr=error, **look)
   rotation = 0 if len(every) <= 4 else 20 if len(every) <= len(COLORS) else 90
   axes.set_xticks(range(len(every)), list(results), rotation=rotation)
   axes.set_xlim(-0.6, len(every) - 0.4)
-  axes.set_ylim(*_limits(np.concatenate([*every, [0.0]]), -100.0))
+  axes.set_ylim(*_limits(np.concatenate([*every, [0.0]]), least))
   axes.set_ylabel(f"forgetting (points; definition: {definition})")
   axes.axhline(0, color=INK, linewidth=0.8)
   style(axes)

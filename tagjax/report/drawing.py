@@ -123,6 +123,7 @@ def heat_map(
   *,
   decimals: int,
   limits: tuple[float, float] | None = None,
+  font_size: float | None = None,
 ) -> None:
   """A matrix with its values written in; what was not evaluated stays empty."""
   known = values[~np.isnan(values)]
@@ -130,7 +131,7 @@ def heat_map(
   if high - low < 1e-9:
     low, high = low - 0.5, high + 0.5
   image = axes.imshow(np.ma.masked_invalid(values), cmap="cividis", vmin=low, vmax=high)
-  _write_values(axes, image, values, decimals)
+  _write_values(axes, image, values, decimals, font_size)
   figure.colorbar(image, ax=axes, label=label, shrink=0.8)
 
 
@@ -174,8 +175,10 @@ def weight_map(
   bar.ax.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _write_values(axes: Axes, image: Any, values: np.ndarray, decimals: int) -> None:
-  size = float(np.clip(11 - 0.22 * max(values.shape), 5.5, 9))
+def _write_values(
+  axes: Axes, image: Any, values: np.ndarray, decimals: int, font_size: float | None = None
+) -> None:
+  size = font_size or float(np.clip(11 - 0.22 * max(values.shape), 5.5, 9))
   for (row, column), value in np.ndenumerate(values):
     if not np.isnan(value):
       red, green, blue, _ = image.to_rgba(value)

@@ -47,6 +47,7 @@ def plot_loss(results: Results, curve: pd.DataFrame) -> Figure:
   axes.plot(mean["total_step"], mean["loss"], color=COLORS[0], linewidth=1.6)
   _mark_tasks(axes, results, mean)
   axes.set(xlabel="training step", ylabel="loss", ylim=(0, None))
+  axes.set_xlim(0, 1.01 * mean["total_step"].max())
   style(axes)
   set_title(figure, title)
   return figure

@@ -164,10 +164,17 @@ class Runs(Sequence[Run]):
       `_ci95` of each metric; `seeds`, `seconds`, `commit`, `folder`. Fractions, not percent.
     """
     rows = pd.DataFrame([run.to_row() for run in self._runs])
-    keys = [column for column in rows if column.startswith("config.")]
-    differing = [key for key in keys if _num_values(rows[key]) > 1 and key != "config.method"]
-    others = [column for column in rows if column not in {"run", "method", *keys}]
+    differing = [f"config.{key}" for key in self._differing_keys()]
+    others = [
+      name for name in rows if name not in ("run", "method") and not name.startswith("config.")
+    ]
     return rows.reindex(columns=["run", "method", *differing, *others]).infer_objects()
+
+  def _differing_keys(self) -> list[str]:
+    """Keys of the config of which two runs that have them hold different values."""
+    settings = [run.settings for run in self._runs]
+    keys = dict.fromkeys(key for one in settings for key in one if key != "method")
+    return [key for key in keys if len({_text(one[key]) for one in settings if key in one}) > 1]
 
   def differences(
     self,
@@ -384,12 +391,6 @@ def _text(value: Any) -> str:
   if isinstance(value, int) and not isinstance(value, bool):
     value = float(value)
   return json.dumps(value, sort_keys=True, default=str)
-
-
-def _num_values(column: pd.Series) -> int:
-  """How many different values a column has; those that are missing tell nothing."""
-  known = [value for value in column if not (isinstance(value, float) and np.isnan(value))]
-  return len({_text(value) for value in known})
 
 
 def _paired(run: Run, reference: Run, metric: str) -> np.ndarray:

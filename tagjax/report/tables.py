@@ -143,7 +143,18 @@ def print_rows(rows: Sequence[Row], title: str) -> None:
   console = Console()
   # Without a terminal rich folds at 80 columns.
   console.width = console.width if console.is_terminal else 200
-  console.print(rich_table(rows, title))
+  table = rich_table(rows, title)
+  words = [
+    max(map(len, " ".join([column, *(row[column] for row in rows)]).split()), default=1)
+    for column in rows[0]
+  ]
+  if sum(words) + 2 * len(words) + 2 <= console.width:  # it can break between words only
+    table.collapse_padding = (
+      table.collapse_padding or sum(words) + 3 * len(words) + 1 > console.width
+    )
+    for column, width in zip(table.columns, words, strict=True):
+      column.min_width = width
+  console.print(table)
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
