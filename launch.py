@@ -1,9 +1,9 @@
 """Trains a continual learner on a stream of tasks.
 
-  python launch.py                                            TAG on permuted digits, in a minute
-  python launch.py --config=configs/digits.py:adam            a config file, and a method
-  python launch.py --config.method=er+adamw --config.seeds=3  --config.KEY=VALUE sets any key
-  python launch.py --list=methods                             or models, benchmarks, schedules, options
+  python launch.py                                        TAG on permuted digits, in a minute
+  python launch.py --config=configs/digits.py:adam        a config file, and a method
+  python launch.py --config.method=er+adamw               --config.KEY=VALUE sets any key
+  python launch.py --list=methods                         or models, benchmarks, schedules, options
 
 configs/ has a file for each stream: --config=FILE.py:METHOD takes the values that were tuned for
 the method. docs/options.md describes every key. A run is in runs/BENCHMARK-METHOD-HASH, or in

@@ -25,10 +25,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from tagjax.training.experiment import run
 
 import tagjax
-from tagjax.config.defaults import base_config
 
 # %% [markdown]
 # ## Two small runs
@@ -38,15 +36,15 @@ from tagjax.config.defaults import base_config
 
 # %%
 folder = Path(tempfile.mkdtemp())
-for method, learning_rate in (("rmsprop", 0.005), ("tag", 0.002)):
-  config = base_config()
-  config.num_tasks = 5
-  config.mlp.hidden = (64, 64)
-  config.method = method
-  config.learning_rate = learning_rate
-  config.seeds = 3
-  config.chunk_steps = 20
-  run(config, folder / method, progress=False)
+stream = tagjax.load_benchmark("permuted_digits", num_tasks=5)
+model = tagjax.models.MLP(stream.spec.num_outputs, hidden=(64, 64))
+methods = {
+  "rmsprop": tagjax.methods.naive.rmsprop(0.005),
+  "tag": tagjax.methods.tag_method(0.002, num_tasks=len(stream)),
+}
+for name, method in methods.items():
+  options = {"seeds": 3, "chunk_steps": 20, "progress": False}
+  tagjax.fit(stream, model, method, workdir=folder / name, **options)
 
 # %% [markdown]
 # ## Loading

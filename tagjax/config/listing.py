@@ -73,12 +73,14 @@ def options_page() -> str:
 
 _HEADING = """# Options
 
-Every key of the config, with its default, the values it takes and its meaning. The page is made from the signatures
-and docstrings that use the keys, by `python -m tagjax.config.listing > docs/options.md`; do not edit it.
+Every key of the config, with its default, the values it takes and its meaning. The page is made
+from the signatures and docstrings that use the keys, by
+`python -m tagjax.config.listing > docs/options.md`; do not edit it.
 
-On the command line a key is `--config.KEY=VALUE`, in a config file `c.KEY = VALUE`. A run reads the keys of its own
-method, model, schedule and benchmark only, and says so if another one is given. `none` stands for None on the command
-line; a value in brackets is quoted for the shell, such as `'--config.mlp.hidden=(100, 100)'`.
+On the command line a key is `--config.KEY=VALUE`, in a config file `c.KEY = VALUE`. A run reads the
+keys of its own method, model, schedule and benchmark only, and says so if another one is given.
+`none` stands for None on the command line. Quote brackets for the shell, as in
+`'--config.mlp.hidden=(100, 100)'`.
 
 † marks numbers that can be inputs of the compiled programs: the points of a grid over them
 ([grids.md](grids.md)) are compiled once and trained together."""

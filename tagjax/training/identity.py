@@ -63,15 +63,17 @@ def _of_model(model: Any) -> dict[str, Any]:
 
 
 def _of_method(method: Any) -> dict[str, Any]:
+  """The name is empty where there is none: reports then call the run by its folder."""
   if isinstance(method, Method):
-    return {"method": method.name or "method", **{k: _plain(v) for k, v in _sections(method)}}
-  return {"method": getattr(method, "__name__", "optimizer")}
+    return {"method": method.name, **{k: _plain(v) for k, v in _sections(method)}}
+  name = getattr(method, "__name__", "")
+  return {"method": "" if name == "<lambda>" else name}
 
 
 def _sections(method: Method) -> list[tuple[str, Mapping[str, Any]]]:
   members = method.name.split("+")
   if len(members) == 1:
-    return [(method.name or "method", method.settings)]
+    return [(method.name, method.settings)] if method.name else []
   return [(name, method.settings[name]) for name in members if name in method.settings]
 
 
