@@ -30,7 +30,8 @@ def tag_method(learning_rate, num_tasks: int, **options) -> Method:
     rows = jax.tree.leaves(task_relatedness(state))
     return {"task_relatedness": jnp.stack(rows).astype(jnp.float32)}
 
-  return lift(tag(learning_rate, num_tasks, **options), diagnose=diagnose)
+  method = lift(tag(learning_rate, num_tasks, **options), diagnose=diagnose)
+  return method._replace(name="tag")
 
 
 def _declare(name: str, base: Base) -> Callable[..., Method]:
