@@ -16,8 +16,9 @@ KINDS = {"models": "model", "benchmarks": "benchmark", "schedules": "schedule"}
 
 
 def rows(text: str) -> dict[str, str]:
-  """Names and what is said of them."""
-  return {line.split()[0]: line.partition(" ")[2].strip() for line in text.splitlines() if line}
+  """Names and what is said of them, without the titles above them."""
+  lines = [line for line in text.splitlines() if line and not line.endswith(":")]
+  return {line.split()[0]: line.partition(" ")[2].strip() for line in lines}
 
 
 @pytest.mark.parametrize("what", KINDS)
@@ -28,9 +29,9 @@ def test_each_name_has_a_line_that_says_what_it_is(what):
 
 
 def test_methods_are_grouped_by_their_place_in_the_chain():
-  before, optimizers = listing.listing("methods").split("\n\n")
-  assert set(rows(before)) - {"before"} == set(declared("modifier"))
-  assert set(rows(optimizers)) - {"optimizers,"} == set(declared("optimizer"))
+  before, *optimizers = listing.listing("methods").split("\n\n")
+  assert set(rows(before)) == set(declared("modifier"))
+  assert set(rows("\n".join(optimizers))) == set(declared("optimizer"))
   assert all(len(text) > 10 for text in rows(before).values())
 
 
@@ -38,7 +39,7 @@ def test_options_are_all_keys():
   found = rows(listing.listing("options"))
   assert set(found) == {f"config.{key}" for key in known_options()}
   assert found["config.ewc.strength"] == (
-    "1.0  lambda, at least 0. The Python number 0 gives a method that does nothing."
+    "1.0  lambda, weight of the penalty, at least 0. 0 gives a method that does nothing."
   )
 
 
@@ -62,15 +63,14 @@ def test_what_is_registered_is_listed():
 
   try:
     assert rows(listing.listing("methods"))["lab_pull"] == "Pulls hard."
-    assert "## `lab_pull`\n\nRead by `lab_pull`." in listing.options_page()
-    row = "| `lab_pull.strength` | `1.0` | a number | how hard \\| how soft. |"
-    assert row in listing.options_page()
+    assert "lab_pull.strength" in listing.listing("options")
+    assert "lab_pull" not in listing.options_page()  # the page is of this package's own
   finally:
     forget("lab_pull")
 
 
 def test_shared_sections_name_all_who_read_them():
-  assert "Read by `agem`, `er`, `der`, `derpp`, `er_ace`, `gem`." in listing.options_page()
+  assert "Read by `agem`, `der`, `derpp`, `er`, `er_ace`, `gem`." in listing.options_page()
 
 
 def test_the_page_is_up_to_date():
