@@ -5,13 +5,12 @@ import importlib
 import importlib.metadata
 import os
 import sys
-import traceback
 from collections.abc import Iterable
 from typing import Any
 
 from tagjax import benchmarks, methods, models
 from tagjax.core import register
-from tagjax.core.errors import ConfigError, nearest
+from tagjax.core.errors import ConfigError, nearest, reason
 from tagjax.core.register import Declaration, Kind
 
 _OURS = (benchmarks, methods, models)  # imported, they have declared themselves
@@ -33,7 +32,7 @@ def load_entry_points() -> None:
     except Exception as error:
       raise ConfigError(
         f"the entry point {point.name} = {point.value!r} of tagjax cannot be imported: "
-        f"{_reason(error)}. Mend or uninstall that package"
+        f"{reason(error)}. Mend or uninstall that package"
       ) from error
 
 
@@ -86,7 +85,7 @@ def _import(key: str, spelling: str, *kinds: Kind) -> Declaration:
   try:
     found = getattr(importlib.import_module(module), attribute)
   except Exception as error:
-    raise ConfigError(f"config.{key}={spelling!r} cannot be imported: {_reason(error)}") from error
+    raise ConfigError(f"config.{key}={spelling!r} cannot be imported: {reason(error)}") from error
   known = register.of_function(found) or register.find(getattr(found, "__name__", ""))
   if known is not None and known.make is found:
     if known.kind not in kinds:
@@ -111,11 +110,3 @@ def _kind_of(function: Any, kinds: tuple[Kind, ...]) -> Kind:
   if "optimizer" in kinds and "learning_rate" in register.parameters(function):
     return "optimizer"
   return kinds[0]
-
-
-def _reason(error: Exception) -> str:
-  """The error and where it was raised, in one line."""
-  frames = traceback.extract_tb(error.__traceback__)
-  own = [frame for frame in frames if "importlib" not in frame.filename and frame.lineno]
-  place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
-  return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"

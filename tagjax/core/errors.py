@@ -1,6 +1,8 @@
 """The errors that a user can mend: one line that says what, where, and the way out."""
 
 import difflib
+import os
+import traceback
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,6 +25,21 @@ class DivergedError(TagjaxError, ArithmeticError):
 
 class InterruptedRun(TagjaxError):  # noqa: N818  (what happened, not a fault)
   """The run was asked to stop and has saved where it was."""
+
+
+def reason(error: BaseException) -> str:
+  """The error with its kind and the place in the user's code where it was raised, in one line.
+
+  >>> reason(ValueError("too large"))
+  'ValueError: too large'
+  """
+  frames = traceback.extract_tb(error.__traceback__)
+  own = [frame for frame in frames if not any(part in frame.filename for part in _NOT_THEIRS)]
+  place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+  return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
+
+
+_NOT_THEIRS = ("site-packages", "importlib", os.path.dirname(os.path.dirname(__file__)))
 
 
 def nearest(name: Any, options: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from tagjax.benchmarks import TaskExamples
+from tagjax import benchmarks
 from tagjax.core.errors import ConfigError
 from tagjax.core.method import Method, lift
 from tagjax.core.types import Hyper, StreamSpec, Variables
@@ -18,6 +18,7 @@ from tagjax.engine.programs import Layout, Programs
 from tagjax.engine.train_loop import DEVICE_AXIS
 from tagjax.input_pipeline.data_source import evaluation_source, training_source
 from tagjax.training import memory_estimate
+from tagjax.training.checks import check_examples, check_method, check_stream, is_ours
 from tagjax.training.memory_estimate import Forecast
 from tagjax.training.options import RunOptions
 from tagjax.training.placement import choose_layout
@@ -110,9 +111,12 @@ def assemble(
   Raises:
     ConfigError: if the parts do not fit each other, the machine, or its memory.
   """
+  check_stream(stream, options)
   method_of = as_method_of(method)
   default = dict(trials[0].hyper)  # of what is static, a learner asks without hyperparameters
   sizes = training_sizes(stream, options)
+  if not isinstance(stream, benchmarks.Stream):
+    check_examples(stream, options)
   network = _checked_model(model, stream.spec, sizes, options)
 
   def learner(axis_name: str | None, columns: Columns) -> Learner:
@@ -123,7 +127,8 @@ def assemble(
 
   single = learner(None, Columns())
   made = method_of(default, columns=None)
-  check_method(single, made, trials[0])
+  if not is_ours(model, made):
+    check_method(single, made, _hyper_shapes(trials[0]), sizes, options.batch_size)
   streamed = _is_streamed(stream, "train")
   training = training_source(
     _training_examples(stream, options),
@@ -178,43 +183,6 @@ def training_sizes(stream: Stream, options: RunOptions) -> list[int]:
         f"{task}, and drop_last leaves none: choose a smaller batch"
       )
   return sizes
-
-
-def check_stream(stream: Stream, options: RunOptions) -> None:
-  """Refuses a stream that cannot be trained on.
-
-  Raises:
-    ConfigError: one line that says what is missing or does not fit.
-  """
-  for name in ("name", "spec", "max_value", "sizes", "task_names"):
-    if not hasattr(stream, name):
-      raise ConfigError(
-        f"the stream ({type(stream).__name__}) has no {name!r}: see tagjax.training.assemble.Stream"
-      )
-  if len(stream) != stream.spec.num_tasks or len(stream) == 0:
-    raise ConfigError(f"{stream.name}: {len(stream)} tasks, the spec has {stream.spec.num_tasks}")
-  part = 2 if options.evaluate_on == "test" else 1
-  for task, size in enumerate(stream.sizes):
-    for count, what in ((size[0], "training"), (size[part], options.evaluate_on)):
-      if count == 0:
-        way_out = " (give a validation_fraction)" if what == "validation" else ""
-        raise ConfigError(f"{stream.name}: task {task} has no {what} examples{way_out}")
-
-
-def check_method(learner: Learner, method: Method, trial: Trial) -> None:
-  """Runs one step on shapes only: what changes the shapes of its state is found before compiling.
-
-  Raises:
-    ConfigError: one line that names the method and the leaf.
-  """
-  name = method.name or "the method"
-  key = jax.random.key(trial.seed)
-  try:
-    jax.eval_shape(learner.init, key, _hyper_shapes(trial))
-  except ConfigError:
-    raise
-  except ValueError as error:
-    raise ConfigError(f"{name}: {error}") from error
 
 
 def tensor_names(trainer: Trainer) -> list[str]:
@@ -286,5 +254,7 @@ def _is_streamed(stream: Stream, part: str) -> bool:
 def _training_examples(stream: Stream, options: RunOptions) -> Callable[[int], Any]:
   """What a task trains on; all tasks together in the protocol "joint"."""
   if options.protocol == "joint":
-    return lambda task: TaskExamples.together([stream[t].train for t in range(len(stream))])
+    return lambda task: benchmarks.TaskExamples.together(
+      [stream[t].train for t in range(len(stream))]
+    )
   return lambda task: stream[task].train

@@ -21,7 +21,8 @@ from tagjax.report.results import summarise
 from tagjax.report.run import Run
 from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
-from tagjax.training.assemble import Stream, assemble, check_stream, tensor_names
+from tagjax.training.assemble import Stream, assemble, tensor_names
+from tagjax.training.checks import check_stream
 from tagjax.training.identity import describe_run, flat_keys
 from tagjax.training.options import RunOptions
 from tagjax.training.profiler import Trace

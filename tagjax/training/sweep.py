@@ -19,6 +19,7 @@ from tagjax.report.run import Grid
 from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
 from tagjax.training.assemble import Stream, assemble
+from tagjax.training.checks import check_stream
 from tagjax.training.fit import make_options, train_trials
 from tagjax.training.identity import describe_run
 from tagjax.training.options import RunOptions
@@ -110,6 +111,7 @@ def sweep(
   ['rate']
   """
   options = make_options(options, {**changes, "evaluate_on": "validation"})
+  check_stream(stream, options)
   points = grid_points(check_grid(grid))
   of_run = {key for key in grid if key in RunOptions.__dataclass_fields__}
   traced = {

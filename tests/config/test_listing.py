@@ -70,7 +70,7 @@ def test_what_is_registered_is_listed():
 
 
 def test_shared_sections_name_all_who_read_them():
-  assert "Read by `agem`, `der`, `derpp`, `er`, `er_ace`, `gem`." in listing.options_page()
+  assert "Read by `agem`, `der`, `derpp`, `er_ace`, `er`, `gem`." in listing.options_page()
 
 
 def test_the_page_is_up_to_date():
