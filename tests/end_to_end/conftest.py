@@ -8,6 +8,7 @@ import sys
 import time
 from typing import NamedTuple
 
+import jax
 import pytest
 
 from tagjax.config.defaults import base_config
@@ -21,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Imports what launch.py imports, and then becomes launch.py in a new process for each request.
 SERVER = """
 import json, os, runpy, sys, traceback
-import tagjax.config.run, tagjax.report.tables, tagjax.report.plots
+import jax, tagjax.config.run, tagjax.report.tables, tagjax.report.plots
 root = os.getcwd()
 for line in sys.stdin:
   request = json.loads(line)
@@ -36,6 +37,8 @@ for line in sys.stdin:
   for number, name in enumerate((os.devnull, request["stdout"], request["stderr"])):
     os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
   os.environ.update(request["env"])
+  jax.config.update("jax_disable_most_optimizations", request["quickly"])
+  sys.path[1:1] = [part for part in request["env"].get("PYTHONPATH", "").split(os.pathsep) if part]
   sys.argv = ["launch.py", *request["arguments"]]
   sys.path[0] = root
   code = 0
@@ -75,7 +78,10 @@ class Process:
 
 
 class Launcher:
-  """Starts launch.py with the given arguments."""
+  """Starts launch.py with the given arguments and environment variables.
+
+  It compiles as the test module does that starts it: quickly, or as users' programs are.
+  """
 
   def __init__(self, folder: pathlib.Path):
     self._folder, self._count = folder, 0
@@ -100,7 +106,12 @@ class Launcher:
     folder = self._folder / str(self._count)
     folder.mkdir()
     names = {name: str(folder / name) for name in ("stdout", "stderr")}
-    pid = self.ask(arguments=[str(argument) for argument in arguments], env=env, **names)
+    pid = self.ask(
+      arguments=[str(argument) for argument in arguments],
+      env=env,
+      quickly=jax.config.values["jax_disable_most_optimizations"],
+      **names,
+    )
     return Process(self, pid, folder)
 
   def __call__(self, *arguments, **env) -> Ended:
