@@ -5,6 +5,7 @@ from . import models as models
 from . import transforms as transforms
 from .benchmarks import Stream as Stream
 from .benchmarks import load_benchmark as load_benchmark
+from .config.plugins import register as register
 from .core.errors import ConfigError as ConfigError
 from .core.errors import TagjaxError as TagjaxError
 from .core.method import Boundary as Boundary
@@ -15,7 +16,6 @@ from .core.method import Step as Step
 from .core.method import as_transform as as_transform
 from .core.method import chain as chain
 from .core.method import lift as lift
-from .core.register import register as register
 from .core.types import Batch as Batch
 from .core.types import StreamSpec as StreamSpec
 from .engine.learner import make_learner as make_learner

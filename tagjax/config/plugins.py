@@ -9,11 +9,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from tagjax import benchmarks, methods, models
-from tagjax.core import register
+from tagjax.core import register as declarations
 from tagjax.core.errors import ConfigError, nearest, reason
 from tagjax.core.register import Declaration, Kind
+from tagjax.core.register import register as register
 
-_OURS = (benchmarks, methods, models)  # imported, they have declared themselves
+_OURS = (benchmarks, methods, models)  # imported, they have declared themselves: before the user
+# does, who takes `tagjax.register` from here
 
 GROUP = "tagjax"
 """Entry points of this group are imported; what they import registers itself."""
@@ -50,7 +52,7 @@ def resolve(key: str, name: Any, *kinds: Kind) -> Declaration:
   """
   if isinstance(name, str) and ":" in name:
     return _import(key, name, *kinds)
-  known = register.declared(*kinds)
+  known = declarations.declared(*kinds)
   if name not in known:
     raise ConfigError(
       f"config.{key}={name!r} is unknown{nearest(name, known)}. `launch.py --list={key}s` prints "
@@ -86,7 +88,7 @@ def _import(key: str, spelling: str, *kinds: Kind) -> Declaration:
     found = getattr(importlib.import_module(module), attribute)
   except Exception as error:
     raise ConfigError(f"config.{key}={spelling!r} cannot be imported: {reason(error)}") from error
-  known = register.of_function(found) or register.find(getattr(found, "__name__", ""))
+  known = declarations.of_function(found) or declarations.find(getattr(found, "__name__", ""))
   if known is not None and known.make is found:
     if known.kind not in kinds:
       raise ConfigError(f"config.{key}={spelling!r} is registered as a {known.kind}")
@@ -98,15 +100,15 @@ def _import(key: str, spelling: str, *kinds: Kind) -> Declaration:
   name = getattr(found, "__name__", attribute)
   try:
     kind = _kind_of(found, kinds)
-    made = register.register(name, kind=kind)(found)
+    made = register(name, kind=kind)(found)
   except ValueError as error:
     raise ConfigError(f"config.{key}={spelling!r}: {error}") from error
   setattr(sys.modules[module], attribute, made)
-  return register.declared(kind)[name]
+  return declarations.declared(kind)[name]
 
 
 def _kind_of(function: Any, kinds: tuple[Kind, ...]) -> Kind:
   """A method that asks for the learning rate ends a chain; others change the gradient."""
-  if "optimizer" in kinds and "learning_rate" in register.parameters(function):
+  if "optimizer" in kinds and "learning_rate" in declarations.parameters(function):
     return "optimizer"
   return kinds[0]

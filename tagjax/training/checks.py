@@ -13,7 +13,6 @@ from tagjax.core.errors import ConfigError, reason
 from tagjax.core.method import Method, predicts
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.engine.learner import Learner, LearnerState
-from tagjax.input_pipeline.order import boundary_batches
 from tagjax.training.options import RunOptions
 
 _OF_A_STREAM = ("name", "spec", "max_value", "sizes", "task_names", "__len__", "__getitem__")
@@ -133,7 +132,7 @@ def check_method(
   task_id = jax.ShapeDtypeStruct((), np.int32)
   batch = _batch(learner.spec, (batch_size,))
   asked = learner.num_boundary_examples
-  num_batches = boundary_batches(max(sizes) if asked is None else asked, batch_size)
+  num_batches = -(-(max(sizes) if asked is None else asked) // batch_size)
   chunk = _batch(learner.spec, (num_batches, batch_size))
   for phase in learner.phases:
     step = functools.partial(learner.step, phase=phase.name)
@@ -185,10 +184,10 @@ def _check_same(
         f"{name}: {what} changes the {part}{owner}: {leaf or 'it'} was {was.get(path, 'absent')} "
         f"and is {now.get(path, 'absent')}; give it back with the shape and dtype that it had"
       )
-    if jax.tree.structure(old) != jax.tree.structure(new):
+    before, after = str(jax.tree.structure(old)), str(jax.tree.structure(new))
+    if before != after:
       raise ConfigError(
-        f"{name}: {what} gives the {part} back as another tree: it was {jax.tree.structure(old)} "
-        f"and is {jax.tree.structure(new)}"
+        f"{name}: {what} gives the {part} back as another tree: it was {before} and is {after}"
       )
 
 
