@@ -184,10 +184,10 @@ def _check_same(
         f"{name}: {what} changes the {part}{owner}: {leaf or 'it'} was {was.get(path, 'absent')} "
         f"and is {now.get(path, 'absent')}; give it back with the shape and dtype that it had"
       )
-    before, after = str(jax.tree.structure(old)), str(jax.tree.structure(new))
-    if before != after:
+    was_tree, is_tree = str(jax.tree.structure(old)), str(jax.tree.structure(new))
+    if was_tree != is_tree:
       raise ConfigError(
-        f"{name}: {what} gives the {part} back as another tree: it was {before} and is {after}"
+        f"{name}: {what} gives the {part} back as another tree: it was {was_tree} and is {is_tree}"
       )
 
 
