@@ -159,7 +159,14 @@ def assemble(
     in_order=streamed,
   )
   trainer = Trainer(
-    trials, options, programs, training, evaluation, sizes=sizes, keep_going=keep_going
+    trials,
+    options,
+    programs,
+    training,
+    evaluation,
+    sizes=sizes,
+    keep_going=keep_going,
+    method=made.name,
   )
   held = programs.held(*trainer.start(trainer.groups[0]))
   forecast = memory_estimate.foresee(held, made, stream.spec, layout, rows=rows)

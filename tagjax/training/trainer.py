@@ -63,8 +63,9 @@ class Trainer:
     *,
     sizes: Sequence[int],
     keep_going: bool,
+    method: str = "",
   ):
-    """Compiles nothing yet; `sizes`: training examples of each task."""
+    """Compiles nothing yet; `sizes`: training examples of each task, `method`: its name."""
     self.trials = list(trials)
     self.keep_going = keep_going
     self.programs = programs
@@ -75,6 +76,7 @@ class Trainer:
     self.groups = [range(first, first + together) for first in range(0, len(self.trials), together)]
     self._sizes = list(sizes)
     self._options = options
+    self._method = method
     self._training, self._evaluation = training, evaluation
 
   @property
@@ -267,9 +269,9 @@ class Trainer:
       self.record.diverged[index] = True
     if self.record.diverged[index] and not self.keep_going:
       raise DivergedError(
-        f"the loss is {loss} in seed {self.trials[index].seed}, task {task}, step {step}: "
-        "lower the learning rate (config.learning_rate), or a strength. The last good checkpoint "
-        "is kept"
+        f"the loss is {loss} in seed {self.trials[index].seed}, task {task}, step {step} of "
+        f"{self._method or 'the method'}: lower the learning rate (config.learning_rate), or a "
+        "strength. The last good checkpoint is kept"
       )
     return not self.record.diverged[index]
 

@@ -3,9 +3,13 @@
 import json
 
 import numpy as np
+import pytest
 
 from tagjax.training.record import RunRecord, from_lists, to_lists
-from tagjax.training.schedule import Action
+
+
+def reopened(record):
+  return RunRecord.from_json(json.loads(json.dumps(record.to_json())))
 
 
 def test_lists_round_trip_with_nan():
@@ -13,30 +17,60 @@ def test_lists_round_trip_with_nan():
   np.testing.assert_array_equal(from_lists(json.loads(json.dumps(to_lists(array)))), array)
 
 
+def test_an_empty_record_has_a_place_for_everything():
+  record = RunRecord.empty(num_trials=2, num_tasks=3)
+  assert np.shape(record.accuracy) == (2, 3, 3)
+  assert np.shape(record.baseline) == (2, 3)
+  assert [len(curves) for curves in record.curves] == [3, 3]
+  assert record.diverged == [False, False]
+  assert set(record.seconds) == {"compile", "train", "evaluate", "total"}
+  assert reopened(record) == record
+
+
+def test_rows_of_an_empty_record_are_not_one_row():
+  record = RunRecord.empty(2, 2)
+  record.accuracy[0][0][0] = 1.0
+  record.curves[1][0].append(0.5)
+  assert sum(value is not None for rows in record.accuracy for row in rows for value in row) == 1
+  assert record.curves == [[[], []], [[0.5], []]]
+
+
 def test_diagnostics_are_means_over_the_last_epoch():
-  record = RunRecord.empty(num_lanes=1, num_tasks=2)
-  first = Action("train", 0, 1, start=0, stop=2)
-  record.add_diagnostics(first, 2, {"alpha": np.array([[[100.0, np.nan]]])})  # an earlier epoch
-  record.add_diagnostics(first, 2, {"alpha": np.array([[[2.0, np.nan], [4.0, np.nan]]])})
-  record = RunRecord.from_json(json.loads(json.dumps(record.to_json())))
-  second = first._replace(start=2, stop=3)
-  record.add_diagnostics(second, 1, {"alpha": np.array([[[4.0, np.nan], [8.0, np.nan]]])})
+  record = RunRecord.empty(num_trials=1, num_tasks=2)
+  earlier = {"alpha": np.array([[[100.0, np.nan]]])}
+  record.add_diagnostics(2, earlier, anew=True)
+  record.add_diagnostics(2, {"alpha": np.array([[[2.0, np.nan], [4.0, np.nan]]])}, anew=True)
+  record = reopened(record)
+  record.add_diagnostics(1, {"alpha": np.array([[[4.0, np.nan], [8.0, np.nan]]])}, anew=False)
   tensors = record.end_epoch_diagnostics(0, 1)
   assert tensors == [{"alpha": [[2.0, None], [4.0, None]]}]
   assert record.diagnostics == {"alpha": [[None, [3.0, None]]]}
 
 
-def test_diagnostics_of_seeds_side_by_side_stay_apart():
-  record = RunRecord.empty(num_lanes=3, num_tasks=1)
-  action = Action("train", 1, 0, start=0, stop=2)
-  record.add_diagnostics(action, 2, {"alpha": np.array([[[2.0]], [[6.0]]])})
+def test_diagnostics_of_trials_side_by_side_stay_apart():
+  record = RunRecord.empty(num_trials=3, num_tasks=1)
+  record.add_diagnostics(2, {"alpha": np.array([[[2.0]], [[6.0]]])}, anew=True)
   assert record.end_epoch_diagnostics(1, 0) == [{"alpha": [[1.0]]}, {"alpha": [[3.0]]}]
   assert record.diagnostics == {"alpha": [[None], [[1.0]], [[3.0]]]}
 
 
-def test_accuracy_so_far():
-  record = RunRecord.empty(1, 3)
-  assert record.accuracy_so_far(0, -1) is None
-  assert record.accuracy_so_far(0, 1) is None
-  record.accuracy[0][1] = [0.5, 1.0, None]
-  assert record.accuracy_so_far(0, 1) == 0.75
+def test_without_diagnostics_nothing_is_kept():
+  record = RunRecord.empty(num_trials=1, num_tasks=1)
+  record.add_diagnostics(2, {}, anew=True)
+  assert record.end_epoch_diagnostics(0, 0) == []
+  assert record.diagnostics == {}
+
+
+@pytest.mark.parametrize(
+  ("rows", "task", "expected"),
+  [
+    ([[0.5, None], [0.25, 0.75]], -1, None),
+    ([[0.5, None], [0.25, 0.75]], 0, 0.5),
+    ([[0.5, None], [0.25, 0.75]], 1, 0.5),
+    ([[0.5, None], [None, 0.75]], 1, None),
+  ],
+)
+def test_accuracy_so_far_is_the_mean_of_what_has_been_learned(rows, task, expected):
+  record = RunRecord.empty(1, 2)
+  record.accuracy[0] = rows
+  assert record.accuracy_so_far(0, task) == expected

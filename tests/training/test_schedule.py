@@ -1,115 +1,90 @@
-"""The plan covers every step once, in order, and saves where it should."""
+"""Every task is visited when its protocol says, and every step of an epoch is taken once."""
 
+from typing import get_args
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagjax.config.defaults import PROTOCOLS
-from tagjax.training.schedule import make_plan, visits
+from tagjax.training.options import Protocol
+from tagjax.training.schedule import Place, Visit, spans, visits
 
-settings = st.fixed_dictionaries(
-  {
-    "num_lanes": st.integers(1, 2),
-    "steps_per_epoch": st.lists(st.integers(1, 7), min_size=1, max_size=3),
-    "epochs": st.integers(1, 3),
-    "phases": st.sampled_from([("train",), ("select", "expand")]),
-    "chunk_steps": st.integers(1, 4),
-    "checkpoint_every": st.integers(0, 5),
-    "curve_batches": st.integers(0, 4),
-    "baseline": st.booleans(),
-  }
+PROTOCOLS = get_args(Protocol)
+sizes = st.integers(1, 6)
+
+
+@pytest.mark.parametrize(
+  ("protocol", "tasks"),
+  [
+    ("sequential", [0, 1, 2]),
+    ("multitask", [0, 1, 2, 0, 1, 2]),
+    ("joint", [2]),
+    ("independent", [0, 1, 2]),
+  ],
 )
+def test_each_protocol_visits_what_it_says(protocol, tasks):
+  assert [visit.task for visit in visits(protocol, 3, cycles=2)] == tasks
 
 
-@given(settings)
-def test_every_step_is_taken_once_and_in_order(options):
-  plan = make_plan(**options)
-  taken = [
-    (a.lane, a.task, a.phase, a.epoch, step)
-    for a in plan
-    if a.kind == "train"
-    for step in range(a.start, a.stop)
-  ]
-  expected = [
-    (seed, task, phase, epoch, step)
-    for seed in range(options["num_lanes"])
-    for task, steps in enumerate(options["steps_per_epoch"])
-    for phase in options["phases"]
-    for epoch in range(options["epochs"])
-    for step in range(steps)
-  ]
-  assert taken == expected
+@given(st.sampled_from(PROTOCOLS), sizes, sizes)
+def test_visits_are_numbered_and_end_with_an_evaluation(protocol, num_tasks, cycles):
+  found = visits(protocol, num_tasks, cycles)
+  assert [visit.number for visit in found] == list(range(len(found)))
+  assert found[0].fresh
+  assert found[-1].evaluated
+  assert found[-1].task == num_tasks - 1
 
 
-@given(settings)
-def test_boundaries_and_checkpoints(options):
-  plan = make_plan(**options)
-  tasks, seeds = len(options["steps_per_epoch"]), options["num_lanes"]
-  kinds = [a.kind for a in plan]
-  assert kinds.count("begin") == seeds
-  assert kinds.count("baseline") == seeds * options["baseline"]
-  assert kinds.count("evaluate") == seeds * tasks
-  assert kinds.count("consolidate") == seeds * tasks * len(options["phases"])
-  assert all(a.save for a in plan if a.kind == "evaluate")
-  assert sum(a.ends_task_epochs for a in plan) == seeds * tasks
-  if options["checkpoint_every"] == 0:
-    assert not any(a.save for a in plan if a.kind == "train")
-  most = max(1, options["checkpoint_every"]) + options["chunk_steps"]
-  since = 0
-  for action in plan:
-    since += action.stop - action.start if action.kind == "train" else 0
-    if options["checkpoint_every"]:
-      assert since < most
-    since = 0 if action.save else since
-
-
-@given(settings)
-def test_each_epoch_has_its_own_number(options):
-  numbers = {}
-  for action in make_plan(**options):
-    if action.kind == "train":
-      place = (action.task, action.phase, action.epoch)
-      numbers.setdefault((action.lane, action.epoch_id), set()).add(place)
-  assert all(len(places) == 1 for places in numbers.values())
-
-
-@given(settings)
-def test_curves_are_probed_before_each_minibatch(options):
-  plan = make_plan(**options)
-  wanted = options["curve_batches"]
-  for seed in range(options["num_lanes"]):
-    for task, steps in enumerate(options["steps_per_epoch"]):
-      probes = [a.start for a in plan if a.kind == "probe" and (a.lane, a.task) == (seed, task)]
-      assert probes == (list(range(min(wanted, steps) + 1)) if wanted else [])
-
-
-def test_each_protocol_visits_what_it_says():
-  order = {name: [visit.task for visit in visits(name, 3, cycles=2)] for name in PROTOCOLS}
-  assert order == {
-    "sequential": [0, 1, 2],
-    "multitask": [0, 1, 2, 0, 1, 2],
-    "joint": [2],
-    "independent": [0, 1, 2],
+@given(st.sampled_from(PROTOCOLS), sizes, sizes)
+def test_new_networks_and_evaluations_are_those_of_the_protocol(protocol, num_tasks, cycles):
+  found = visits(protocol, num_tasks, cycles)
+  fresh, evaluated = sum(v.fresh for v in found), sum(v.evaluated for v in found)
+  expected = {
+    "sequential": (1, num_tasks),
+    "multitask": (1, 1),
+    "joint": (1, 1),
+    "independent": (num_tasks, num_tasks),
   }
+  assert (fresh, evaluated) == expected[protocol]
 
 
-@given(settings)
-def test_bounds_begin_and_evaluate_where_they_should(options):
-  tasks, seeds = len(options["steps_per_epoch"]), options["num_lanes"]
-  expected = {"multitask": (1, 1, 2 * tasks), "joint": (1, 1, 1), "independent": (tasks,) * 3}
-  for protocol, (begins, evaluations, visited) in expected.items():
-    plan = make_plan(**options, protocol=protocol, cycles=2)
-    kinds = [action.kind for action in plan]
-    assert kinds.count("begin") == seeds * begins
-    assert kinds.count("evaluate") == seeds * evaluations
-    assert sum(action.ends_task_epochs for action in plan) == seeds * visited
-    assert plan[-1].kind == "evaluate"
-    assert plan[-1].save
-    # Every visit ends with a checkpoint.
-    assert sum(a.save for a in plan if a.kind in ("consolidate", "evaluate")) == seeds * visited
+@given(st.sampled_from(PROTOCOLS), sizes, sizes)
+def test_a_task_comes_again_only_after_its_first_visit(protocol, num_tasks, cycles):
+  seen = set()
+  for visit in visits(protocol, num_tasks, cycles):
+    assert visit.again == (visit.task in seen)
+    seen.add(visit.task)
 
 
-def test_a_task_visited_again_has_no_second_learning_curve():
-  plan = make_plan(
-    num_lanes=1, steps_per_epoch=[3], epochs=1, curve_batches=2, protocol="multitask"
-  )
-  assert sum(action.kind == "probe" for action in plan) == 3
+@given(st.integers(0, 30), st.integers(1, 8), st.integers(0, 35))
+def test_every_step_is_taken_once_and_in_order(steps, chunk_steps, curve_batches):
+  found = list(spans(steps, chunk_steps, curve_batches))
+  taken = [step for span in found for step in range(span.start, span.stop)]
+  assert taken == list(range(steps))
+  assert all(span.stop - span.start <= chunk_steps for span in found)
+
+
+@given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 35))
+def test_curves_have_a_point_before_each_of_their_batches_and_after_the_last(
+  steps, chunk_steps, curve_batches
+):
+  probed = [span.start for span in spans(steps, chunk_steps, curve_batches) if span.probed]
+  wanted = list(range(min(steps, curve_batches) + 1)) if curve_batches else []
+  assert probed == wanted
+
+
+@given(st.integers(1, 30), st.integers(1, 8), st.integers(1, 35))
+def test_a_learning_curve_trains_the_same_steps(steps, chunk_steps, curve_batches):
+  """Steps within the curve are taken one by one, so that each can be evaluated before."""
+  single = [s for s in spans(steps, chunk_steps, curve_batches) if s.probed and s.stop > s.start]
+  assert all(span.stop == span.start + 1 for span in single)
+  assert len(single) == min(steps, curve_batches)
+
+
+def test_an_epoch_without_a_curve_is_cut_into_chunks():
+  assert [tuple(span) for span in spans(7, 3)] == [(0, 3, False), (3, 6, False), (6, 7, False)]
+
+
+def test_a_place_is_at_the_task_of_its_visit():
+  place = Place(range(2), Visit(4, 1, again=True), "train", 0, 9, False, True)
+  assert place.task == 1
