@@ -12,8 +12,7 @@ from tagjax import benchmarks
 from tagjax.benchmarks import __main__ as command
 from tagjax.benchmarks.groups import ORDERS
 from tagjax.benchmarks.table import BENCHMARKS
-from tagjax.config.defaults import base_config
-from tagjax.config.grid import flat_items
+from tagjax.config.defaults import base_config, flat_items
 from tagjax.datasets import catalog
 from tagjax.datasets.loader import LARGE_BYTES
 from tagjax.input_pipeline.normalization import NORMALIZATIONS

@@ -1,7 +1,6 @@
 """The objects that settings name: a stream, a model, a method, and the options of a run."""
 
 import functools
-import inspect
 import math
 import re
 import sys
@@ -67,7 +66,7 @@ def build_model(settings: Settings, spec: StreamSpec) -> Any:
     "axis_name": None,
     "attributes": spec.attributes,
   }
-  if inspect.isclass(model.make) and _is_nnx(model.make):
+  if "rngs" in model.provided:  # an NNX class, or what makes a module of one
     given = _arguments(model, settings, {}, provided)
     return functools.partial(model.make, **given)  # every trial makes a network of its own
   return _call(model, settings, {}, provided)
@@ -295,7 +294,3 @@ def _refusing(key: str, value: Any, function: Callable, *arguments: Any) -> Any:
     return function(*arguments)
   except ValueError as error:
     raise ConfigError(f"config.{key}={value!r}: {error}") from error
-
-
-def _is_nnx(cls: type) -> bool:
-  return any(base.__module__.startswith("flax.nnx") for base in cls.__mro__)
