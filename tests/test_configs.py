@@ -7,18 +7,19 @@ from unittest.mock import ANY
 
 import numpy as np
 import pytest
-from tagjax.config.registry import make_method
 
 from configs import cifar, cifar_grid, digits, digits_grid
 from configs.common import choose, compositions
 from tagjax import benchmarks, datasets
 from tagjax.benchmarks.table import BENCHMARKS
-from tagjax.config import build
-from tagjax.config.defaults import base_config
-from tagjax.config.grid import flat_items
+from tagjax.config import build, settings
+from tagjax.config.defaults import base_config, flat_items
 from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError
 from tagjax.datasets import catalog
+from tagjax.engine.model import check_model
+from tagjax.training.assemble import training_sizes
+from tagjax.training.trainer import num_steps
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
@@ -49,10 +50,7 @@ def test_every_tuned_name_is_valid_and_set(module, name):
   config = completed(module.get_config(name))
   validate(config)
   for key, value in module.TUNED[name].items():
-    place = config
-    for part in key.split("."):
-      place = place[part]
-    assert place == value
+    assert flat_items(config)[key] == value
 
 
 @pytest.mark.parametrize("name", [n for n in FILES if n not in ("__init__", "common")])
@@ -114,17 +112,22 @@ def _stream(config, folder):
   config.data_dir = str(folder)
   if config.image_folders:
     config.image_folders = str(folder / "tasks")
-  return build.load_stream(config)
+  return build.build_stream(settings.read(config))
+
+
+def _steps(config, stream):
+  options = build.run_options(settings.read(config))
+  return [num_steps(options, size) for size in training_sizes(stream, options)]
 
 
 @pytest.mark.parametrize("module", TABLES, ids=lambda module: module.__name__)
 def test_stream_model_and_methods_fit_together(fake_data, module):
   config = completed(module.get_config("tag"))
   stream = _stream(config, fake_data)
-  assert build.load_pretrained(config, stream) is None  # it has tried the shapes of the model
-  steps = build.steps_per_epoch(config, build.training_sizes(config, stream))
   for name in module.TUNED:
-    make_method(module.get_config(name), stream.spec, steps)
+    values = settings.read(completed(module.get_config(name)))
+    build.build_method(values, stream.spec, _steps(config, stream))({})
+  check_model(build.build_model(settings.read(config), stream.spec), stream.spec)
 
 
 @pytest.mark.parametrize("module", TABLES, ids=lambda module: module.__name__)
@@ -134,11 +137,11 @@ def test_the_local_run_is_the_same_experiment_but_smaller(fake_data, module):
   same = set(whole) - SHRUNK - {"memory"}
   assert {key: whole[key] for key in same} == {key: local[key] for key in same}
   stream = _stream(local, fake_data)
-  steps = build.steps_per_epoch(local, build.training_sizes(local, stream))
+  steps = _steps(local, stream)
   for name in module.TUNED:
     local = completed(module.get_config(f"{name},runlocal"))
     validate(local)
-    make_method(local, stream.spec, steps)
+    build.build_method(settings.read(local), stream.spec, steps)({})
     assert 0 < local.epochs * sum(steps) <= MOST_LOCAL_STEPS
 
 
@@ -180,7 +183,7 @@ def test_compositions_take_the_values_of_both():
   [
     ("sgd", ["learning_rate"]),
     ("ewc+tag", ["learning_rate", "ewc.strength", "tag.b"]),
-    ("stable_sgd", ["learning_rate", "dropout", "stable_sgd.decay"]),
+    ("stable_sgd", ["learning_rate", "reduced_resnet.dropout", "stable_sgd.decay"]),
     ("multitask", ["learning_rate"]),
   ],
 )
