@@ -57,8 +57,8 @@ def _annotation(option: register.Option) -> Any:
 def unknown(key: str) -> str:
   """What to say of a key that does not exist: the nearest ones.
 
-  >>> unknown("ewc.strenght")
-  'unknown key config.ewc.strenght (did you mean ewc.strength?)'
+  >>> unknown("ewc.strenght")  # doctest: +ELLIPSIS
+  'unknown key config.ewc.strenght (did you mean ewc.strength...
   """
   return f"unknown key config.{key}{nearest(key, known_options())}"
 
