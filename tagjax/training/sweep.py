@@ -336,7 +336,7 @@ def _train_group(
     rows = {
       place: row
       for index, place in enumerate(group.points)
-      if (row := _row(points[place], trainer.record, index, options)) and not table.has([place])
+      if (row := row_of(points[place], trainer.record, index, options)) and not table.has([place])
     }
     if rows:
       table.keep(rows, number, trainer.record.seconds)
@@ -349,7 +349,7 @@ def _train_group(
     raise InterruptedRun(f"stopped and saved: the same command goes on in {root}") from stop
 
 
-def _row(point: Point, record: RunRecord, index: int, options: RunOptions) -> dict | None:
+def row_of(point: Point, record: RunRecord, index: int, options: RunOptions) -> dict | None:
   """What is known of the group's point `index`; None if it has not ended."""
   own = slice(index * options.seeds, (index + 1) * options.seeds)
   matrices, diverged = record.accuracy[own], record.diverged[own]

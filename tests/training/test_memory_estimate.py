@@ -6,39 +6,49 @@ import jax
 import numpy as np
 import pytest
 
-from tagjax.config.defaults import base_config
+from tagjax.config.run import make_parts
+from tagjax.config.settings import typed
 from tagjax.core.errors import ConfigError
-from tagjax.training import memory_estimate, trainer
+from tagjax.core.method import Method, chain, identity
+from tagjax.training import assemble, memory_estimate
 from tagjax.training.memory_estimate import available_memory, num_bytes
+from tagjax.training.trainer import Trial
 
 GB = 10**9
 
 
 def make(**changes):
-  """A driver that has compiled nothing."""
-  config = base_config()
-  config.update_from_flattened_dict(
-    {
-      "num_tasks": 3,
-      "train_examples_per_task": 45,
-      "test_examples_per_task": 20,
-      "mlp.hidden": (16,),
-      "memory.capacity": 2,
-    }
-    | {key.replace("__", "."): value for key, value in changes.items()}
+  """Trainer, forecast and stream of a small run that has compiled nothing."""
+  small = {
+    "num_tasks": 3,
+    "train_examples_per_task": 45,
+    "test_examples_per_task": 20,
+    "mlp.hidden": (16,),
+    "memory.capacity": 2,
+  }
+  changes = {key.replace("__", "."): value for key, value in changes.items()}
+  parts = make_parts(typed(small | changes))
+  trials = [Trial(seed) for seed in range(1, 1 + parts.options.seeds)]
+  trainer, forecast = assemble.assemble(
+    parts.stream, parts.model, parts.method, trials, parts.options
   )
-  return trainer.Driver(config)
+  return types.SimpleNamespace(trainer=trainer, forecast=forecast, stream=parts.stream)
+
+
+def foreseen(**changes):
+  return make(**changes).forecast
 
 
 def held(run):
-  """The run after its beginning: the collapsed state, and bytes of all examples."""
-  keys = jax.random.split(jax.random.key(0), run.programs.layout.num_lanes)
-  state = run.programs.unreplicate(run.programs.init(keys))
-  tasks = range(len(run.stream))
-  training = run._training.boundary(
-    0, 0, key=keys[0], num_examples=run.programs.num_boundary_examples
+  """The run after its beginning: the state of one device, and bytes of all examples."""
+  trainer = run.trainer
+  keys, hyper = trainer.start(trainer.groups[0])
+  state = trainer.programs.unreplicate(trainer.programs.init(keys, hyper))
+  training = trainer._training.boundary(
+    0, 0, key=keys[0], num_examples=trainer.programs.num_boundary_examples
   )
-  examples = (training, [run._evaluation.windows(task) for task in tasks])
+  tasks = range(len(run.stream))
+  examples = (training, [trainer._evaluation.windows(task) for task in tasks])
   return state, sum(leaf.nbytes for leaf in jax.tree.leaves(examples))
 
 
@@ -47,73 +57,101 @@ def held(run):
   [
     {"method": "sgd"},
     {"method": "er+tag", "tag__accumulator_dtype": "bfloat16", "seeds": 3},
-    {"method": "ewc+gem+adam", "protocol": "sequential", "validation_fraction": 0.2},
+    {"method": "ewc+gem+adam", "validation_fraction": 0.2},
     {"method": "mas+derpp", "mas__sequence": "recompute", "mas__capacity": 5},
+    {"method": "weight_decay+clip+er+adamw"},
   ],
   ids=lambda changes: changes["method"],
 )
 def test_the_forecast_is_what_is_held(changes):
   run = make(**changes)
-  assert not run.programs.traces
+  assert not run.trainer.programs.traces
   found = run.forecast
   state, examples = held(run)
   assert found.params == num_bytes(state.variables["params"])
   assert found.examples == examples
   assert sum(found.method.values()) + found.exemplars == num_bytes(state.method)
-  if "+" in changes["method"]:
+  names = changes["method"].split("+")
+  if len(names) > 1:
     first = state.method[0]
-    memory = first.memory if hasattr(first, "memory") and first.memory is not None else ()
-    assert found.method[changes["method"].split("+")[0]] == num_bytes(first) - num_bytes(memory)
+    memory = getattr(first, "memory", None)
+    own = num_bytes(first) - (0 if memory is None else num_bytes(memory))
+    assert found.method[names[0]] == own
+    assert set(names) <= found.method.keys()
 
 
 def test_exemplars_are_those_of_all_memories():
-  assert make(method="ewc+tag").forecast.exemplars == 0
-  one, two = (make(method="er", memory__capacity=n).forecast.exemplars for n in (1, 2))
+  assert foreseen(method="ewc+tag").exemplars == 0
+  one, two = (foreseen(method="er", memory__capacity=n).exemplars for n in (1, 2))
   spec = make(method="sgd").stream.spec
   pairs, row = int(spec.classes.sum()), 8 * 8 + 4 + 4 + 1
   assert (one, two) == (pairs * row + 4, 2 * pairs * row + 4)
 
 
 def test_each_device_holds_its_own_seeds():
-  alone, spread = make(seeds=1).forecast, make(seeds=8, seed_axis="devices").forecast
+  alone, spread = foreseen(seeds=1), foreseen(seeds=8, seed_axis="devices")
   assert (spread.seeds, spread.params) == (2, 2 * alone.params)
   assert sum(spread.method.values()) == 2 * sum(alone.method.values())
-  assert make(seeds=8, seed_axis="loop").forecast == alone
-  assert make(data_parallel=2).forecast == alone
+  assert foreseen(seeds=8, seed_axis="loop") == alone
+  assert foreseen(data_parallel=2) == alone
+
+
+def give(monkeypatch, available):
+  monkeypatch.setattr(memory_estimate, "available_memory", lambda device: available)
 
 
 def test_seeds_are_grouped_so_that_half_of_the_memory_stays_free(monkeypatch):
-  one, all_together = make(seeds=1).forecast, make(seeds=12).forecast
+  one, all_together = foreseen(seeds=1), foreseen(seeds=12)
   assert all_together.seeds == 12
   own = one.total - one.examples
-  monkeypatch.setattr(memory_estimate, "available_memory", lambda _: 2 * (one.examples + 5 * own))
+  give(monkeypatch, 2 * (one.examples + 5 * own))
   run = make(seeds=12)
-  assert run.lanes_together == 4  # the largest divisor of 12 up to 5
+  assert [len(group) for group in run.trainer.groups] == [4] * 3  # largest divisor of 12 up to 5
   assert run.forecast.seeds == 4
-  assert make(seeds=12, seeds_together=6).lanes_together == 6  # as asked for: it fits, if barely
-  monkeypatch.setattr(memory_estimate, "available_memory", lambda _: None)
-  assert make(seeds=12).lanes_together == 12
+  # As asked for: it fits, if barely.
+  assert [len(group) for group in make(seeds=12, seeds_together=6).trainer.groups] == [6, 6]
+  give(monkeypatch, None)
+  assert len(make(seeds=12).trainer.groups) == 1
 
 
-def test_statistics_of_batches_are_no_parameters(tmp_path):
-  del tmp_path
-  state = jax.eval_shape(
-    lambda: (
-      types.SimpleNamespace(
-        variables={"params": np.zeros(3, np.float32), "batch_stats": np.zeros(5, np.float32)},
-        method=np.zeros(2, np.float32),
-      ).__dict__
-    )
-  )
-  found = memory_estimate.of_state(types.SimpleNamespace(**state), ["sgd"])
+def state_of(method, **variables):
+  return types.SimpleNamespace(variables=variables, method=method)
+
+
+def floats(number):
+  return np.zeros(number, np.float32)
+
+
+def test_statistics_of_batches_are_no_parameters():
+  state = state_of(floats(2), params=floats(3), batch_stats=floats(5))
+  found = memory_estimate.of_state(state, identity()._replace(name="sgd"))
   assert (found.params, found.statistics, found.method) == (12, 20, {"sgd": 8})
   assert str(found) == (
     "12 B of parameters + 20 B of batch statistics + 8 B of method state (sgd 8 B) = 40 B"
   )
 
 
+def named(name):
+  return identity()._replace(name=name)
+
+
+@pytest.mark.parametrize(
+  ("method", "state", "sizes"),
+  [
+    (chain(named("a"), named("b")), (floats(1), floats(3)), {"a": 4, "b": 12}),
+    (named(""), floats(2), {"optimizer": 8}),
+    # A member has no name: whose state is whose cannot be told.
+    (chain(named("a"), named("b"), named("")), (floats(1), floats(3), floats(5)), {"method": 36}),
+  ],
+)
+def test_members_of_a_chain_are_told_apart_by_their_names(method, state, sizes):
+  assert isinstance(method, Method)
+  found = memory_estimate.of_state(state_of(state, params=floats(1)), method)
+  assert found.method == sizes
+
+
 def test_the_line_names_the_largest_share():
-  text = str(make(method="ewc+er+tag", seeds=2).forecast)
+  text = str(foreseen(method="ewc+er+tag", seeds=2))
   for part in ("of parameters", "of method state (tag", "of exemplars", "of examples"):
     assert part in text
   assert text.endswith("(2 seeds side by side)")
@@ -122,40 +160,37 @@ def test_the_line_names_the_largest_share():
 @pytest.mark.parametrize(
   ("changes", "available", "way_out"),
   [
-    ({"method": "er+sgd", "memory__capacity": 70}, 10_000, r"lower config\.memory\.capacity=70$"),
-    ({"method": "mas", "mas__sequence": "recompute"}, 10_000, r"lower config\.mas\.capacity=200$"),
-    ({"method": "tag"}, 10_000, r"config\.tag\.accumulator_dtype='bfloat16'"),
-    ({"method": "tag", "data_parallel": 2}, 10_000, r"or set config\.tag\.shard_rows=True"),
-    ({"method": "sgd", "seeds": 9, "seeds_together": 9}, 30_000, r"config\.seeds_together=1"),
-    ({"method": "sgd"}, 10_000, r"smaller model than config\.model='mlp'"),
+    ({"method": "er+sgd", "memory__capacity": 70}, 10_000, r"lower memory\.capacity=70$"),
+    ({"method": "mas", "mas__sequence": "recompute"}, 10_000, r"lower mas\.capacity=200"),
+    ({"method": "tag"}, 10_000, r"set tag\.accumulator_dtype='bfloat16'"),
+    ({"method": "tag", "data_parallel": 2}, 10_000, r"or set shard_state=True"),
+    ({"method": "sgd", "seeds": 9, "seeds_together": 9}, 30_000, r"seeds_together=1"),
+    ({"method": "sgd"}, 10_000, r"take a smaller model$"),
   ],
 )
 def test_what_does_not_fit_is_refused_with_figures_and_a_way_out(
   monkeypatch, changes, available, way_out
 ):
-  monkeypatch.setattr(memory_estimate, "available_memory", lambda device: available)
-  with pytest.raises(
-    ConfigError, match=rf"would hold .* = .*B.*there are [13]0\.0 kB: .*{way_out}"
-  ) as e:
+  give(monkeypatch, available)
+  message = rf"would hold .* = .*B.*there are [13]0\.0 kB: .*{way_out}"
+  with pytest.raises(ConfigError, match=message) as error:
     make(**changes)
-  assert "\n" not in str(e.value)
+  assert "\n" not in str(error.value)
 
 
 def test_what_fits_exactly_is_not_refused(monkeypatch):
-  total = make().forecast.total
-  monkeypatch.setattr(memory_estimate, "available_memory", lambda device: total)
+  total = foreseen().total
+  give(monkeypatch, total)
   make()
-  monkeypatch.setattr(memory_estimate, "available_memory", lambda device: total - 1)
+  give(monkeypatch, total - 1)
   with pytest.raises(ConfigError):
     make()
-  monkeypatch.setattr(memory_estimate, "available_memory", lambda device: None)
+  give(monkeypatch, None)
   make()
 
 
 def test_a_memory_that_no_machine_has_is_refused_without_being_made():
-  with pytest.raises(
-    ConfigError, match=r"TB of exemplars.*lower config\.memory\.capacity=200000000"
-  ):
+  with pytest.raises(ConfigError, match=r"TB of exemplars.*lower memory\.capacity=200000000"):
     make(method="er+tag", memory__capacity=2 * 10**8, num_tasks=100)
 
 
