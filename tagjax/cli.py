@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -75,7 +76,10 @@ def _print_list(argv: list[str]) -> None:
       choices = get_args(listing.What)
       if what not in choices:
         sys.exit(f"error: --list={what}: choose one of {', '.join(choices)}")
-      print(listing.listing(what))
+      try:
+        print(listing.listing(what), flush=True)
+      except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
       sys.exit(0)
 
 

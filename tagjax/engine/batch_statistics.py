@@ -64,8 +64,8 @@ def check_batch_statistics(
   shown = ", ".join(sorted({path.split("/")[0] for path in statistics}))
   if num_devices > 1 and not takes_axis_name(model):
     raise ValueError(
-      f"num_devices={num_devices}: the model's {shown} would follow each device's share of a batch "
-      "alone; give the model a field axis_name for its BatchNorm, or train on one device"
+      f"data_parallel={num_devices}: the model's {shown} would follow each device's share of a "
+      "batch alone; give the model a field axis_name for its BatchNorm, or train on one device"
     )
   padded = [task for task, size in enumerate(sizes) if size % batch_size]
   if not padded or drop_last or not counts_padding(model, spec):

@@ -1,6 +1,8 @@
 """Stream, model, method and options made into a trainer: checked, placed, not yet compiled."""
 
+import hashlib
 import inspect
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -17,6 +19,7 @@ from tagjax.engine.model import check_model, is_convolutional, variable_shapes
 from tagjax.engine.programs import Layout, Programs
 from tagjax.engine.train_loop import DEVICE_AXIS
 from tagjax.input_pipeline.data_source import evaluation_source, training_source
+from tagjax.storage import tree_bytes
 from tagjax.training import memory_estimate
 from tagjax.training.checks import check_examples, check_method, check_stream, is_ours
 from tagjax.training.memory_estimate import Forecast
@@ -190,6 +193,13 @@ def training_sizes(stream: Stream, options: RunOptions) -> list[int]:
         f"{task}, and drop_last leaves none: choose a smaller batch"
       )
   return sizes
+
+
+def state_digest(trainer: Trainer) -> str:
+  """What tells states of other leaves apart: a digest of the names, shapes and dtypes of all."""
+  held = trainer.programs.held(*trainer.start(trainer.groups[0][:1]))
+  text = json.dumps(tree_bytes.describe(held))
+  return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def tensor_names(trainer: Trainer) -> list[str]:

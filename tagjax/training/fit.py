@@ -21,9 +21,10 @@ from tagjax.report.results import summarise
 from tagjax.report.run import Run
 from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
-from tagjax.training.assemble import Stream, assemble, tensor_names
+from tagjax.training.assemble import Stream, assemble, state_digest, tensor_names
 from tagjax.training.checks import check_stream
 from tagjax.training.identity import describe_run, flat_keys
+from tagjax.training.memory_estimate import Forecast
 from tagjax.training.options import RunOptions
 from tagjax.training.profiler import Trace
 from tagjax.training.provenance import provenance
@@ -94,16 +95,25 @@ def fit(
   begun, origin = time.perf_counter(), provenance()  # now: the checkout may change while it runs
   options = make_options(options, changes)
   check_stream(stream, options)
-  name = dict(identity or describe_run(stream, model, method, options, hyper))
+  trials = [Trial(options.seed + n, dict(hyper or {})) for n in range(options.seeds)]
+
+  def assembled() -> tuple[Trainer, Forecast]:
+    with processes.first_alone():
+      return assemble(stream, model, method, trials, options, pretrained=pretrained)
+
+  made = None
+  if identity is None:  # what the objects do not tell, the shapes of their state may
+    made = assembled()
+    described = describe_run(stream, model, method, options, hyper)
+    identity = {**described, "state": state_digest(made[0])}
+  name = dict(identity)
   processes.check_same({"config": name} | origin)
   folder = open_workdir(workdir)
   with folder.lock():
     folder.check(name)
     if folder.has_results():
       return _finished(folder)
-    trials = [Trial(options.seed + n, dict(hyper or {})) for n in range(options.seeds)]
-    with processes.first_alone():
-      trainer, forecast = assemble(stream, model, method, trials, options, pretrained=pretrained)
+    trainer, forecast = made or assembled()
     folder.claim(name)
     train_trials(trainer, options, folder, forecast, begun, progress, profile=profile)
     results = _results(trainer, stream, options) | {

@@ -501,7 +501,7 @@ def test_statistics_of_one_device_of_several_are_refused():
     return nnx.Sequential(flat, alone(rngs=rngs), nnx.Linear(PIXELS, K, rngs=rngs))
 
   check = functools.partial(check_batch_statistics, net, STREAM, [8, 8])
-  with pytest.raises(ValueError, match=r"num_devices=2: the model's batch_stats .* axis_name"):
+  with pytest.raises(ValueError, match=r"data_parallel=2: the model's batch_stats .* axis_name"):
     check(batch_size=4, drop_last=True, num_devices=2)
   check(batch_size=4, drop_last=True)
   check_batch_statistics(
