@@ -1,5 +1,7 @@
 """The reservoir against sequential references, and its distribution against exact figures."""
 
+from typing import get_args
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,7 +65,7 @@ def test_every_item_is_held_equally_often():
   assert stats.chi2.sf(statistic, n - 1) > 1e-3
 
 
-@pytest.mark.parametrize("variant", reservoir.VARIANTS)
+@pytest.mark.parametrize("variant", get_args(reservoir.Variant))
 def test_frequencies_are_the_exact_ones(variant):
   chance = inclusion(variant)
   error = (held(variant) - RUNS * chance) / np.sqrt(RUNS * chance * (1 - chance))
@@ -72,7 +74,7 @@ def test_frequencies_are_the_exact_ones(variant):
   assert np.abs(inclusion("reference") - CAPACITY / 20).max() > 0.04
 
 
-@pytest.mark.parametrize("variant", reservoir.VARIANTS)
+@pytest.mark.parametrize("variant", get_args(reservoir.Variant))
 def test_a_batch_is_inserted_row_by_row(variant):
   """Twelve rows on three places: most places are drawn several times in the batch."""
   rng = np.random.default_rng(0)
@@ -94,7 +96,7 @@ def test_a_batch_is_inserted_row_by_row(variant):
     assert after.seen == seen + mask.sum()
 
 
-@pytest.mark.parametrize("variant", reservoir.VARIANTS)
+@pytest.mark.parametrize("variant", get_args(reservoir.Variant))
 def test_no_place_is_written_twice(variant):
   """On a GPU the order of writes to one place is open, unlike on the CPU of the tests."""
   places = jax.jit(reservoir._places, static_argnums=3)

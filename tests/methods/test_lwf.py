@@ -123,7 +123,7 @@ def test_first_task_and_strength_zero_are_naive_bit_for_bit():
   learn = lambda method: helpers.train_stream(  # noqa: E731
     helpers.programs(stream, chain(method, added(12), SGD)), stream, KEY, tasks=(0, 1)
   )
-  on, off = learn(lwf(stream, 1.0)), learn(lwf(0, stream))
+  on, off = learn(lwf(stream, 1.0)), learn(lwf(stream, 0))
   for leaf in jax.tree.leaves(off.method[1][0]):
     assert not np.asarray(leaf).any()
   rows = jax.tree.leaves(on.method[1][0])
