@@ -8,12 +8,13 @@ from unittest.mock import ANY
 import numpy as np
 import pytest
 
-from configs import cifar, cifar_grid, digits, digits_grid
+from configs import cifar, cifar_grid, digits, digits_grid, object_sequence, tiny_imagenet
 from configs.common import choose, compositions
 from tagjax import benchmarks, datasets
 from tagjax.benchmarks.table import BENCHMARKS
-from tagjax.config import build, settings
+from tagjax.config import build
 from tagjax.config.defaults import base_config, flat_items
+from tagjax.config.settings import read, unused
 from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError
 from tagjax.datasets import catalog
@@ -48,9 +49,16 @@ def completed(config):
 )
 def test_every_tuned_name_is_valid_and_set(module, name):
   config = completed(module.get_config(name))
-  validate(config)
-  for key, value in module.TUNED[name].items():
-    assert flat_items(config)[key] == value
+  settings = validate(config)
+  assert {key: settings[key] for key in module.TUNED[name]} == module.TUNED[name]
+
+
+@pytest.mark.parametrize(
+  ("module", "name"), NAMED, ids=[f"{module.__name__}:{name}" for module, name in NAMED]
+)
+def test_every_tuned_value_is_used(module, name):
+  settings = read(module.get_config(name))
+  assert unused(settings, module.TUNED[name]) == []
 
 
 @pytest.mark.parametrize("name", [n for n in FILES if n not in ("__init__", "common")])
@@ -112,22 +120,28 @@ def _stream(config, folder):
   config.data_dir = str(folder)
   if config.image_folders:
     config.image_folders = str(folder / "tasks")
-  return build.build_stream(settings.read(config))
+  return build.build_stream(read(config))
 
 
-def _steps(config, stream):
-  options = build.run_options(settings.read(config))
-  return [num_steps(options, size) for size in training_sizes(stream, options)]
+def _method(config, stream):
+  """The method, and how many steps an epoch of each task has."""
+  settings = read(config)
+  options = build.run_options(settings)
+  steps = [num_steps(options, size) for size in training_sizes(stream, options)]
+  return build.build_method(settings, stream.spec, steps)({}), steps
 
 
 @pytest.mark.parametrize("module", TABLES, ids=lambda module: module.__name__)
 def test_stream_model_and_methods_fit_together(fake_data, module):
   config = completed(module.get_config("tag"))
   stream = _stream(config, fake_data)
+  tried = set()
   for name in module.TUNED:
-    values = settings.read(completed(module.get_config(name)))
-    build.build_method(values, stream.spec, _steps(config, stream))({})
-  check_model(build.build_model(settings.read(config), stream.spec), stream.spec)
+    config = completed(module.get_config(name))
+    assert _method(config, stream)[0].name.split("+")[0] == config.method.split("+")[0]
+    if config.model not in tried:
+      check_model(build.build_model(read(config), stream.spec), stream.spec)
+    tried.add(config.model)
 
 
 @pytest.mark.parametrize("module", TABLES, ids=lambda module: module.__name__)
@@ -137,11 +151,10 @@ def test_the_local_run_is_the_same_experiment_but_smaller(fake_data, module):
   same = set(whole) - SHRUNK - {"memory"}
   assert {key: whole[key] for key in same} == {key: local[key] for key in same}
   stream = _stream(local, fake_data)
-  steps = _steps(local, stream)
   for name in module.TUNED:
     local = completed(module.get_config(f"{name},runlocal"))
     validate(local)
-    build.build_method(settings.read(local), stream.spec, steps)({})
+    _, steps = _method(local, stream)
     assert 0 < local.epochs * sum(steps) <= MOST_LOCAL_STEPS
 
 
@@ -195,3 +208,44 @@ def test_grids_hold_the_authors_values_and_what_they_chose(method, keys):
     if key in keys:
       assert value in config.sweep[key]
   assert digits.TUNED["tag"]["learning_rate"] in digits_grid.get_config().sweep["learning_rate"]
+
+
+@pytest.mark.parametrize(
+  ("module", "name", "published"),
+  [
+    # Aljundi et al.: the authors' own code, and that in PyTorch.
+    (
+      object_sequence,
+      "mas",
+      {
+        "model": "alexnet",
+        "sgd.momentum": 0.9,
+        "learning_rate": 0.0008,
+        "schedule": "step",
+        "schedule_over": "task",
+        "step.every": 54,
+        "step.factor": 0.1,
+        "epochs": 100,
+        "batch_size": 150,
+        "mas.strength": 1.0,
+      },
+    ),
+    (
+      tiny_imagenet,
+      "mas",
+      {
+        "model": "alexnet",
+        "sgd.momentum": 0.0,
+        "learning_rate": 0.001,
+        "schedule": "step",
+        "step.every": 20,
+        "step.factor": 0.1,
+        "epochs": 10,
+        "batch_size": 32,
+      },
+    ),
+  ],
+)
+def test_published_settings_are_stated(module, name, published):
+  settings = read(module.get_config(name))
+  assert {key: settings[key] for key in published} == published
