@@ -60,7 +60,10 @@ def _sections(method: Method) -> list[tuple[str, Mapping[str, Any]]]:
   """The settings of each member; those of a chain are by name of the member, see `chain`."""
   if any(isinstance(value, Mapping) for value in method.settings.values()):
     return list(method.settings.items())
-  return [(method.name or "method", method.settings)]
+  members = method.name.split("+")
+  if len(members) == 1:
+    return [(method.name or "method", method.settings)]
+  return [(name, method.settings[name]) for name in members if name in method.settings]
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
