@@ -71,6 +71,9 @@ def _of_method(method: Any) -> dict[str, Any]:
 
 
 def _sections(method: Method) -> list[tuple[str, Mapping[str, Any]]]:
+  """The settings of each member; those of a chain are by name of the member, see `chain`."""
+  if any(isinstance(value, Mapping) for value in method.settings.values()):
+    return list(method.settings.items())
   members = method.name.split("+")
   if len(members) == 1:
     return [(method.name, method.settings)] if method.name else []

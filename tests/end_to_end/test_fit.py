@@ -18,7 +18,7 @@ OPTIMIZERS = ["sgd", "rmsprop", "adagrad", "adam", "stable_sgd"] + [
 
 @pytest.fixture(scope="module")
 def execute(tiny, tmp_path_factory):
-  """Runs a tiny config with changes, once each; returns its results, log, and what it was made of."""
+  """Runs a tiny config with changes, once each; gives results, log, parts, folder."""
   done = {}
 
   def execute(**changes):

@@ -178,7 +178,7 @@ def test_only_the_first_tasks_choose_and_the_others_can_be_run_alone(tiny, tmp_p
   assert accuracies(results["points"][0]) is not None
   alone = build_stream(validate(tiny(num_tasks=3, first_task=2)))
   assert alone.task_names == ["permutation 2"]
-  with pytest.raises(ConfigError, match="first_task=3.*choose 0 <= first_task"):
+  with pytest.raises(ConfigError, match=r"first_task=3.*choose 0 <= first_task"):
     build_stream(validate(tiny(num_tasks=3, first_task=3)))
 
 
