@@ -5,6 +5,7 @@ SGD; `-m product` composes all of them with every optimizer.
 """
 
 import functools
+import inspect
 import itertools
 
 import helpers
@@ -17,6 +18,7 @@ from tagjax.config.settings import members
 from tagjax.config.validate import validate
 from tagjax.core.register import declared
 from tagjax.input_pipeline import device_examples
+from tagjax.transforms import optax_options
 
 STREAM = helpers.spec()
 MODIFIERS = [name for name, one in declared("modifier").items() if one.needs_past]
@@ -26,6 +28,8 @@ OPTIMIZERS = ["sgd", "rmsprop", "adagrad", "adam", "stable_sgd"] + [
 SIZE, BATCH = 12, 4
 REGULARISERS = ("", "ewc", "mas", "mas_local", "si", "rwalk", "lwf")
 MEMORIES = ("", "er", "er_ace", "der", "derpp", "agem", "gem")
+OF_THE_GRADIENT = ("weight_decay", "clip")
+"""Modifiers that know nothing of tasks."""
 OFF = {
   "ewc": {"ewc.strength": 0.0},
   "mas": {"mas.strength": 0.0},
@@ -33,6 +37,7 @@ OFF = {
   "si": {"si.strength": 0.0},
   "rwalk": {"rwalk.strength": 0.0},
   "lwf": {"lwf.strength": 0.0},
+  "weight_decay": {"weight_decay.strength": 0.0},
 } | {name: {"memory.capacity": 0} for name in MEMORIES[1:]}
 # Strong enough to be seen after a few steps of a tiny network.
 ON = {
@@ -42,6 +47,8 @@ ON = {
   "si.strength": 10.0,
   "memory.capacity": 2,
   "rwalk.update_every": 2,
+  "weight_decay.strength": 0.1,
+  "clip.max_norm": 0.1,
 }
 
 
@@ -82,8 +89,9 @@ def train(run, stream=STREAM, **options):
 
 
 def leaves(tree) -> list[np.ndarray]:
-  keys = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
-  return [np.asarray(leaf) for leaf in jax.tree.leaves(tree) if not keys(leaf)]
+  found = jax.tree.leaves(tree)
+  is_key = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in found]
+  return [np.asarray(leaf) for leaf, key in zip(found, is_key, strict=True) if not key]
 
 
 def params_of(state) -> list[np.ndarray]:
@@ -95,8 +103,17 @@ def naive(optimizer: str) -> list[np.ndarray]:
   return params_of(train(programs(optimizer)))
 
 
-def test_the_product_names_every_modifier():
-  assert set(REGULARISERS) | set(MEMORIES) == {"", *MODIFIERS}
+def test_the_product_names_everything_that_is_declared():
+  known = {*REGULARISERS, *MEMORIES, *OF_THE_GRADIENT} - {""}
+  assert known == set(declared("modifier"))
+  assert known - set(OF_THE_GRADIENT) == set(MODIFIERS)
+  ours = {name for name, one in declared("optimizer").items() if not is_optax(one)}
+  assert set(OPTIMIZERS) == ours
+
+
+def is_optax(declaration) -> bool:
+  """Whether it is one of Optax, of which tests/transforms tries every one."""
+  return inspect.unwrap(declaration.make).__module__ == optax_options.__name__
 
 
 @pytest.mark.parametrize("method", list(compositions()))
@@ -110,7 +127,17 @@ def test_every_composition(method):
     assert any((a != b).any() for a, b in pairs)
 
 
-@pytest.mark.parametrize("name", MODIFIERS)
+@pytest.mark.parametrize("method", ["weight_decay", "clip", "weight_decay+clip+er+tag"])
+def test_modifiers_that_know_nothing_of_tasks(method):
+  run = programs(method)
+  after = params_of(train(run))
+  assert all(count == 1 for count in run.traces.values())
+  assert all(np.isfinite(leaf).all() for leaf in after)
+  pairs = zip(after, naive(optimizer_of(method)), strict=True)
+  assert any((a != b).any() for a, b in pairs)
+
+
+@pytest.mark.parametrize("name", [*MODIFIERS, "weight_decay"])
 def test_what_is_off_is_naive_bit_for_bit(name):
   state = train(programs(spell(name, "rmsprop"), changes=OFF[name].items()))
   for a, b in zip(params_of(state), naive("rmsprop"), strict=True):
