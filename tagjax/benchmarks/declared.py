@@ -1,11 +1,12 @@
 """Benchmarks by their declarations: those of the table, and the user's own."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from tagjax.benchmarks.load import check_options, load_benchmark
 from tagjax.benchmarks.table import BENCHMARKS, OPTIONS
-from tagjax.core.register import Declaration, parameters, register, signature_options
+from tagjax.core.register import Declaration, register, signature_options
 
 Options = Mapping[str, Any]
 
@@ -43,7 +44,7 @@ def load_declared(benchmark: Declaration, common: Options, own: Options) -> Any:
 
 def _provided(benchmark: Declaration, common: Options) -> Options:
   """What the function is told; its own default takes the place of None."""
-  known = parameters(benchmark.make)
+  known = inspect.signature(benchmark.make).parameters
   has_default = {name for name, one in known.items() if one.default is not one.empty}
   return {
     name: common[name]
