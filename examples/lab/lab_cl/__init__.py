@@ -1,1 +1,1 @@
-from lab_cl import nets, pull  # noqa: F401  (importing them registers their names)
+from lab_cl import data, nets, pull  # noqa: F401  (importing them registers their names)

@@ -5,6 +5,7 @@ import numpy as np
 import tagjax
 
 
+@tagjax.register("bells", kind="benchmark")
 def stream(num_tasks: int = 3, noise: float = 0.3, validation_fraction: float = 0.0):
   rng, label, tasks = np.random.default_rng(0), np.arange(100) % 4, []
   for places in rng.normal(size=(num_tasks, 1, 4, 8)):

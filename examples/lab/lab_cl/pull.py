@@ -1,5 +1,3 @@
-"""Pull: towards the parameters at the end of the previous task."""
-
 import jax
 
 import tagjax
@@ -7,7 +5,7 @@ import tagjax
 
 @tagjax.register("pull", kind="modifier", traced=("strength",))
 def pull(strength: float = 1.0) -> tagjax.Method:
-  """Adds `strength (p - anchor)` to the gradient from the second task on.
+  """Pulls the parameters towards those at the end of the previous task.
 
   Args:
     strength: how hard it pulls, at least 0.
