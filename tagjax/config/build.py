@@ -262,8 +262,8 @@ def _named(error: ValueError, declared: Declaration, settings: Settings) -> Conf
 def _refusing(key: str, value: Any, function: Callable, *arguments: Any) -> Any:
   try:
     return function(*arguments)
-  except (TypeError, ValueError) as error:  # of a model's constructor too, which checks nothing
-    raise ConfigError(f"config.{key}={value!r}: {' '.join(str(error).split())}") from error
+  except ValueError as error:
+    raise ConfigError(f"config.{key}={value!r}: {error}") from error
 
 
 def _is_nnx(cls: type) -> bool:
