@@ -73,13 +73,19 @@ def installed(tmp_path_factory):
 def runs(launch, installed, tmp_path_factory):
   """The same run through each door: folders by the name of the door."""
   root = tmp_path_factory.mktemp("runs")
-  named = ("--config.method=pull+tag", "--config.model=lab_linen")
-  bells = "--config.benchmark=lab_cl.data:stream"
+  three = "--config.num_tasks=3"  # the default config file says 10, the stream itself 3
+  named = (
+    "--config.method=pull+tag",
+    "--config.model=lab_linen",
+    "--config.benchmark=bells",
+    three,
+  )
+  ours = (OURS, "--config.benchmark=lab_cl.data:stream", three)
   doors = {
-    "entry point": (installed, [*named, "--config.benchmark=bells"]),
+    "entry point": (installed, named),
     "own config": ("", [f"--config={LAB / 'config.py'}:pull+tag"]),
-    "attributes": (str(LAB), [OURS, "--config.model=lab_cl.nets:LinenNet", bells]),
-    "nnx": (str(LAB), [OURS, "--config.model=lab_cl.nets:NnxNet", bells]),
+    "attributes": (str(LAB), [*ours, "--config.model=lab_cl.nets:LinenNet"]),
+    "nnx": (str(LAB), [*ours, "--config.model=lab_cl.nets:NnxNet"]),
   }
   for door, (path, arguments) in doors.items():
     ended = launch(*arguments, *SETTINGS, f"--workdir={root / door}", PYTHONPATH=path)
