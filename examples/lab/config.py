@@ -15,6 +15,6 @@ import lab_cl  # noqa: F401
 def get_config(method: str = "pull+tag"):
   c = base_config()
   c.method, c.model = method, "lab_linen"
-  c.benchmark = "lab_cl.data:stream"
+  c.benchmark = "bells"
   c.learning_rate = 0.05
   return c

@@ -1,5 +1,6 @@
 """Benchmarks by their declarations: those of the table, and the user's own."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +25,8 @@ def load_declared(benchmark: Declaration, common: Options, own: Options) -> Any:
   Returns:
     What `load_benchmark` gives for a benchmark of the table. For one of the user's own, what its
     function returns: it gets those of `num_tasks`, `scenario`, `data_seed`, `validation_fraction`
-    and `data_dir` that it names; `task_order` and `blurry_fraction` are followed for it.
+    and `data_dir` that it names, its own defaults in the place of None; `task_order` and
+    `blurry_fraction` are followed for it.
 
   Raises:
     ValueError: names the option that is wrong, or of no use to the benchmark.
@@ -32,12 +34,23 @@ def load_declared(benchmark: Declaration, common: Options, own: Options) -> Any:
   if benchmark.name in BENCHMARKS:
     return load_benchmark(benchmark.name, **common)
   check_declared(benchmark, common)
-  stream = benchmark.make(**{name: common[name] for name in benchmark.provided}, **own)
+  stream = benchmark.make(**_provided(benchmark, common), **own)
   if common["task_order"] is not None:
     stream = stream.in_order(common["task_order"])
   if common["blurry_fraction"]:
     stream = stream.blurred(common["blurry_fraction"], common["data_seed"])
   return stream
+
+
+def _provided(benchmark: Declaration, common: Options) -> Options:
+  """What the function is told; its own default takes the place of None."""
+  known = inspect.signature(benchmark.make).parameters
+  has_default = {name for name, one in known.items() if one.default is not one.empty}
+  return {
+    name: common[name]
+    for name in benchmark.provided
+    if common[name] is not None or name not in has_default
+  }
 
 
 def check_declared(benchmark: Declaration, common: Options) -> None:

@@ -31,6 +31,7 @@ def from_nnx(make: Callable[..., nnx.Module], name: str) -> tuple[Callable, Call
   Raises:
     TypeError: if `make` does not return an NNX module, the module holds a bare JAX array, or its
       `__call__` asks for what it cannot have.
+    ValueError: if `make` itself raises an error.
   """
   graph, template = _abstract(make, name)
   streams = [path for path, leaf in template.items() if isinstance(leaf, nnx.RngKey)]
@@ -79,7 +80,11 @@ def _abstract(make: Callable[..., nnx.Module], name: str) -> tuple[Any, dict[tup
   """The static part of the module, and its leaves by their paths, as shapes."""
 
   def made():
-    module = make(rngs=nnx.Rngs(0))
+    try:
+      module = make(rngs=nnx.Rngs(0))
+    except Exception as error:
+      text = " ".join(f"{type(error).__name__}: {error}".split())
+      raise ValueError(f"{name}(rngs=...) fails: {text}") from error
     if not isinstance(module, nnx.Module):
       raise TypeError(f"{name}(rngs=...) gives {type(module).__name__}, not an NNX module")
     _refuse_bare_arrays(module, name)

@@ -75,8 +75,10 @@ def mlp():
   return tagjax.models.MLP(CLASSES, hidden=(16,))
 
 
-def replay(stream, capacity=4):
-  return tagjax.chain(tagjax.methods.er(stream.spec, capacity=capacity), optax.adam(0.03))
+def replay(stream, capacity=4, **options):
+  return tagjax.chain(
+    tagjax.methods.er(stream.spec, capacity=capacity, **options), optax.adam(0.03)
+  )
 
 
 def losses(workdir) -> list[float]:
@@ -177,8 +179,9 @@ def test_a_run_that_has_ended_trains_nothing(resumed, stream, monkeypatch):
 @pytest.mark.parametrize(
   ("changes", "text"),
   [
-    ({"method": lambda s: optax.sgd(0.1)}, r"config\.method is 'er' there and 'optimizer' here"),
+    ({"method": lambda s: optax.sgd(0.1)}, r"config\.method is 'er' there and"),
     ({"method": lambda s: replay(s, 5)}, r"config\.er\.capacity is 4 there and 5 here"),
+    ({"method": lambda s: replay(s, strength=2.0)}, r"config\.er\.strength is 1\.0 there and 2\.0"),
     ({"epochs": 3}, "config.epochs is 2 there and 3 here"),
     ({"model": tagjax.models.MLP(CLASSES, hidden=(9,))}, r"hidden is \[16\] there and \[9\] here"),
     ({"stream": as_stream(arrays(), name="yours")}, "config.benchmark is 'mine' there and 'yours'"),

@@ -1,5 +1,1 @@
-"""A lab's own method, networks and stream, outside tagjax."""
-
-from lab_cl import data, nets, pull  # what registers itself is known once it is imported
-
-__all__ = ["data", "nets", "pull"]
+from lab_cl import data, nets, pull  # noqa: F401  (importing them registers their names)

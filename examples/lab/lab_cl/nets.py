@@ -1,4 +1,4 @@
-"""Networks of the lab's own: one of Flax Linen, one of Flax NNX."""
+"""Networks: one of Flax Linen, with a name, and one of Flax NNX, without."""
 
 import flax.linen as nn
 from flax import nnx
@@ -16,13 +16,7 @@ class LinenNet(nn.Module):
     return nn.Dense(self.num_outputs)(nn.relu(nn.Dense(self.width)(x)))
 
 
-class NnxNet(nnx.Module):
+class NnxNet(nnx.Sequential):
   def __init__(self, num_outputs: int, width: int = 32, *, rngs: nnx.Rngs):
-    self.hidden, self.head = (
-      nnx.Linear(8, width, rngs=rngs),
-      nnx.Linear(width, num_outputs, rngs=rngs),
-    )
-    self.dropout = nnx.Dropout(0.1, rngs=rngs)
-
-  def __call__(self, x):
-    return self.head(self.dropout(nnx.relu(self.hidden(x))))
+    hidden, head = nnx.Linear(8, width, rngs=rngs), nnx.Linear(width, num_outputs, rngs=rngs)
+    super().__init__(hidden, nnx.relu, head)
