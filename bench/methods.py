@@ -13,9 +13,10 @@ import statistics
 import jax
 from train_step import IMAGES, measure
 
-from tagjax.config.registry import MODIFIERS, OPTIMIZERS
+from tagjax.core.register import declared
 
-METHODS = ["sgd", *(name for name in OPTIMIZERS if name not in ("sgd", "tag_rmsprop")), *MODIFIERS]
+OPTIMIZERS = ["rmsprop", "adagrad", "adam", "stable_sgd", "tag", "tag_adagrad", "tag_adam"]
+METHODS = ["sgd", *OPTIMIZERS, *declared("modifier")]
 
 
 def milliseconds(model: str, method: str, steps: int) -> float:

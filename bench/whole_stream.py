@@ -21,11 +21,8 @@ from torch.nn import functional
 
 from bench.torch_split_cifar10 import ReducedResNet
 from bench.torch_tag import TorchTag
-from tagjax.config.defaults import base_config
-from tagjax.config.registry import make_method, make_model
+from bench.train_step import make_programs
 from tagjax.core.types import StreamSpec
-from tagjax.engine.learner import make_learner
-from tagjax.engine.programs import Programs
 from tagjax.input_pipeline.device_examples import to_device
 from tagjax.input_pipeline.order import pass_size
 
@@ -56,13 +53,11 @@ class Ours:
     tasks = len(train)
     classes = np.kron(np.eye(tasks, dtype=bool), np.ones((1, CLASSES), bool))
     spec = StreamSpec(tasks, tasks * CLASSES, classes, "task", IMAGE)
-    config = base_config()
-    config.model, config.method, config.learning_rate = "reduced_resnet", "tag", 0.00025
     self.steps = -(-len(train[0].label) // BATCH)
-    method = make_method(config, spec, [self.steps] * tasks)
-    learner = make_learner(make_model(config, spec), method, spec, normalization="signed")
     passes = pass_size(max(len(task.label) for task in test), EVAL_BATCH)
-    self.programs = Programs(learner, learner, batch_size=BATCH, eval_batch_size=passes)
+    settings = {"model": "reduced_resnet", "method": "tag", "learning_rate": 0.00025}
+    settings |= {"normalization": "signed", "batch_size": BATCH}
+    self.programs = make_programs(spec, [self.steps] * tasks, eval_batch_size=passes, **settings)
     self.train_arrays, self.test_arrays = train, test
     self.state = self.programs.init(jax.random.key(0)[None])
 
@@ -74,9 +69,10 @@ class Ours:
     jax.block_until_ready(chunk)
 
   def evaluate(self, task: int) -> None:
+    served = self.programs.prepare(self.state, task)
     for past in range(task + 1):
       data = to_device(self.test_arrays[past], len(self.test_arrays[past].label))
-      jax.device_get(self.programs.evaluate(self.state, data, past, task))
+      jax.device_get(self.programs.evaluate(served, data, task))
 
   def compile_seconds(self) -> float:
     return self.programs.compile_seconds
