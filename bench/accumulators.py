@@ -8,21 +8,20 @@ largest one of a step's weights; means over the steps and the tensors.
 """
 
 import argparse
-import tempfile
 
 import jax
 import jax.numpy as jnp
 
-from tagjax.config import registry
-from tagjax.config.defaults import base_config
+from tagjax.config.run import run_config
 from tagjax.core.method import Method, lift
-from tagjax.training import experiment
+from tagjax.core.register import register
 from tagjax.transforms import tag, task_relatedness
 
 LEARNING_RATES = {"rmsprop": 0.002, "adagrad": 0.02, "adam": 0.005}  # those of configs/digits.py
 
 
-def compared(learning_rate: float, num_tasks: int, base: str) -> Method:
+@register("compared", kind="optimizer")
+def compared(learning_rate: float, num_tasks: int, base: str = "rmsprop") -> Method:
   """TAG in float32, with the differences of its twin as diagnostics."""
   exact = lift(tag(learning_rate, num_tasks, base=base))
   rounded = lift(tag(learning_rate, num_tasks, base=base, accumulator_dtype=jnp.bfloat16))
@@ -58,19 +57,15 @@ def main():
   options = parser.parse_args()
   print(f"{'base':10}{'task':>6}{'update':>12}{'weights':>12}")
   for base, learning_rate in LEARNING_RATES.items():
-    registry.OPTIMIZERS["compared"] = lambda context, base=base: compared(
-      context.config.learning_rate, context.spec.num_tasks, base
-    )
-    config = base_config()
-    config.method, config.learning_rate, config.num_tasks = (
-      "compared",
-      learning_rate,
-      options.num_tasks,
-    )
-    config.mlp.hidden, config.plots = (100, 100), False
-    with tempfile.TemporaryDirectory() as folder:
-      differences = experiment.run(config, folder, progress=False)["differences"][0]
-    for task, (update, weights) in enumerate(differences):
+    settings = {
+      "method": "compared",
+      "compared.base": base,
+      "learning_rate": learning_rate,
+      "num_tasks": options.num_tasks,
+      "mlp.hidden": (100, 100),
+    }
+    run = run_config(settings, None, progress=False)
+    for task, (update, weights) in enumerate(run.results["differences"][0]):
       print(f"{base:10}{task + 1:6}{update:12.5f}{weights:12.5f}", flush=True)
 
 

@@ -11,10 +11,17 @@ import argparse
 import statistics
 
 import jax
+<<<<<<< HEAD
 from tagjax.config.registry import MODIFIERS, OPTIMIZERS
 from train_step import IMAGES, measure
+=======
+from train_step import IMAGES, measure
 
-METHODS = ["sgd", *(name for name in OPTIMIZERS if name not in ("sgd", "tag_rmsprop")), *MODIFIERS]
+from tagjax.core.register import declared
+>>>>>>> wt-etests
+
+OPTIMIZERS = ["rmsprop", "adagrad", "adam", "stable_sgd", "tag", "tag_adagrad", "tag_adam"]
+METHODS = ["sgd", *OPTIMIZERS, *declared("modifier")]
 
 
 def milliseconds(model: str, method: str, steps: int) -> float:

@@ -20,11 +20,13 @@ from tagjax.config.registry import make_method, make_model
 from torch.nn import functional
 
 from bench.torch_split_cifar10 import ReducedResNet
+<<<<<<< HEAD
 from bench.train_step import CLASSES, TASKS, examples, stream_spec
 from tagjax.config.defaults import base_config
+=======
+from bench.train_step import CLASSES, TASKS, examples, make_programs, stream_spec
+>>>>>>> wt-etests
 from tagjax.core.types import StreamSpec
-from tagjax.engine.learner import make_learner
-from tagjax.engine.programs import Programs
 
 BATCH, SIZE = 10, 1024
 RATE = 1e-4  # small: random labels must not make the loss diverge
@@ -46,10 +48,10 @@ class Ours:
   """Steps inside the compiled loop."""
 
   def __init__(self, spec: StreamSpec, steps: int):
-    config = base_config()
-    config.model, config.method, config.learning_rate = "reduced_resnet", "sgd", RATE
-    learner = make_learner(make_model(config, spec), make_method(config, spec, [steps]), spec)
-    self.programs = Programs(learner, learner, batch_size=BATCH, eval_batch_size=BATCH)
+    settings = {"model": "reduced_resnet", "method": "sgd", "learning_rate": RATE}
+    self.programs = make_programs(
+      spec, [steps] * TASKS, eval_batch_size=BATCH, batch_size=BATCH, **settings
+    )
     self.state = self.programs.init(jax.random.key(0)[None])
     self.data = examples(spec, steps * BATCH)
     self.steps = steps

@@ -24,15 +24,19 @@ import psutil
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from bench.train_step import make_programs
 from tagjax import datasets
 from tagjax.benchmarks import split
-from tagjax.config.build import build_programs
-from tagjax.config.defaults import base_config
 from tagjax.datasets import decode, prepared
+<<<<<<< HEAD
 from tagjax.engine.programs import Programs
 from tagjax.input_pipeline.data_source import training_source
 from tagjax.input_pipeline.prefetch import Feed
 from tagjax.training.placement import choose_layout
+=======
+from tagjax.input_pipeline.data_source import training_source
+from tagjax.input_pipeline.prefetch import Feed
+>>>>>>> wt-etests
 
 CLASSES, TASKS, DISTINCT = 100, 10, 2000
 
@@ -95,18 +99,16 @@ def make_stream(found: prepared.Prepared, size: int, *, kept: bool):
 
 
 class Training:
-  """Steps of `launch.py`, without its driver."""
+  """Steps of `launch.py`, without its trainer."""
 
   def __init__(self, stream, model: str, batch_size: int):
-    config = base_config()
-    config.model, config.method, config.batch_size = model, "sgd", batch_size
-    config.learning_rate, config.mlp.hidden = 0.01, (64,)
     sizes = [size[0] for size in stream.sizes]
     self.steps = [size // batch_size for size in sizes]
     self.source = training_source(
       lambda task: stream[task].train,
       capacity=max(sizes),
       batch_size=batch_size,
+<<<<<<< HEAD
       chunk_steps=config.chunk_steps,
       streamed=stream.is_streamed("train"),
     )
@@ -117,6 +119,19 @@ class Training:
       choose_layout(config, 1, streamed=self.source.in_order),
       eval_batch_size=1,
       in_order=self.source.in_order,
+=======
+      chunk_steps=100,
+      streamed=stream.is_streamed("train"),
+    )
+    settings = {"model": model, "method": "sgd", "learning_rate": 0.01, "mlp.hidden": (64,)}
+    self.programs = make_programs(
+      stream.spec,
+      self.steps,
+      eval_batch_size=1,
+      in_order=self.source.in_order,
+      batch_size=batch_size,
+      **settings,
+>>>>>>> wt-etests
     )
     self.state = self.programs.init(jax.random.key(0)[None])
 

@@ -10,6 +10,7 @@ where TAG has the most to weigh; the median, fastest and slowest repeat are prin
 import argparse
 import statistics
 import time
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import jax
@@ -17,14 +18,18 @@ import numpy as np
 import psutil
 from tagjax.config.registry import make_method, make_model
 
+<<<<<<< HEAD
 from tagjax.config.defaults import base_config
+=======
+from tagjax.config import build
+>>>>>>> wt-etests
 from tagjax.config.validate import validate
 from tagjax.core.types import StreamSpec
 from tagjax.engine.learner import make_learner
 from tagjax.engine.programs import Programs
 from tagjax.input_pipeline.device_examples import to_device
 
-TASKS, CLASSES = 20, 5
+TASKS, CLASSES, BATCH = 20, 5, 10
 IMAGES = {"mlp": (28, 28, 1), "reduced_resnet": (32, 32, 3)}
 
 
@@ -45,17 +50,33 @@ def examples(spec: StreamSpec, count: int):
   return to_device(task, count)
 
 
+def make_programs(
+  spec: StreamSpec, steps: Sequence[int], *, eval_batch_size=256, in_order=False, **changes
+) -> Programs:
+  """The programs of `launch.py` for these settings, by key of the config, and steps of an epoch."""
+  settings = validate(changes)
+  learner = make_learner(
+    build.build_model(settings, spec),
+    build.build_method(settings, spec, steps)({}),
+    spec,
+    normalization=settings["normalization"],
+  )
+  return Programs(
+    learner,
+    learner,
+    batch_size=settings["batch_size"],
+    eval_batch_size=eval_batch_size,
+    in_order=in_order,
+  )
+
+
 def measure(model: str, method: str, steps: int, repeats: int, **changes):
   """Seconds to compile, and steps per second of each repeat; `changes` by key of the config."""
-  config = base_config()
-  config.model, config.method = model, method
-  config.learning_rate = 1e-4  # small: random labels must not make the loss diverge
-  config.update_from_flattened_dict(changes)
-  validate(config)
   spec = stream_spec(model)
-  learner = make_learner(make_model(config, spec), make_method(config, spec, [steps] * TASKS), spec)
-  programs = Programs(learner, learner, batch_size=config.batch_size, eval_batch_size=256)
-  data = examples(spec, steps * config.batch_size)
+  # A small learning rate: random labels must not make the loss diverge.
+  settings = {"model": model, "method": method, "learning_rate": 1e-4, "batch_size": BATCH}
+  programs = make_programs(spec, [steps] * TASKS, **settings | changes)
+  data = examples(spec, steps * BATCH)
   state = programs.init(jax.random.key(0)[None])
   phase = programs.phases[0].name
 
@@ -93,7 +114,7 @@ def main():
   parser.add_argument("--steps", type=int, default=100, help="steps of one call")
   parser.add_argument("--repeats", type=int, default=7)
   options = parser.parse_args()
-  print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}; {options.method}, batch 10")
+  print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}; {options.method}, batch {BATCH}")
   print(
     f"{'model':16}{'compile s':>10}{'steps/s':>10}{'slowest':>10}{'fastest':>10}{'peak MiB':>10}"
   )

@@ -55,24 +55,15 @@ def trial(method: str, learning_rate: float, seeds: int) -> list[float | None]:
 def validation_accuracies(config) -> list[float | None]:
   """Runs `config`; its final average validation accuracies, None for all if the loss diverged."""
   from tagjax import metrics
-  from tagjax.config.validate import validate
+  from tagjax.config.run import run_config
   from tagjax.core.errors import DivergedError
-  from tagjax.distributed.shared_workdir import NoLog
-  from tagjax.report.progress import Progress
-  from tagjax.training.trainer import Driver
 
   config.evaluate_on = "validation"
-  validate(config)
-  # The actions that `launch.py` performs, without its folder: checkpoints would take most time.
-  driver = Driver(config)
   try:
-    with Progress(driver.total_steps, enabled=False) as line:
-      for action in driver.plan:
-        driver.perform(action, NoLog(), line)
+    run = run_config(config, None, progress=False)  # without a folder: no time for checkpoints
   except DivergedError:
     return [None] * config.seeds
-  matrices = metrics.as_accuracy_matrix(driver.record.accuracy)
-  return np.asarray(metrics.average_accuracy(matrices)).tolist()
+  return np.asarray(metrics.average_accuracy(run.accuracy)).tolist()
 
 
 def search(method: str, seeds: int) -> dict[str, list[float | None]]:

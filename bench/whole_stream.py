@@ -22,10 +22,12 @@ from torch.nn import functional
 
 from bench.torch_split_cifar10 import ReducedResNet
 from bench.torch_tag import TorchTag
+<<<<<<< HEAD
 from tagjax.config.defaults import base_config
+=======
+from bench.train_step import make_programs
+>>>>>>> wt-etests
 from tagjax.core.types import StreamSpec
-from tagjax.engine.learner import make_learner
-from tagjax.engine.programs import Programs
 from tagjax.input_pipeline.device_examples import to_device
 from tagjax.input_pipeline.order import pass_size
 
@@ -56,13 +58,11 @@ class Ours:
     tasks = len(train)
     classes = np.kron(np.eye(tasks, dtype=bool), np.ones((1, CLASSES), bool))
     spec = StreamSpec(tasks, tasks * CLASSES, classes, "task", IMAGE)
-    config = base_config()
-    config.model, config.method, config.learning_rate = "reduced_resnet", "tag", 0.00025
     self.steps = -(-len(train[0].label) // BATCH)
-    method = make_method(config, spec, [self.steps] * tasks)
-    learner = make_learner(make_model(config, spec), method, spec, normalization="signed")
     passes = pass_size(max(len(task.label) for task in test), EVAL_BATCH)
-    self.programs = Programs(learner, learner, batch_size=BATCH, eval_batch_size=passes)
+    settings = {"model": "reduced_resnet", "method": "tag", "learning_rate": 0.00025}
+    settings |= {"normalization": "signed", "batch_size": BATCH}
+    self.programs = make_programs(spec, [self.steps] * tasks, eval_batch_size=passes, **settings)
     self.train_arrays, self.test_arrays = train, test
     self.state = self.programs.init(jax.random.key(0)[None])
 
