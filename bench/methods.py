@@ -11,14 +11,9 @@ import argparse
 import statistics
 
 import jax
-<<<<<<< HEAD
-from tagjax.config.registry import MODIFIERS, OPTIMIZERS
-from train_step import IMAGES, measure
-=======
 from train_step import IMAGES, measure
 
 from tagjax.core.register import declared
->>>>>>> wt-etests
 
 OPTIMIZERS = ["rmsprop", "adagrad", "adam", "stable_sgd", "tag", "tag_adagrad", "tag_adam"]
 METHODS = ["sgd", *OPTIMIZERS, *declared("modifier")]

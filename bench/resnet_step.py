@@ -16,16 +16,10 @@ import time
 import jax
 import jax.numpy as jnp
 import torch
-from tagjax.config.registry import make_method, make_model
 from torch.nn import functional
 
 from bench.torch_split_cifar10 import ReducedResNet
-<<<<<<< HEAD
-from bench.train_step import CLASSES, TASKS, examples, stream_spec
-from tagjax.config.defaults import base_config
-=======
 from bench.train_step import CLASSES, TASKS, examples, make_programs, stream_spec
->>>>>>> wt-etests
 from tagjax.core.types import StreamSpec
 
 BATCH, SIZE = 10, 1024

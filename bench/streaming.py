@@ -28,15 +28,8 @@ from bench.train_step import make_programs
 from tagjax import datasets
 from tagjax.benchmarks import split
 from tagjax.datasets import decode, prepared
-<<<<<<< HEAD
-from tagjax.engine.programs import Programs
 from tagjax.input_pipeline.data_source import training_source
 from tagjax.input_pipeline.prefetch import Feed
-from tagjax.training.placement import choose_layout
-=======
-from tagjax.input_pipeline.data_source import training_source
-from tagjax.input_pipeline.prefetch import Feed
->>>>>>> wt-etests
 
 CLASSES, TASKS, DISTINCT = 100, 10, 2000
 
@@ -108,18 +101,6 @@ class Training:
       lambda task: stream[task].train,
       capacity=max(sizes),
       batch_size=batch_size,
-<<<<<<< HEAD
-      chunk_steps=config.chunk_steps,
-      streamed=stream.is_streamed("train"),
-    )
-    self.programs: Programs = build_programs(
-      config,
-      stream,
-      self.steps,
-      choose_layout(config, 1, streamed=self.source.in_order),
-      eval_batch_size=1,
-      in_order=self.source.in_order,
-=======
       chunk_steps=100,
       streamed=stream.is_streamed("train"),
     )
@@ -131,7 +112,6 @@ class Training:
       in_order=self.source.in_order,
       batch_size=batch_size,
       **settings,
->>>>>>> wt-etests
     )
     self.state = self.programs.init(jax.random.key(0)[None])
 

@@ -16,13 +16,8 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import psutil
-from tagjax.config.registry import make_method, make_model
 
-<<<<<<< HEAD
-from tagjax.config.defaults import base_config
-=======
 from tagjax.config import build
->>>>>>> wt-etests
 from tagjax.config.validate import validate
 from tagjax.core.types import StreamSpec
 from tagjax.engine.learner import make_learner

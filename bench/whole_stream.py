@@ -17,16 +17,11 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import torch
-from tagjax.config.registry import make_method, make_model
 from torch.nn import functional
 
 from bench.torch_split_cifar10 import ReducedResNet
 from bench.torch_tag import TorchTag
-<<<<<<< HEAD
-from tagjax.config.defaults import base_config
-=======
 from bench.train_step import make_programs
->>>>>>> wt-etests
 from tagjax.core.types import StreamSpec
 from tagjax.input_pipeline.device_examples import to_device
 from tagjax.input_pipeline.order import pass_size
