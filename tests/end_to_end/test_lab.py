@@ -120,7 +120,7 @@ def test_fit_of_its_objects_is_the_run_of_its_names(runs, lab, stream, tmp_path)
     run = tagjax.fit(stream, model, method, workdir=workdir, seeds=2, progress=False, plots=False)
     assert (workdir / "metrics.jsonl").read_text() == (runs / door / "metrics.jsonl").read_text()
     np.testing.assert_array_equal(run.accuracy, accuracy(runs / door))
-    assert (run.accuracy[0].diagonal() > 0.7).all()  # chance is 0.25
+    assert (run.accuracy[:, 0, 0] > 0.7).all()  # chance is 0.25
 
 
 def test_its_method_does_what_it_says(lab, stream):
@@ -144,14 +144,15 @@ def test_a_killed_run_of_the_lab_goes_on(launch, tmp_path):
   arguments = [
     f"--config={LAB / 'config.py'}:pull+sgd",
     *SETTINGS,
-    "--config.epochs=8",
+    "--config.seeds=1",
+    "--config.epochs=4",
     "--config.chunk_steps=2",
-    "--config.checkpoint_every=2",
+    "--config.checkpoint_every=4",
   ]
   whole, killed = tmp_path / "whole", tmp_path / "killed"
   assert launch(*arguments, f"--workdir={whole}").code == 0
   process = launch.start(*arguments, f"--workdir={killed}")
-  assert stop_at(process, killed, 50, signal.SIGKILL).code == -signal.SIGKILL
+  assert stop_at(process, killed, 25, signal.SIGKILL).code == -signal.SIGKILL
   assert not (killed / "results.json").exists()
   ended = launch(*arguments, f"--workdir={killed}")
   assert ended.code == 0, ended.stderr
@@ -187,9 +188,7 @@ def test_a_grid_over_its_own_option_compiles_once(lab, tmp_path, monkeypatch):
 def test_its_runs_are_compared(runs, capsys):
   found = tagjax.load_runs(runs / "entry point", runs / "nnx")
   table = found.metrics()
-  assert set(table["config.model"]) == {"lab_linen", "NnxNet"} or "lab_cl.nets:NnxNet" in set(
-    table["config.model"]
-  )
+  assert list(table["config.model"]) == ["lab_linen", "lab_cl.nets:NnxNet"]
   assert (table["method"] == "pull+tag").any()
   assert "config.pull.strength" not in table  # they do not differ in it
   found.compare(allow_differences=True)

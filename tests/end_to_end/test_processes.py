@@ -125,22 +125,23 @@ def signal_one(processes, victim: int, number: int, workdir) -> list:
   return [ended[0], ended[1]]
 
 
-@pytest.mark.parametrize(
-  ("start", "method"), [("slurm", ("--config.method=sgd",)), ("pair", MEMORY)]
-)
-def test_two_processes_are_one_with_two_devices(start, method, launch, request, tmp_path):
+def test_two_processes_are_one_with_two_devices(slurm, launch, tmp_path):
   """To the bit: results, log and checkpoints; only process 0 says something."""
-  start = request.getfixturevalue(start)
-  first, second = finish(start(*SETTINGS, *method, f"--workdir={tmp_path / 'pair'}"))
+  settings = (*SETTINGS, "--config.method=sgd")
+  check_voices(*finish(slurm(*settings, f"--workdir={tmp_path / 'pair'}")))
+  assert outcome(tmp_path / "pair") == alone(launch, tmp_path / "alone", *settings)
+
+
+def check_voices(first, second):
   assert (first.code, second.code) == (0, 0), first.stderr + second.stderr
   assert "average accuracy" in first.stdout
   assert "average accuracy" not in second.stdout
   assert second.stderr == ""
-  assert outcome(tmp_path / "pair") == alone(launch, tmp_path / "alone", *SETTINGS, *method)
 
 
 @pytest.mark.timeout(300)
 def test_a_stopped_and_a_killed_pair_go_on_to_the_same_results(pair, long_run, tmp_path):
+  """Those of one process with two devices, to the bit, with a memory that both hold."""
   settings = (*LONG, f"--workdir={tmp_path}")
   for ended in signal_one(pair(*settings), 1, signal.SIGTERM, tmp_path):
     assert ended.code == 130, ended.stderr
@@ -150,8 +151,7 @@ def test_a_stopped_and_a_killed_pair_go_on_to_the_same_results(pair, long_run, t
   lines = [line for line in first.stderr.splitlines() if not line.startswith(("seed ", "memory: "))]
   assert lines == [f"error: process 1 has ended or cannot be reached. {AGAIN}"]
   assert not (tmp_path / "results.json").exists()
-  for ended in finish(pair(*settings)):
-    assert ended.code == 0, ended.stderr
+  check_voices(*finish(pair(*settings)))
   assert outcome(tmp_path) == long_run
 
 
