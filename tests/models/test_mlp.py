@@ -47,7 +47,8 @@ def test_dropout_only_in_training_and_of_both_hidden_layers():
   np.testing.assert_array_equal(logits(False), make()[0].apply(variables, IMAGE, train=1, **CALL))
   np.testing.assert_array_equal(logits(True), logits(True))
   assert not np.allclose(logits(True), logits(True, seed=1))
-  nothing = MLP(num_outputs=10, dropout=1.0).apply(
+  all_units = float(np.nextafter(1, 0))  # a rate of 1 is refused
+  nothing = MLP(num_outputs=10, dropout=all_units).apply(
     variables, IMAGE, train=True, rngs={"dropout": jax.random.key(0)}, **CALL
   )
   np.testing.assert_allclose(nothing, np.tile(variables["params"]["head"]["bias"], (4, 1)))
