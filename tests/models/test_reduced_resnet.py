@@ -176,7 +176,7 @@ def test_dropout_only_in_training():
   np.testing.assert_array_equal(logits(0.5, False), logits(0.5, False, seed=1))
   np.testing.assert_array_equal(logits(0.5, True), logits(0.5, True))
   assert not np.allclose(logits(0.5, True), logits(0.5, True, seed=1))
-  # The last dropout stands after the last norm: with a rate of (nearly) 1 only the head's bias is left.
+  # The last dropout stands after the last norm: at a rate of nearly 1 only the head's bias is left.
   bias = np.tile(variables["params"]["head"]["bias"], (4, 1))
   np.testing.assert_allclose(logits(float(np.nextafter(1, 0)), True), bias)
 
