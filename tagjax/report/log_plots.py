@@ -1,10 +1,12 @@
 """Plots of a run's log: the loss over steps, TAG's weights for each layer over time."""
 
-from collections.abc import Mapping
-from typing import Any
+from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import lazy_loader
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -18,6 +20,11 @@ from tagjax.report.drawing import (
   weight_map,
 )
 from tagjax.report.plots import run_title
+
+if TYPE_CHECKING:
+  import pandas as pd
+else:  # a third of a second, which a run has no use for
+  pd = lazy_loader.load("pandas")
 
 Results = Mapping[str, Any]
 

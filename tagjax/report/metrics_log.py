@@ -4,15 +4,22 @@ Each line is a JSON object with `seed` and `task` (from 0): the loss of some ste
 after a task, or diagnostics of the method for each parameter tensor.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import lazy_loader
 import numpy as np
-import pandas as pd
 
 from tagjax.storage.json_files import ResultsError
+
+if TYPE_CHECKING:
+  import pandas as pd
+else:  # a third of a second, which a run has no use for
+  pd = lazy_loader.load("pandas")
 
 _PLACE = ("seed", "task", "phase", "epoch")
 

@@ -1,14 +1,16 @@
 """A finished run, or a finished grid, as an object: arrays, pandas frames, plots."""
 
+from __future__ import annotations
+
 import copy
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import lazy_loader
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
 from tagjax import metrics
@@ -19,6 +21,11 @@ from tagjax.report.results import definition_of
 from tagjax.report.tables import mean_and_std, metric_rows, sweep_rows
 from tagjax.storage.json_files import ResultsError, read_json, write_json_atomic
 from tagjax.storage.workdir import LOG, RESULTS
+
+if TYPE_CHECKING:
+  import pandas as pd
+else:  # a third of a second, which a run has no use for
+  pd = lazy_loader.load("pandas")
 
 Results = Mapping[str, Any]
 
@@ -66,7 +73,7 @@ class Run:
     self.name = name or _method(results) or (self.folder.name if self.folder else "run")
 
   @classmethod
-  def load(cls, path: str | os.PathLike[str]) -> "Run":
+  def load(cls, path: str | os.PathLike[str]) -> Run:
     """Reads a run from its folder, or from a results file.
 
     Raises:
@@ -79,7 +86,7 @@ class Run:
       )
     return loaded
 
-  def renamed(self, name: str) -> "Run":
+  def renamed(self, name: str) -> Run:
     """The same run under another name."""
     other = copy.copy(self)
     other.name = name
@@ -372,7 +379,7 @@ class Grid:
     self.name = name or _method(results) or (self.folder.name if self.folder else "grid")
 
   @classmethod
-  def load(cls, path: str | os.PathLike[str]) -> "Grid":
+  def load(cls, path: str | os.PathLike[str]) -> Grid:
     """Reads a grid from its folder, or from a results file.
 
     Raises:
