@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import lazy_loader
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,8 +22,6 @@ from tagjax.report.plots import run_title
 
 if TYPE_CHECKING:
   import pandas as pd
-else:  # a third of a second, which a run has no use for
-  pd = lazy_loader.load("pandas")
 
 Results = Mapping[str, Any]
 

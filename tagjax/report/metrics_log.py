@@ -11,15 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lazy_loader
 import numpy as np
 
 from tagjax.storage.json_files import ResultsError
 
 if TYPE_CHECKING:
   import pandas as pd
-else:  # a third of a second, which a run has no use for
-  pd = lazy_loader.load("pandas")
 
 _PLACE = ("seed", "task", "phase", "epoch")
 
@@ -83,6 +80,8 @@ def training_curve(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
       }
     )
   columns = [*_PLACE, "step", "total_step", "loss", "accuracy"]
+  import pandas as pd  # a third of a second, which a run has no use for
+
   return pd.DataFrame(curve, columns=columns)
 
 
@@ -121,4 +120,6 @@ def diagnostics(
           }
         )
   columns = ["seed", "task", "tensor", "tensor_name", "other_task", "value"]
+  import pandas as pd  # a third of a second, which a run has no use for
+
   return pd.DataFrame(found, columns=columns)

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lazy_loader
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -24,8 +23,6 @@ from tagjax.storage.workdir import LOG, RESULTS
 
 if TYPE_CHECKING:
   import pandas as pd
-else:  # a third of a second, which a run has no use for
-  pd = lazy_loader.load("pandas")
 
 Results = Mapping[str, Any]
 
@@ -206,6 +203,8 @@ class Run:
     seed, after, task = np.nonzero(~np.isnan(accuracy))
     order = np.lexsort((after, task, seed))
     seed, after, task = seed[order], after[order], task[order]
+    import pandas as pd  # a third of a second, which a run has no use for
+
     return pd.DataFrame(
       {
         "run": self.name,
@@ -226,6 +225,8 @@ class Run:
       summary = metrics.summarise(self.metric(name), ddof)
       seeds = {f"seed {seed}": value for seed, value in zip(self.seeds, summary.per_seed)}  # noqa: B905
       rows[name] = {"mean": summary.mean, "std": summary.std, "ci95": summary.ci95, **seeds}
+    import pandas as pd  # a third of a second, which a run has no use for
+
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
 
   def to_row(self) -> pd.Series:
@@ -245,6 +246,8 @@ class Run:
       "folder": str(self.folder) if self.folder else "",
     }
     entries |= {f"config.{key}": value for key, value in self.settings.items()}
+    import pandas as pd  # a third of a second, which a run has no use for
+
     return pd.Series(entries, dtype=object)
 
   def log(self) -> pd.DataFrame:
@@ -253,6 +256,8 @@ class Run:
     Raises:
       ResultsError: if the run has no folder, or its folder no log.
     """
+    import pandas as pd  # a third of a second, which a run has no use for
+
     return pd.DataFrame(self._log_rows())
 
   def training_curve(self) -> pd.DataFrame:
@@ -423,6 +428,8 @@ class Grid:
         "chosen": point["values"] == self.chosen,
       }
       rows.append(row)
+    import pandas as pd  # a third of a second, which a run has no use for
+
     return pd.DataFrame(rows)
 
   def plot(self) -> Figure:
@@ -493,6 +500,8 @@ def check_results(results: Any, where: str) -> None:
 def html_table(rows: list[Mapping[str, str]], caption: str) -> str:
   """The rows as an HTML table with a line above it, for notebooks."""
   text = caption.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+  import pandas as pd  # a third of a second, which a run has no use for
+
   return f"<p>{text}</p>" + pd.DataFrame(rows).to_html(index=False, border=0)
 
 
