@@ -94,6 +94,8 @@ def fit(
   """
   begun, origin = time.perf_counter(), provenance()  # now: the checkout may change while it runs
   options = make_options(options, changes)
+  if profile and workdir is None:
+    raise ConfigError("profile=True writes a trace into the run's folder: give a workdir")
   check_stream(stream, options)
   trials = [Trial(options.seed + n, dict(hyper or {})) for n in range(options.seeds)]
 

@@ -145,6 +145,10 @@ def _check_choice(name: str, value: object, choices) -> None:
 
 
 def _check_augmentation(augmentation: Augmentation) -> None:
+  if not isinstance(augmentation, Augmentation):
+    raise ConfigError(
+      f"augmentation={augmentation!r}: must be a tagjax.input_pipeline.augmentation.Augmentation"
+    )
   if augmentation.crop < 0:
     raise ConfigError(f"augmentation.crop={augmentation.crop!r}: must be at least 0")
   if not (0 <= augmentation.rotation <= 180 and math.isfinite(augmentation.rotation)):

@@ -139,3 +139,8 @@ def test_changes_are_fields_of_the_options():
 )
 def test_the_last_smaller_batch_is_taken_or_left(size, drop_last, steps):
   assert num_steps(RunOptions(batch_size=10, drop_last=drop_last), size) == steps
+
+
+def test_augmentation_is_of_its_own_type():
+  with pytest.raises(ConfigError, match=r"^augmentation=\{'crop': 2\}: must be a tagjax"):
+    RunOptions(augmentation={"crop": 2})
