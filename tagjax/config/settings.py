@@ -6,7 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from tagjax.config import plugins
-from tagjax.config.defaults import Choices, flat_items, known_options
+from tagjax.config.defaults import flat_items, known_options
 from tagjax.core import register
 from tagjax.core.errors import ConfigError, nearest
 from tagjax.core.register import Declaration
@@ -138,6 +138,3 @@ def traced_keys(method: str) -> set[str]:
 def used(settings: Settings) -> dict[str, Any]:
   """The settings that the run reads: what its folder belongs to."""
   return {key: settings[key] for key in used_keys(settings)}
-
-
-NAMES = tuple(Choices.__dataclass_fields__)
