@@ -12,11 +12,8 @@ from typing import Any, get_args
 from absl import flags
 from ml_collections import config_flags
 
-from tagjax.config import listing, plugins, settings
-from tagjax.config.defaults import known_options, nested
+from tagjax import config, distributed, report, training
 from tagjax.core.errors import ConfigError, InterruptedRun, TagjaxError
-from tagjax.distributed import processes
-from tagjax.training.compilation_cache import keep_compiled
 
 _FLAGS = {
   "workdir": "Folder of the run; default: runs/BENCHMARK-METHOD-HASH of the config.",
@@ -41,11 +38,14 @@ def parse(argv: list[str], default_config: str) -> list[str]:
     What is left of `argv`: the program's name, and arguments that are no flags.
   """
   _print_list(argv)
+  text = "Config; FILE.py:METHOD picks a method."
   try:
-    plugins.import_named(_overrides(argv))  # their keys must be known before flags are read
-    config_flags.DEFINE_config_file(  # reads sys.argv at once, so not at import
-      "config", default_config, "Config; FILE.py:METHOD picks a method."
-    )
+    if _asks_for_help(argv):  # answered without loading anything
+      flags.DEFINE_string("config", default_config, text)
+    else:
+      # Keys of what is named there must be known before flags are read.
+      config.plugins.import_named(_overrides(argv))
+      config_flags.DEFINE_config_file("config", default_config, text)  # reads sys.argv at once
     for name, text in _FLAGS.items():
       flags.DEFINE_string(name, None, text)
     flags.DEFINE_integer("num_processes", None, "With --coordinator: how many processes.")
@@ -67,17 +67,21 @@ def parse(argv: list[str], default_config: str) -> list[str]:
   return left
 
 
+def _asks_for_help(argv: list[str]) -> bool:
+  return any(re.fullmatch("--?(help|helpshort)", argument) for argument in argv[1:])
+
+
 def _print_list(argv: list[str]) -> None:
   """Answers `--list=methods` and the like, and ends."""
   for argument, following in zip(argv[1:], [*argv[2:], ""], strict=True):
     match = re.fullmatch(r"--?list(?:=(.*))?", argument)
     if match:
       what = following if match[1] is None else match[1]
-      choices = get_args(listing.What)
+      choices = get_args(config.listing.What)
       if what not in choices:
         sys.exit(f"error: --list={what}: choose one of {', '.join(choices)}")
       try:
-        print(listing.listing(what), flush=True)
+        print(config.listing.listing(what), flush=True)
       except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
       sys.exit(0)
@@ -96,27 +100,24 @@ def _overrides(argv: list[str]) -> list[tuple[str, str]]:
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe, or says in one line why it cannot."""
   del argv
-  from tagjax.config.run import run_config  # a wrong flag is told without waiting for these
-  from tagjax.report.tables import print_run, print_sweep
-
   logging.getLogger("jax").setLevel(logging.WARNING)  # it reports each backend it does not find
   values = flags.FLAGS
-  keep_compiled(values.compilation_cache)
+  training.compilation_cache.keep_compiled(values.compilation_cache)
   try:
-    chosen = settings.read(values.config)
-    for line in settings.unused(chosen, [key for key, _ in _overrides(sys.argv)]):
+    chosen = config.settings.read(values.config)
+    for line in config.settings.unused(chosen, [key for key, _ in _overrides(sys.argv)]):
       print(f"note: {line}", file=sys.stderr)
     workdir = values.workdir or default_workdir(chosen)
     join_hosts(values)
-    with processes.together():
-      run = run_config(chosen, workdir, profile=values.profile)
+    with distributed.processes.together():
+      run = config.run.run_config(chosen, workdir, profile=values.profile)
   except InterruptedRun as stop:
     print(stop, file=sys.stderr)
     sys.exit(130)
   except TagjaxError as error:
     sys.exit(f"error: {error}")
-  if processes.is_writer():
-    show = print_sweep if chosen["sweep"] else print_run
+  if distributed.processes.is_writer():
+    show = report.tables.print_sweep if chosen["sweep"] else report.tables.print_run
     show(run.results)
     print(f"Everything is in {workdir}")
 
@@ -130,30 +131,30 @@ def join_hosts(values: flags.FlagValues) -> None:
   place = {name: values[name].value for name in ("coordinator", "num_processes", "process_id")}
   given = [name for name, value in place.items() if value is not None]
   if values.distributed and given:
-    raise processes.HostsError(
+    raise distributed.processes.HostsError(
       f"--distributed asks the cluster for --{given[0]}: give one of the two only"
     )
   if values.distributed:
-    processes.join()
+    distributed.processes.join()
   elif given:
     _check_place(place)
-    processes.join(**place)
+    distributed.processes.join(**place)
 
 
 def _check_place(place: dict) -> None:
   missing = [f"--{name}" for name, value in place.items() if value is None]
   if missing:
-    raise processes.HostsError(
+    raise distributed.processes.HostsError(
       f"{' and '.join(missing)} is missing: several processes need --coordinator=HOST:PORT, "
       "--num_processes=N and --process_id=I, from 0 to N - 1"
     )
   host, _, port = place["coordinator"].rpartition(":")
   if not host or not port.isdigit():
-    raise processes.HostsError(
+    raise distributed.processes.HostsError(
       f"--coordinator={place['coordinator']!r} must be HOST:PORT, such as node1:9876"
     )
   if not 0 <= place["process_id"] < place["num_processes"]:
-    raise processes.HostsError(
+    raise distributed.processes.HostsError(
       f"--process_id={place['process_id']} must be from 0 to --num_processes - 1, which is "
       f"{place['num_processes'] - 1}"
     )
@@ -161,7 +162,7 @@ def _check_place(place: dict) -> None:
 
 def default_workdir(chosen: Mapping[str, Any]) -> str:
   """A folder of its own for each config, so that the same command goes on with the same run."""
-  text = json.dumps(nested(settings.used(chosen)), sort_keys=True)
+  text = json.dumps(config.defaults.nested(config.settings.used(chosen)), sort_keys=True)
   digest = hashlib.sha256(text.encode()).hexdigest()[:8]
   name = f"{chosen['benchmark']}-{chosen['method']}".replace(":", ".").replace("/", ".")
   return f"runs/{name}-{digest}"
@@ -173,10 +174,10 @@ def flag_error(argv: list[str], error: BaseException) -> str:
   ml_collections raises a bare AttributeError for an unknown key, and puts the traceback of what
   a config file raises into the text of its error.
   """
-  known = known_options()
+  known = config.defaults.known_options()
   for key, _ in _overrides(argv):
     if key not in known and not key.startswith("sweep."):
-      return settings.unknown(key)
+      return config.settings.unknown(key)
   if isinstance(error, flags.Error) and "\n" not in str(error):
     return str(error)
   while error.__cause__ or error.__context__:

@@ -1,14 +1,17 @@
 """Rotated benchmarks: every task shows the same images, turned by another fixed angle."""
 
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage, sparse
 
 from tagjax import datasets
 from tagjax.benchmarks import checks, holdout
 from tagjax.benchmarks.stream import Stream
 from tagjax.benchmarks.transformed import make_transformed
+
+if TYPE_CHECKING:
+  from scipy import sparse
 
 _ROWS_AT_ONCE = 4096
 
@@ -87,12 +90,14 @@ def rotate_images(image: np.ndarray, angle: float) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def _rotation_operator(height: int, width: int, angle: float) -> sparse.csr_array:
+def _rotation_operator(height: int, width: int, angle: float) -> "sparse.csr_array":
   """The rotation as a sparse matrix `[H W, H W]`: interpolation is linear in the pixels.
 
   SciPy turns one plane at a time, 60,000 calls for MNIST; this needs one call a pixel, and then
   one product with four numbers a row.
   """
+  from scipy import ndimage, sparse  # an eighth of a second, which other streams have no use for
+
   pixels = np.eye(height * width).reshape(-1, height, width)
   turned = ndimage.rotate(pixels, angle, axes=(2, 1), reshape=False, order=1)
   return sparse.csr_array(turned.reshape(height * width, -1).T)

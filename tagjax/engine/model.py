@@ -7,6 +7,8 @@ finds a model that does not fit the stream before anything is compiled.
 import dataclasses
 import functools
 import inspect
+import sys
+import types
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,11 +17,9 @@ import flax.core
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from tagjax.core.types import StreamSpec, Variables, holds_tokens
 from tagjax.engine.arguments import constructor_names, wanted
-from tagjax.engine.nnx_model import from_nnx
 
 TASK_AXIS = "task"
 """The logical name of a parameter's first axis that has one row a task."""
@@ -96,13 +96,14 @@ def as_model(model: Any, spec: StreamSpec, *, axis_name: str | None = None) -> M
   """
   if isinstance(model, _Adapted):
     return model
-  if isinstance(model, nnx.bridge.ToLinen):
-    model = functools.partial(model.nnx_class, *model.args, **model.kwargs)
   if isinstance(model, Model):
     return _from_functions(model, spec)
+  nnx = _loaded_nnx()
+  if nnx and isinstance(model, nnx.bridge.ToLinen):
+    model = functools.partial(model.nnx_class, *model.args, **model.kwargs)
   if isinstance(model, nn.Module):
     return _from_linen(_with_axis_name(model, axis_name))
-  if isinstance(model, nnx.Module):
+  if nnx and isinstance(model, nnx.Module):
     raise TypeError(
       f"the model is an instance of the NNX module {model_name(model)}: give the class, or "
       f"functools.partial({model_name(model)}, ...), because every seed makes its own"
@@ -110,6 +111,8 @@ def as_model(model: Any, spec: StreamSpec, *, axis_name: str | None = None) -> M
   if isinstance(model, type) and issubclass(model, nn.Module):
     raise TypeError(f"the model is the Linen class {model_name(model)}: give an instance of it")
   if callable(model) and "rngs" in constructor_names(model):
+    from tagjax.engine.nnx_model import from_nnx  # NNX takes a sixth of a second to import
+
     if takes_axis_name(model):
       return _Adapted(*from_nnx(functools.partial(model, axis_name=axis_name), model_name(model)))
     return _Adapted(*from_nnx(model, model_name(model)))
@@ -117,6 +120,11 @@ def as_model(model: Any, spec: StreamSpec, *, axis_name: str | None = None) -> M
     f"the model is {model_name(model)}: give a Flax Linen module, an NNX class (or a function with "
     "a parameter rngs that returns an NNX module), or tagjax.Model(init, apply)"
   )
+
+
+def _loaded_nnx() -> types.ModuleType | None:
+  """Flax NNX if anybody has imported it; else no object can be of it."""
+  return sys.modules.get("flax.nnx")
 
 
 def takes_axis_name(model: Any) -> bool:

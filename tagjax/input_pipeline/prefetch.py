@@ -6,7 +6,6 @@ depend on the threads, nor on where the reading began.
 
 from typing import NamedTuple
 
-import grain
 import numpy as np
 
 from tagjax.input_pipeline.device_examples import DeviceExamples, to_device
@@ -32,6 +31,8 @@ class Feed:
       start: the first batch that is read.
       ahead: batches that are read before they are asked for.
     """
+    import grain  # a quarter of a second, which examples in memory have no use for
+
     self.position = start
     dataset = grain.MapDataset.source(_Batches(examples, order)).slice(slice(start, None))
     options = grain.ReadOptions(num_threads=min(MOST_THREADS, ahead), prefetch_buffer_size=ahead)

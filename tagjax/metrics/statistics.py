@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 
 class Summary(NamedTuple):
@@ -51,11 +50,13 @@ def summarise(values: ArrayLike, ddof: int = 1) -> Summary:
   seeds = np.asarray(values, dtype=np.float64)
   if seeds.ndim != 1 or seeds.size == 0:
     raise ValueError(f"values has shape {seeds.shape}, must be [n] with one value a seed")
+  from scipy import special  # a tenth of a second, which a run has no use for before its end
+
   count = seeds.size
   spread = float(seeds.std(ddof=1)) if count > 1 else np.nan
   return Summary(
     mean=float(seeds.mean()),
     std=float(seeds.std()) if ddof == 0 else spread,
-    ci95=float(stats.t.ppf(0.975, count - 1)) * spread / count**0.5 if count > 1 else np.nan,
+    ci95=float(special.stdtrit(count - 1, 0.975)) * spread / count**0.5 if count > 1 else np.nan,
     per_seed=tuple(seeds.tolist()),
   )

@@ -6,3 +6,10 @@ arrays, pandas frames and plots, `run.Grid` a finished grid, `runs.Runs` several
 `log_plots` the log, `comparison` and `comparison_plots` several runs; `progress` is the line on the
 terminal. `compare` (`python -m tagjax.report.compare`) is the command line of the comparison.
 """
+
+import lazy_loader
+
+# With Matplotlib they take half a second to import: loaded when a plot is asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+  __name__, ["comparison_plots", "log_plots", "plots", "tables"]
+)

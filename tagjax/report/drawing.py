@@ -73,7 +73,6 @@ def set_title(figure: Figure, title: str) -> None:
   Matplotlib cuts off a title that is wider than its figure.
   """
   text = figure.suptitle(title)
-  figure.draw_without_rendering()
   beyond = text.get_window_extent().width + 12 - figure.bbox.width
   if beyond > 0:
     figure.set_figwidth(figure.get_figwidth() + beyond / figure.dpi)

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from tagjax import metrics
-from tagjax.report import log_plots, plots
+from tagjax import metrics, report
 from tagjax.report.comparison import commit_of, flat_config
 from tagjax.report.metrics_log import diagnostics, read_log, training_curve
 from tagjax.report.results import definition_of
@@ -23,6 +21,7 @@ from tagjax.storage.workdir import LOG, RESULTS
 
 if TYPE_CHECKING:
   import pandas as pd
+  from matplotlib.figure import Figure
 
 Results = Mapping[str, Any]
 
@@ -283,27 +282,27 @@ class Run:
 
   def plot_accuracy_matrix(self) -> Figure:
     """See `tagjax.report.plots.plot_accuracy_matrix`."""
-    return plots.plot_accuracy_matrix(self.results)
+    return report.plots.plot_accuracy_matrix(self.results)
 
   def plot_accuracy_over_time(self) -> Figure:
     """See `tagjax.report.plots.plot_accuracy_over_time`."""
-    return plots.plot_accuracy_over_time(self.results)
+    return report.plots.plot_accuracy_over_time(self.results)
 
   def plot_forgetting(self) -> Figure:
     """See `tagjax.report.plots.plot_forgetting`."""
-    return plots.plot_forgetting(self.results)
+    return report.plots.plot_forgetting(self.results)
 
   def plot_task_relatedness(self) -> Figure:
     """See `tagjax.report.plots.plot_task_relatedness`."""
-    return plots.plot_task_relatedness(self.results)
+    return report.plots.plot_task_relatedness(self.results)
 
   def plot_loss(self) -> Figure:
     """See `tagjax.report.log_plots.plot_loss`."""
-    return log_plots.plot_loss(self.results, self.training_curve())
+    return report.log_plots.plot_loss(self.results, self.training_curve())
 
   def plot_layer_weights(self) -> Figure:
     """See `tagjax.report.log_plots.plot_layer_weights`."""
-    return log_plots.plot_layer_weights(self.results, self.diagnostics())
+    return report.log_plots.plot_layer_weights(self.results, self.diagnostics())
 
   def save(self, path: str | os.PathLike[str]) -> Path:
     """Writes results.json, the plots and, if there is one, the log into a folder.
@@ -322,7 +321,7 @@ class Run:
     if there.exists() and read_json(there) != dict(self.results):
       raise ResultsError(f"{target} holds the results of another run: choose another folder")
     target.mkdir(parents=True, exist_ok=True)
-    plots.save_all(self.results, target)
+    report.plots.save_all(self.results, target)
     log = self.folder / LOG if self.folder else None
     if log and log.exists():
       if log.resolve() != (target / LOG).resolve():
@@ -434,7 +433,7 @@ class Grid:
 
   def plot(self) -> Figure:
     """See `tagjax.report.plots.plot_sweep`."""
-    return plots.plot_sweep(self.results)
+    return report.plots.plot_sweep(self.results)
 
   def __repr__(self) -> str:
     where = f", {self.folder}" if self.folder else ""

@@ -20,9 +20,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tagjax import metrics
+from tagjax import metrics, report
 from tagjax.core.errors import nearest
-from tagjax.report import comparison_plots
 from tagjax.report.comparison import (
   CompareError,
   check_comparable,
@@ -253,15 +252,15 @@ class Runs(Sequence[Run]):
 
   def plot(self, *, definition: str | None = None) -> Figure:
     """See `tagjax.report.comparison_plots.plot_comparison`."""
-    return comparison_plots.plot_comparison(self.results, definition=definition)
+    return report.comparison_plots.plot_comparison(self.results, definition=definition)
 
   def plot_final_accuracy(self) -> Figure:
     """See `tagjax.report.comparison_plots.plot_final_accuracy`."""
-    return comparison_plots.plot_final_accuracy(self.results)
+    return report.comparison_plots.plot_final_accuracy(self.results)
 
   def plot_plasticity_stability(self, *, definition: str | None = None) -> Figure:
     """See `tagjax.report.comparison_plots.plot_plasticity_stability`."""
-    return comparison_plots.plot_plasticity_stability(self.results, definition=definition)
+    return report.comparison_plots.plot_plasticity_stability(self.results, definition=definition)
 
   def plot_differences(
     self,
@@ -275,7 +274,9 @@ class Runs(Sequence[Run]):
     if table.empty:
       raise CompareError("a difference needs at least two runs")
     rows = table.to_dict("records")
-    return comparison_plots.plot_differences(rows, reference=self[reference].name, metric=metric)
+    return report.comparison_plots.plot_differences(
+      rows, reference=self[reference].name, metric=metric
+    )
 
   def __repr__(self) -> str:
     lines = [f"  {one!r}," for one in (*self._runs, *self.grids)]

@@ -12,21 +12,24 @@ Orbax restores flipped bits and states of another shape without a word. Here the
 first, and the list of leaves the second.
 """
 
+import functools
 import hashlib
 import json
 import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import chex
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from tagjax.core.errors import TagjaxError
 from tagjax.storage.tree_bytes import differences, pack, unpack
+
+if TYPE_CHECKING:  # a fifth of a second to import: done when a run first saves
+  import orbax.checkpoint as ocp
 
 _FORMAT = 1
 _DAMAGED = "damaged"
@@ -91,22 +94,29 @@ class Checkpoints:
       raise ValueError(f"keep must be at least 1, got {keep}")
     self.directory = Path(directory).absolute()
     self._warn = warn or _print_warning
+    self._keep = keep
     _quieten_orbax()
     try:
       self.directory.mkdir(parents=True, exist_ok=True)
-      self._manager = ocp.CheckpointManager(
-        self.directory,
-        options=ocp.CheckpointManagerOptions(
-          max_to_keep=keep,
-          cleanup_tmp_directories=True,
-          create=False,
-          multiprocessing_options=_this_process(),
-        ),
-      )
     except OSError as error:
       raise CheckpointError(
         f"cannot write checkpoints to {self.directory}: {error}; give another directory"
       ) from error
+
+  @functools.cached_property
+  def _manager(self) -> "ocp.CheckpointManager":
+    """What writes; made when it is first needed, and importing it takes a fifth of a second."""
+    import orbax.checkpoint as ocp
+
+    return ocp.CheckpointManager(
+      self.directory,
+      options=ocp.CheckpointManagerOptions(
+        max_to_keep=self._keep,
+        cleanup_tmp_directories=True,
+        create=False,
+        multiprocessing_options=_this_process(),
+      ),
+    )
 
   def save(self, position: int, state: chex.ArrayTree, progress: dict[str, Any]) -> None:
     """Saves `state` and `progress` under `position`.
@@ -145,6 +155,8 @@ class Checkpoints:
     record = {**header, "sha256": _digest(header, data)}
     # Orbax refuses an array without elements.
     data = data if data.size else np.zeros(1, np.uint8)
+    import orbax.checkpoint as ocp
+
     try:
       saved = self._manager.save(
         int(position),
@@ -163,6 +175,8 @@ class Checkpoints:
     Raises:
       CheckpointError: if they could not be written.
     """
+    if not self._has_manager():
+      return
     try:
       self._manager.wait_until_finished()
     except Exception as error:
@@ -218,6 +232,8 @@ class Checkpoints:
     Raises:
       CheckpointError: if the last save could not be written.
     """
+    if not self._has_manager():
+      return
     try:
       self._manager.close()
     except Exception as error:
@@ -242,8 +258,11 @@ class Checkpoints:
       self._warn(
         f"checkpoint {position} is damaged ({reason}); moved to {target}, going on from {used}"
       )
-    if damaged:
+    if damaged and self._has_manager():
       self._manager.reload()
+
+  def _has_manager(self) -> bool:
+    return "_manager" in self.__dict__
 
   def _cannot_save(self, error: Exception) -> CheckpointError:
     return CheckpointError(
@@ -274,6 +293,8 @@ def restore(directory: str | Path, position: int, template_state: chex.ArrayTree
 
 def _read(directory: Path, position: int) -> tuple[dict, np.ndarray, str]:
   """The record and the bytes of one checkpoint, and why it is damaged (empty if it is not)."""
+  import orbax.checkpoint as ocp
+
   nothing, own = np.zeros(0, np.uint8), _this_process()
   try:
     # A fresh reader: the manager's own remembers what it listed when it was made.
@@ -305,12 +326,16 @@ def _restored(directory: Path, record: dict, data: np.ndarray, template: Any) ->
   return Restored(record["position"], unpack(data, template), record["progress"])
 
 
-def _reader(handler: Any) -> ocp.Checkpointer:
+def _reader(handler: Any) -> "ocp.Checkpointer":
+  import orbax.checkpoint as ocp
+
   return ocp.Checkpointer(handler, multiprocessing_options=_this_process())
 
 
-def _this_process() -> ocp.options.MultiprocessingOptions:
+def _this_process() -> "ocp.options.MultiprocessingOptions":
   """Orbax waits for all processes otherwise, and here one writes while the others train."""
+  import orbax.checkpoint as ocp
+
   own = jax.process_index()
   return ocp.options.MultiprocessingOptions(primary_host=own, active_processes={own})
 

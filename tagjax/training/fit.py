@@ -11,11 +11,11 @@ from typing import Any
 
 import jax
 
+from tagjax import report
 from tagjax.core.errors import ConfigError, InterruptedRun, nearest
 from tagjax.core.types import Variables
 from tagjax.distributed import processes
 from tagjax.distributed.shared_workdir import ReadWorkdir, open_checkpoints, open_workdir
-from tagjax.report.plots import save_all
 from tagjax.report.progress import Progress
 from tagjax.report.results import summarise
 from tagjax.report.run import Run
@@ -26,6 +26,7 @@ from tagjax.training.checks import check_stream
 from tagjax.training.identity import describe_run, flat_keys
 from tagjax.training.memory_estimate import Forecast
 from tagjax.training.options import RunOptions
+from tagjax.training.preload import CHECKPOINTS, PLOTS, RESULTS, preload
 from tagjax.training.profiler import Trace
 from tagjax.training.provenance import provenance
 from tagjax.training.schedule import Place, spans, visits
@@ -128,7 +129,7 @@ def fit(
     }
     if processes.is_writer() and folder.path is not None:
       if options.plots:
-        save_all(results, folder.path)
+        report.plots.save_all(results, folder.path)
       write_json_atomic(folder.results, results)  # last: its presence says that the run has ended
     return Run(results, folder.path)
 
@@ -280,6 +281,8 @@ def train_trials(
     stack.enter_context(contextlib.closing(trace))
     line = stack.enter_context(_progress_line(trainer, options, progress))
     trainer.open(log, line)
+    kept = () if folder.path is None else (CHECKPOINTS + PLOTS * options.plots)
+    preload(kept + RESULTS)
     cursor = Cursor(
       trainer, store, log, trace, stop, first, begun, after, folder.path, options.checkpoint_every
     )

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from tagjax import report
 from tagjax.core.errors import ConfigError, InterruptedRun
 from tagjax.core.types import Variables
-from tagjax.report.plots import plot_sweep
 from tagjax.report.results import summarise
 from tagjax.report.run import Grid
 from tagjax.storage.json_files import read_json, write_json_atomic
@@ -244,7 +244,7 @@ def train_grid(
     }
     if folder.path is not None:
       if options.plots:
-        plot_sweep(results).savefig(folder.path / "sweep.png")
+        report.plots.plot_sweep(results).savefig(folder.path / "sweep.png")
       write_json_atomic(folder.results, results)
     return Grid(results, folder.path)
 
