@@ -36,7 +36,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("sgd", "ewc", "er", "agem", "si")
 TASKS = 5
-OVERRIDES = {"ewc": {"ewc.variant": "standard", "ewc.examples": None, "ewc.strength": 100.0}}
+OVERRIDES = {"ewc": {"ewc.variant": "standard", "ewc.examples": 12_000, "ewc.strength": 100.0}}
 """Where the settings of configs/fashion_mnist.py have no counterpart in Avalanche."""
 BATCH_SQUARES = 10.0  # see the differences above
 INSTALL = """Avalanche is not installed for {python}, so its half is not measured. To have it, in an
