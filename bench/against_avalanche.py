@@ -4,7 +4,7 @@ Split Fashion-MNIST, five tasks, 6000 steps of batch 10, MLP 784-100-100, task-i
 `launch.py --config=configs/fashion_mnist.py:METHOD`, seeds together in one process, started twice:
 without kept programs and with them. Theirs is bench/avalanche_run.py, a process for each seed, by
 the same settings (`settings_of`). Avalanche is not installed by this script; where it is not, the
-table has our half only. A cell that the JSON file has is not measured again, so the work can be
+table has our half only. Without `--again` a cell that the JSON file has is kept, so the work can be
 done in pieces.
 
 What differs, since Avalanche leaves no choice:
@@ -143,8 +143,8 @@ def measure_ours(found: dict, options) -> None:
   cells = found.setdefault("tagjax", {})
   for method in options.methods:
     for seeds in options.seeds:
-      if str(seeds) not in cells.setdefault(method, {}):
-        cells[method][str(seeds)] = run_ours(method, seeds)
+      if options.again or str(seeds) not in cells.get(method, {}):
+        cells.setdefault(method, {})[str(seeds)] = run_ours(method, seeds)
         keep(found, options.out)
 
 
@@ -156,6 +156,8 @@ def measure_theirs(found: dict, options) -> None:
     save_arrays(arrays)
     for method in options.methods:
       rounds = cells.setdefault(method, [])
+      if options.again:
+        rounds.clear()
       while (have := sum(len(part["runs"]) for part in rounds)) < options.runs:
         seeds = range(have + 1, min(have + options.jobs, options.runs) + 1)
         start = time.perf_counter()
@@ -320,6 +322,7 @@ def parse(arguments: Sequence[str] | None = None):
   parser.add_argument("--full", action="store_true", help="as many as our most seeds")
   parser.add_argument("--jobs", type=int, default=1, help="processes of Avalanche at a time")
   parser.add_argument("--threads", type=int, help="of PyTorch; its own choice otherwise")
+  parser.add_argument("--again", action="store_true", help="measure what the file has, too")
   parser.add_argument("--out", type=Path, default=Path("runs/bench/against_avalanche.json"))
   options = parser.parse_args(arguments)
   if options.full:
