@@ -106,9 +106,13 @@ def in_process(flags: str, request: dict) -> dict[str, float] | str:
   return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(part: str, names: list[str], options) -> dict[str, dict[str, list[float]] | str]:
-  """Every set in turn, `passes` times; a set that fails once is not tried again."""
-  found: dict = {name: {} for name in names}
+Found = dict[str, dict[str, list[float]] | str]
+
+
+def measure(part: str, names: list[str], options, found: Found) -> Found:
+  """Every set in turn, `passes` times, beside what was found; one that failed is left out."""
+  for name in names:
+    found.setdefault(name, {})
   for _ in range(options.passes):
     for name in names:
       if isinstance(found[name], str):
@@ -126,14 +130,20 @@ def measure(part: str, names: list[str], options) -> dict[str, dict[str, list[fl
         continue
       for column, value in result.items():
         found[name].setdefault(column, []).append(value)
+      keep(found, options.out)
   return found
 
 
-def show(found: Mapping[str, Mapping[str, list[float]] | str]) -> None:
-  """Medians over the passes, and against the first row's."""
+def keep(found: Found, path: Path | None) -> None:
+  if path:
+    path.write_text(json.dumps(found, indent=1))
+
+
+def show(found: Found) -> None:
+  """Medians and minima over the processes, and the median against the first row's."""
   first = next(row for row in found.values() if not isinstance(row, str))
   width = max(map(len, found)) + 2
-  print(" " * width + "".join(f"{column:>26}" for column in first))
+  print(" " * width + "".join(f"{column:>26}" for column in first) + "  processes")
   for name, row in found.items():
     if isinstance(row, str):
       print(f"{name:{width}}{row}")
@@ -144,7 +154,7 @@ def show(found: Mapping[str, Mapping[str, list[float]] | str]) -> None:
       cells.append(
         f"{median:9.1f}{min(values):8.1f}{median / statistics.median(first[column]):9.2f}"
       )
-    print(f"{name:{width}}" + "".join(cells))
+    print(f"{name:{width}}" + "".join(cells) + f"{len(values):11}")
 
 
 def known_flags() -> list[str]:
@@ -164,6 +174,7 @@ def main():
   parser.add_argument("--steps", type=int, default=4, help="of a round")
   parser.add_argument("--lowerings", default="direct,patches")
   parser.add_argument("--images", type=int, default=300, help="of each of two tasks, for devices")
+  parser.add_argument("--out", type=Path, help="a JSON file to which the passes are added")
   parser.add_argument("--list", action="store_true", help="only print the flags")
   parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
   options = parser.parse_args()
@@ -181,10 +192,11 @@ def main():
   import jaxlib
 
   print(
-    f"jaxlib {jaxlib.__version__}, {os.cpu_count()} cores; ms: median and minimum of "
-    f"{options.passes} processes, and the median against the first row's"
+    f"jaxlib {jaxlib.__version__}, {os.cpu_count()} cores; ms: median and minimum over processes, "
+    "and the median against the first row's"
   )
-  show(measure(options.part, sets, options))
+  known = options.out is not None and options.out.exists()
+  show(measure(options.part, sets, options, json.loads(options.out.read_text()) if known else {}))
 
 
 if __name__ == "__main__":
