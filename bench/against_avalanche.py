@@ -9,8 +9,8 @@ done in pieces.
 
 What differs, since Avalanche leaves no choice:
 
-- its EWC takes the squares of the gradients of batches, ours of single examples, which are about
-  ten times as large: its strength is ten times ours;
+- its EWC takes the squares of the gradients of all 1200 batches of a task, ours of as many single
+  examples, which are about ten times as large: its strength is ten times ours;
 - its ER and A-GEM fill their memories when a task has ended, ours while it is learned. Its ER
   averages over the current batch and the replayed one together, ours adds the two means;
 - its SI changes nothing in this version: the figures equal those of SGD to the digit.
@@ -36,7 +36,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("sgd", "ewc", "er", "agem", "si")
 TASKS = 5
-OVERRIDES = {"ewc": {"ewc.variant": "standard", "ewc.examples": 12_000, "ewc.strength": 100.0}}
+OVERRIDES = {"ewc": {"ewc.variant": "standard", "ewc.examples": 1200, "ewc.strength": 100.0}}
 """Where the settings of configs/fashion_mnist.py have no counterpart in Avalanche."""
 BATCH_SQUARES = 10.0  # see the differences above
 INSTALL = """Avalanche is not installed for {python}, so its half is not measured. To have it, in an
