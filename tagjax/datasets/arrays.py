@@ -23,11 +23,18 @@ def read(
   counts as absent, so that it is written again.
   """
   label = read_labels(folder, num_examples, num_classes)
+  image = read_images(folder, num_examples, image_shape)
+  return None if label is None or image is None else types.Examples(image, label)
+
+
+def read_images(
+  folder: pathlib.Path, num_examples: int, image_shape: tuple[int, ...]
+) -> np.memmap | None:
+  """The images of `read` alone."""
   try:
-    image = _open(folder / "image.npy", (num_examples, *image_shape), np.uint8)
+    return _open(folder / "image.npy", (num_examples, *image_shape), np.uint8)
   except (OSError, ValueError, EOFError):
     return None
-  return None if label is None else types.Examples(image, label)
 
 
 def read_labels(folder: pathlib.Path, num_examples: int, num_classes: int) -> np.ndarray | None:
@@ -40,7 +47,7 @@ def read_labels(folder: pathlib.Path, num_examples: int, num_classes: int) -> np
   return label if is_right else None
 
 
-def _open(path: pathlib.Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+def _open(path: pathlib.Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
   array = np.load(path, mmap_mode="r", allow_pickle=False)
   whole = array.shape == shape and array.dtype == dtype and array.flags.c_contiguous
   if not whole or path.stat().st_size != array.offset + array.nbytes:

@@ -17,6 +17,7 @@ class SlowAtFirst:
 
   def __init__(self, image):
     self.image, self.asked = image, []
+    self.shape, self.dtype = image.shape, image.dtype
 
   def __getitem__(self, rows):
     self.asked.append(rows)
