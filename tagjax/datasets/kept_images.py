@@ -85,6 +85,7 @@ class KeptImages:
     if missing:
       result[missing] = self._images()[rows[missing]]
       store.write(rows[missing].tolist(), result[missing])
+    store.finish_if_whole()
     return result
 
   def _open(self) -> "_Store":
@@ -163,19 +164,22 @@ class _Store:
         if self._is_writable:
           self._tell(error)
         self._is_writable = False
-    if self._known.all():
-      self._finish()
 
-  def _finish(self) -> None:
-    """Gives the file its last name; another process may have done so."""
+  def finish_if_whole(self) -> None:
+    """Gives the file its last name when all rows are there; another process may have done so."""
+    if not self._is_writable or not self._known.all():
+      return
     with self._lock:
       if not self._is_writable:
         return
       self._is_writable = False
+    partial = self._folder / "image.partial"
     with contextlib.suppress(OSError):
       os.fsync(self._file)
-      os.replace(self._folder / "image.partial", self._folder / "image.npy")
-      os.remove(self._folder / "image.sums")
+      # Ours may have its last name already, and be followed by another that is not whole.
+      if os.path.samestat(os.stat(partial), os.fstat(self._file)):
+        os.replace(partial, self._folder / "image.npy")
+        os.remove(self._folder / "image.sums")
 
   def _place(self, row: int) -> int:
     return self._offset + row * self._row_bytes
