@@ -7,7 +7,7 @@ Makes a set of JPEGs in array_record files (kept in `--folder` for the next time
     kept;
   - two epochs of the whole set, the first of which decodes and keeps: time and memory.
 
-  python -m bench.streaming [--images=200000] [--size=112] [--folder=/tmp/tagjax-bench-photos]
+  python -m bench.streaming [--images=100000] [--size=112] [--folder=/tmp/tagjax-bench-photos]
 """
 
 import argparse
@@ -237,7 +237,7 @@ def epochs(found: prepared.Prepared, size: int, folder: str) -> None:
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--images", type=int, default=200000)
+  parser.add_argument("--images", type=int, default=100000)
   parser.add_argument("--size", type=int, default=112)
   parser.add_argument("--folder", default="/tmp/tagjax-bench-photos")
   parser.add_argument("--only", choices=("stages", "compare", "epochs"))
@@ -248,7 +248,7 @@ def main():
       stages(found, options.size, folder)
     if options.only in (None, "compare"):
       print("\nimages/s" + " " * 10 + f"{'batch':>6}" + "".join(f"{way:>10}" for way in WAYS))
-      compare(found, options.size, "reduced_resnet", 10, 20, folder)
+      compare(found, options.size, "reduced_resnet", 10, 8, folder)
       compare(found, options.size, "mlp", 64, 30, folder)
     if options.only == "epochs":
       epochs(found, options.size, folder)

@@ -13,6 +13,9 @@ import numpy as np
 
 from tagjax.datasets import folders, types
 
+PARTIAL, SUMS = "image.partial", "image.sums"
+"""What `kept_images` writes until all images of a split are there."""
+
 
 def read(
   folder: pathlib.Path, num_examples: int, image_shape: tuple[int, ...], num_classes: int
@@ -84,6 +87,9 @@ def write(
     image.flush()
     del image  # closes the file, without which it cannot be renamed everywhere
     np.save(staged / "label.npy", label)
+  for name in (PARTIAL, SUMS):  # nobody needs them now
+    with contextlib.suppress(OSError):
+      (folder / name).unlink()
 
 
 def write_labels(folder: pathlib.Path, num_examples: int, labels: Iterable[int]) -> None:

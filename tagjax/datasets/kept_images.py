@@ -124,8 +124,8 @@ class _Store:
   def _open_partial(self, shape: Shape) -> None:
     self._folder.mkdir(parents=True, exist_ok=True)
     how = os.O_RDWR | os.O_CREAT
-    self._file = _open(self, self._folder / "image.partial", how)
-    self._sums = _open(self, self._folder / "image.sums", how)
+    self._file = _open(self, self._folder / arrays.PARTIAL, how)
+    self._sums = _open(self, self._folder / arrays.SUMS, how)
     header = _npy_header(shape)
     self._offset = len(header)
     # Several processes may do this at once, and with files of any content.
@@ -173,13 +173,13 @@ class _Store:
       if not self._is_writable:
         return
       self._is_writable = False
-    partial = self._folder / "image.partial"
+    partial = self._folder / arrays.PARTIAL
     with contextlib.suppress(OSError):
       os.fsync(self._file)
       # Ours may have its last name already, and be followed by another that is not whole.
       if os.path.samestat(os.stat(partial), os.fstat(self._file)):
         os.replace(partial, self._folder / "image.npy")
-        os.remove(self._folder / "image.sums")
+        os.remove(self._folder / arrays.SUMS)
 
   def _place(self, row: int) -> int:
     return self._offset + row * self._row_bytes
@@ -239,7 +239,7 @@ def _missing_bytes(folder: pathlib.Path, shape: Shape) -> int:
   if is_whole(folder, shape):
     return 0
   try:
-    there = os.stat(folder / "image.partial").st_blocks * 512
+    there = os.stat(folder / arrays.PARTIAL).st_blocks * 512
   except OSError:
     there = 0
   return max(0, math.prod(shape) - there)

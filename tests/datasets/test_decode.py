@@ -1,6 +1,7 @@
 """Images of a prepared set: decoded when asked for, in the order asked for, brought to one size."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -80,6 +81,17 @@ def test_a_streamed_set_keeps_what_was_decoded(cache_dir, monkeypatch):
   again = datasets.load("digits", input="memory").train
   np.testing.assert_array_equal(again.image[rows], files.image[rows])
   np.testing.assert_array_equal(again.label, files.label)
+
+
+def test_what_was_kept_of_another_version_is_not_used(cache_dir):
+  rows = np.arange(1437)
+  image = datasets.load("digits", input="stream").train.image[rows]
+  for path in (cache_dir / "arrays").rglob("image.npy"):
+    path.write_bytes(path.read_bytes()[:200] + bytes(1437 * 64 - 72))  # as old pixels
+  (shard,) = (cache_dir / "tfds").rglob("digits-train.array_record*")
+  assert not datasets.load("digits", input="stream").train.image[rows[9:]].any()
+  os.utime(shard, (1, 1))
+  np.testing.assert_array_equal(datasets.load("digits", input="stream").train.image[rows], image)
 
 
 def test_large_sets_are_streamed_by_themselves(monkeypatch):

@@ -119,6 +119,24 @@ def test_a_file_of_another_process_that_is_not_whole_stays_so(opened, folder):
   assert len(source.made) == 40
 
 
+def test_nothing_is_left_where_all_are_decoded_at_once(opened, folder):
+  images, _ = opened()
+  check(images, ALL[:5])
+  arrays.write(folder, 40, SHAPE[1:], zip(IMAGE, ALL, strict=True))
+  assert sorted(path.name for path in folder.iterdir()) == ["image.npy", "label.npy"]
+  check(images, ALL)
+  images, source = opened()
+  check(images, ALL)
+  assert source.made == []
+
+
+def test_holes_take_no_room(opened, folder):
+  shape = (2000, 100, 100, 3)
+  images = kept_images.KeptImages(shape, lambda: np.ones(shape, np.uint8), folder)
+  images[np.array([5, 1999])]
+  assert 2 * 30_000 < folders.size_on_disk(folder) < 1_000_000 < folders.size(folder)
+
+
 def test_threads_share_them(opened):
   images, _ = opened()
   rng = np.random.default_rng(1)
