@@ -2,11 +2,12 @@
 
 Makes a set of JPEGs in array_record files (kept in `--folder` for the next time), and prints
 
-  - images a second of each stage of reading, and of the training step;
-  - seconds of the same training steps fed both ways;
-  - the memory that one epoch of the whole set takes, above that of the model.
+  - images a second of each stage of reading, from the files and from what was kept decoded;
+  - images a second of the same training steps, fed from memory, from the files and from what was
+    kept;
+  - two epochs of the whole set, the first of which decodes and keeps: time and memory.
 
-  python -m bench.streaming [--images=200000] [--size=112] [--folder=/tmp/tagjax-bench-photos]
+  python -m bench.streaming [--images=100000] [--size=112] [--folder=/tmp/tagjax-bench-photos]
 """
 
 import argparse
@@ -16,6 +17,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 import jax
@@ -27,7 +29,7 @@ from PIL import Image
 from bench.train_step import make_programs
 from tagjax import datasets
 from tagjax.benchmarks import split
-from tagjax.datasets import decode, prepared
+from tagjax.datasets import decode, kept_images, prepared, read_ahead
 from tagjax.input_pipeline.data_source import training_source
 from tagjax.input_pipeline.prefetch import Feed
 
@@ -78,17 +80,23 @@ def find(options) -> prepared.Prepared:
   return prepared.Prepared(pathlib.Path(builder.data_dir), "1.0.0", counts, "")
 
 
-def make_stream(found: prepared.Prepared, size: int, *, kept: bool):
-  """Ten tasks of ten classes; `kept`: decoded into memory now."""
+def make_stream(found: prepared.Prepared, size: int, *, way: str, folder: str = ""):
+  """Ten tasks of ten classes; `way` as `input` of `datasets.load`."""
 
   def examples(part):
     records = decode.Records(found, part, (size, size, 3), "stretch")
     label = np.fromiter(records.labels(), np.int32, len(records))
-    image = records[np.arange(len(records))] if kept else records
+    if way == "memory":
+      return datasets.Examples(records[np.arange(len(records))], label)
+    image = keep(records, f"{folder}/{part}") if way == "stream" else records
     return datasets.Examples(image, label)
 
   data = datasets.Dataset("photos", "1", examples("train"), examples("test"), CLASSES, 255)
   return split.make_split(data, name="photos", num_tasks=TASKS)
+
+
+def keep(records: decode.Records, folder: str) -> kept_images.KeptImages:
+  return kept_images.KeptImages(records.shape, lambda: records, pathlib.Path(folder))
 
 
 class Training:
@@ -132,112 +140,123 @@ def rate(function, images: int) -> float:
   return images / (time.perf_counter() - start)
 
 
-def stages(found: prepared.Prepared, size: int) -> None:
-  """Each stage alone, on images in random order."""
+def stages(found: prepared.Prepared, size: int, folder: str) -> None:
+  """Each stage alone, on images in random order, in batches of 10."""
   records = decode.Records(found, "train", (size, size, 3), "stretch")
   rows = np.random.default_rng(0).permutation(len(records))[:10000]
-  batches = rows.reshape(-1, 10)
-  batch = records[rows[:10]]
+  pieces = np.array_split(rows, len(rows) // read_ahead.piece_size(size * size * 3))
+  upload = functools.partial(jax.device_put, np.repeat(records[rows[:10]], 100, axis=0))
 
-  class Examples:
-    image = records
-    label = task_id = np.zeros(len(records), np.int32)
+  def fed(images):
+    reader = Feed(Examples(images), rows.reshape(-1, 10), ahead=100)
+    while reader.position < len(rows) // 10:
+      jax.block_until_ready(reader.window(reader.position + 100, 1000))
 
-    def __len__(self):
-      return len(records)
+  def first_epoch():
+    with tempfile.TemporaryDirectory(dir=folder) as fresh:
+      fed(keep(records, fresh))
 
-  def read():
-    for part in batches:
-      list(records._read(part))
-
-  def decoded():
-    for part in batches[:300]:
-      records[part]
-
-  def fed():
-    reader = Feed(Examples(), batches, ahead=100)
-    while reader.position < len(batches):
-      reader.window(reader.position + 100, 1000)
-
-  upload = functools.partial(jax.device_put, np.repeat(batch, 100, axis=0))
-  print(f"{'stage':34}{'images/s':>10}")
+  kept = keep(records, f"{folder}/stages")
+  fed(kept)
+  threads = f"read and decode, {read_ahead.num_threads()} threads"
+  print(f"{'stage':52}{'images/s':>10}")
   for name, function, images in (
-    ("read from the files", read, len(rows)),
-    ("read and decode, one thread", decoded, 3000),
-    ("read, decode, batch, upload (Feed)", fed, len(rows)),
+    ("read from the files, one thread", lambda: list(map(records._read, pieces)), len(rows)),
+    ("read and decode, one thread", lambda: list(map(records._decode_all, pieces)), len(rows)),
+    (threads, lambda: list(read_ahead.ReadAhead(records._decode_all, pieces, ahead=8)), len(rows)),
+    ("Feed from the files: input='files'", lambda: fed(records), len(rows)),
+    ("Feed from the files, what is decoded kept", first_epoch, len(rows)),
+    ("Feed of what is kept, at first by a new process", lambda: fed(anew(kept)), len(rows)),
+    ("Feed of what is kept", lambda: fed(kept), len(rows)),
     ("upload alone", lambda: jax.block_until_ready(upload()), 1000),
   ):
     function()
-    print(f"{name:34}{statistics.median(rate(function, images) for _ in range(3)):10.0f}")
+    print(f"{name:52}{statistics.median(rate(function, images) for _ in range(3)):10.0f}")
 
 
-def compare(found: prepared.Prepared, size: int, model: str, batch_size: int, steps: int) -> None:
-  """The same steps of the first task, from memory and from the files, in turns."""
+def anew(kept: kept_images.KeptImages) -> kept_images.KeptImages:
+  """The same files, of which nothing is known yet."""
+  return kept_images.KeptImages(kept.shape, kept._images, kept._folder)
+
+
+class Examples:
+  """Images whose labels are all 0."""
+
+  def __init__(self, images):
+    self.image = images
+    self.label = self.task_id = np.zeros(len(images), np.int32)
+
+  def __len__(self):
+    return len(self.image)
+
+
+WAYS = ("memory", "files", "stream")
+
+
+def compare(
+  found: prepared.Prepared, size: int, model: str, batch_size: int, steps: int, folder: str
+) -> None:
+  """The same steps of the first task, from memory, from the files and from what is kept."""
   small = found._replace(num_examples=found.num_examples | {"train": 20000})
   ways = [
-    Training(make_stream(small, size, kept=kept), model, batch_size) for kept in (True, False)
+    Training(make_stream(small, size, way=way, folder=f"{folder}/{model}"), model, batch_size)
+    for way in WAYS
   ]
-  for way in ways:
-    way.run(0, 0, 1)  # compiles
-  seconds = [[], []]
-  for _ in range(3):
+  seconds = [[] for _ in ways]
+  for _ in range(4):  # the first compiles, and keeps what it decodes
     for way, figures in zip(ways, seconds, strict=True):
       start = time.perf_counter()
       way.run(0, 0, steps)
       figures.append(time.perf_counter() - start)
-  kept, streamed = map(statistics.median, seconds)
-  images = steps * batch_size
-  print(
-    f"{model:18}{batch_size:6}{images / kept:12.0f}{images / streamed:12.0f}{streamed / kept:9.2f}"
-  )
+  rates = [steps * batch_size / statistics.median(figures[1:]) for figures in seconds]
+  print(f"{model:18}{batch_size:6}" + "".join(f"{rate:10.0f}" for rate in rates))
 
 
-def epoch(found: prepared.Prepared, size: int) -> None:
-  """One pass over the whole set; prints what it took beside the model."""
-  process, most = psutil.Process(), 0
-  training = Training(make_stream(found, size, kept=False), "mlp", 64)
+def epochs(found: prepared.Prepared, size: int, folder: str) -> None:
+  """Two passes over the whole set; prints what they took beside the model."""
+  process = psutil.Process()
+  stream = make_stream(found, size, way="stream", folder=folder)
+  training = Training(stream, "mlp", 64)
   training.run(0, 0, 1)
-  before, start = process.memory_info().rss, time.perf_counter()
-  for task, steps in enumerate(training.steps):
-    for first in range(0, steps, 50):
-      training.run(task, first, min(first + 50, steps))
-      most = max(most, process.memory_info().rss)
-  seconds = time.perf_counter() - start
+  before = process.memory_info().rss
   images = sum(training.steps) * 64
-  print(
-    f"{images} images in {seconds:.0f} s ({images / seconds:.0f} a second), decoded "
-    f"{images * size * size * 3 / 2**30:.1f} GiB; resident memory {before / 2**20:.0f} MiB with "
-    f"model and programs, {(most - before) / 2**20:.0f} MiB more at most"
-  )
+  for name in ("decoded and kept", "from what is kept"):
+    start, most = time.perf_counter(), 0
+    for task, steps in enumerate(training.steps):
+      for first in range(0, steps, 50):
+        training.run(task, first, min(first + 50, steps))
+        most = max(most, process.memory_info().rss)
+    seconds = time.perf_counter() - start
+    print(
+      f"{name}: {images} images in {seconds:.0f} s ({images / seconds:.0f} a second), decoded "
+      f"{images * size * size * 3 / 2**30:.1f} GiB; resident memory {before / 2**20:.0f} MiB with "
+      f"model and programs, {(most - before) / 2**20:.0f} MiB more at most",
+      flush=True,
+    )
 
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--images", type=int, default=200000)
+  parser.add_argument("--images", type=int, default=100000)
   parser.add_argument("--size", type=int, default=112)
   parser.add_argument("--folder", default="/tmp/tagjax-bench-photos")
-  parser.add_argument("--only", choices=("stages", "compare", "epoch"))
+  parser.add_argument("--only", choices=("stages", "compare", "epochs"))
   options = parser.parse_args()
   found = find(options)
-  if options.only == "epoch":
-    epoch(found, options.size)
-    return
-  if options.only in (None, "stages"):
-    stages(found, options.size)
-  if options.only in (None, "compare"):
-    print(f"\n{'model':18}{'batch':>6}{'memory':>12}{'stream':>12}{'ratio':>9}   images/s")
-    compare(found, options.size, "reduced_resnet", 10, 20)
-    compare(found, options.size, "mlp", 64, 30)
+  with tempfile.TemporaryDirectory(prefix="kept-", dir=options.folder) as folder:
+    if options.only in (None, "stages"):
+      stages(found, options.size, folder)
+    if options.only in (None, "compare"):
+      print("\nimages/s" + " " * 10 + f"{'batch':>6}" + "".join(f"{way:>10}" for way in WAYS))
+      compare(found, options.size, "reduced_resnet", 10, 8, folder)
+      compare(found, options.size, "mlp", 64, 30, folder)
+    if options.only == "epochs":
+      epochs(found, options.size, folder)
   if options.only is None:  # a process of its own, whose memory nothing else has touched
     print(flush=True)
-    command = [
-      sys.executable,
-      "-m",
-      "bench.streaming",
-      "--only=epoch",
-      f"--images={options.images}",
-    ]
-    subprocess.run([*command, f"--size={options.size}", f"--folder={options.folder}"], check=True)
+    command = [sys.executable, "-m", "bench.streaming", "--only=epochs"]
+    of_set = [f"--images={options.images}", f"--size={options.size}", f"--folder={options.folder}"]
+    subprocess.run([*command, *of_set], check=True)
 
 
 if __name__ == "__main__":

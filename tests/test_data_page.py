@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tagjax.datasets import archives, catalog, loader
-from tagjax.input_pipeline import data_source, prefetch
+from tagjax.datasets import archives, catalog, loader, read_ahead
+from tagjax.input_pipeline import data_source
 
 PAGE = (Path(__file__).parents[1] / "docs" / "data.md").read_text()
 
@@ -56,4 +56,6 @@ def test_bounds_are_those_of_the_code():
   assert "more than 2 GiB" in PAGE
   assert data_source.WINDOW_BYTES == 64 * 2**20
   assert "64 MiB" in PAGE
-  assert f"up to {prefetch.MOST_THREADS} threads" in PAGE
+  assert f"up to {read_ahead.MOST_THREADS} threads" in PAGE
+  for input in loader.INPUTS:
+    assert f"- `{input}`: " in PAGE

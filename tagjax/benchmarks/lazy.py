@@ -1,7 +1,8 @@
 """Images that are read and made when asked for, because all of them would not fit into memory.
 
 What they stand for reads like an array: `shape`, `dtype`, `len`, and `[rows]` with an array of row
-numbers, which gives uint8 `[n, ...]`. `tagjax.datasets.decode.Records` is the first of that kind.
+numbers, which gives uint8 `[n, ...]`. `decode.Records` and `kept_images.KeptImages` of
+`tagjax.datasets` are of that kind.
 """
 
 from collections.abc import Callable, Sequence

@@ -79,7 +79,8 @@ def load_benchmark(
     test_examples_per_task: most test examples of a task, at least 1; None: all.
     data_dir: folder of the data sets; None: `$TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
     input: where images are: `"memory"` keeps them decoded, `"stream"` reads them when they are
-      needed, `"auto"` chooses by the size of the data set.
+      needed and keeps them decoded on the disk, `"files"` reads them and keeps nothing, `"auto"`
+      chooses one of the first two by the size of the data set.
     classes: for split benchmarks and `split_awa2`: the classes that are used: a number n for the
       first n, a sequence, or a text such as `"15-99"`; None: all.
     classes_per_task: for the same and for `stl10_lifelong`: how many classes each task has: a

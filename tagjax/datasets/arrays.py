@@ -13,6 +13,9 @@ import numpy as np
 
 from tagjax.datasets import folders, types
 
+PARTIAL, SUMS = "image.partial", "image.sums"
+"""What `kept_images` writes until all images of a split are there."""
+
 
 def read(
   folder: pathlib.Path, num_examples: int, image_shape: tuple[int, ...], num_classes: int
@@ -23,11 +26,18 @@ def read(
   counts as absent, so that it is written again.
   """
   label = read_labels(folder, num_examples, num_classes)
+  image = read_images(folder, num_examples, image_shape)
+  return None if label is None or image is None else types.Examples(image, label)
+
+
+def read_images(
+  folder: pathlib.Path, num_examples: int, image_shape: tuple[int, ...]
+) -> np.memmap | None:
+  """The images of `read` alone."""
   try:
-    image = _open(folder / "image.npy", (num_examples, *image_shape), np.uint8)
+    return _open(folder / "image.npy", (num_examples, *image_shape), np.uint8)
   except (OSError, ValueError, EOFError):
     return None
-  return None if label is None else types.Examples(image, label)
 
 
 def read_labels(folder: pathlib.Path, num_examples: int, num_classes: int) -> np.ndarray | None:
@@ -40,7 +50,7 @@ def read_labels(folder: pathlib.Path, num_examples: int, num_classes: int) -> np
   return label if is_right else None
 
 
-def _open(path: pathlib.Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+def _open(path: pathlib.Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
   array = np.load(path, mmap_mode="r", allow_pickle=False)
   whole = array.shape == shape and array.dtype == dtype and array.flags.c_contiguous
   if not whole or path.stat().st_size != array.offset + array.nbytes:
@@ -77,6 +87,9 @@ def write(
     image.flush()
     del image  # closes the file, without which it cannot be renamed everywhere
     np.save(staged / "label.npy", label)
+  for name in (PARTIAL, SUMS):  # nobody needs them now
+    with contextlib.suppress(OSError):
+      (folder / name).unlink()
 
 
 def write_labels(folder: pathlib.Path, num_examples: int, labels: Iterable[int]) -> None:

@@ -64,6 +64,18 @@ def size(folder: pathlib.Path) -> int:
   return total
 
 
+def size_on_disk(folder: pathlib.Path) -> int:
+  """As `size`, without the holes of files that are written at random places."""
+  total = 0
+  for path in [folder, *folder.rglob("*")]:
+    with contextlib.suppress(OSError):
+      if path.is_file():
+        status = path.stat()
+        blocks = getattr(status, "st_blocks", None)  # Windows does not tell
+        total += status.st_size if blocks is None else min(status.st_size, 512 * blocks)
+  return total
+
+
 def in_words(size: int) -> str:
   """A number of bytes as people read it.
 

@@ -1,6 +1,8 @@
 """Data sets of the user's own: a folder for each class, with an image file for each example."""
 
 import hashlib
+import itertools
+import math
 import os
 import pathlib
 from collections.abc import Iterator
@@ -8,7 +10,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from tagjax.datasets import arrays, folders, loader, types
+from tagjax.datasets import arrays, folders, kept_images, loader, read_ahead, types
 
 Resize = Literal["stretch", "crop"]
 RESIZES: tuple[Resize, ...] = get_args(Resize)
@@ -88,8 +90,9 @@ def load_folder(
     resize: `"stretch"` or `"crop"`, see `tagjax.datasets.decode.resize`.
     test_fraction: fraction of each class for the test, in (0, 1), where there is no folder `test`.
     data_seed: seed of that draw.
-    input: `"memory"`: images are arrays, from the cache. `"stream"`: they are `ImageFiles`, decoded
-      whenever asked for. `"auto"`: the latter for folders of more than `loader.LARGE_BYTES`.
+    input: `"memory"`: images are arrays, from the cache. `"stream"`: they are lazy, decoded when
+      asked for and kept, `"files"`: lazy and not kept, see `tagjax.datasets.load`. `"auto"`:
+      `"stream"` for folders of more than `loader.LARGE_BYTES`, else `"memory"`.
 
   Returns:
     The data set; its name is that of the folder, its version a digest of the files.
@@ -103,14 +106,13 @@ def load_folder(
   root = pathlib.Path(path).expanduser().absolute()
   class_names, train, test = _list_splits(root, test_fraction, data_seed)
   all_files = train.files + test.files
-  num_bytes = len(all_files) * int(np.prod(image_shape))
-  streamed = input == "stream" or (input == "auto" and num_bytes > loader.LARGE_BYTES)
-  load = _stream_split if streamed else _load_split
+  parts = [_as_part(root, split, image_shape, resize) for split in (train, test)]
+  train_examples, test_examples = _load_parts(root.name, parts, input)
   return types.Dataset(
     name=root.name,
     version=_digest(root, all_files),
-    train=load(root, train, image_shape, resize),
-    test=load(root, test, image_shape, resize),
+    train=train_examples,
+    test=test_examples,
     num_classes=len(class_names),
     max_value=255,
     class_names=tuple(class_names),
@@ -235,35 +237,56 @@ def _digest(root: pathlib.Path, files: list[pathlib.Path]) -> str:
   return digest.hexdigest()[:16]
 
 
-def _stream_split(
-  root: pathlib.Path, split: _Split, image_shape: tuple[int, int, int], resize: str
-) -> types.Examples:
-  del root  # nothing is kept
-  images = ImageFiles(split.files, image_shape, resize)
-  return types.Examples(images, np.array(split.labels, np.int32))
+class _Part(NamedTuple):
+  """A split whose images can be read, and its folder in the cache."""
+
+  images: ImageFiles
+  labels: list[int]
+  folder: pathlib.Path
 
 
-def _load_split(
+def _as_part(
   root: pathlib.Path, split: _Split, image_shape: tuple[int, int, int], resize: str
-) -> types.Examples:
+) -> _Part:
   shape = "x".join(map(str, image_shape))
   key = f"{_CACHE_LAYOUT}-{shape}-{resize}-{_digest(root, split.files)}"
   folder = folders.cache_dir() / "arrays" / "image_folder" / key
-  count, num_classes = len(split.files), max(split.labels) + 1
+  return _Part(ImageFiles(split.files, image_shape, resize), split.labels, folder)
+
+
+def _load_parts(name: str, parts: list[_Part], input: str) -> list[types.Examples]:
+  shapes = {part.folder: part.images.shape for part in parts}
+  if not loader.is_streamed(input, sum(map(math.prod, shapes.values()))):
+    return [_load_part(part) for part in parts]
+  keep = input != "files" and kept_images.may_keep(name, shapes)
+  return [_stream_part(part, keep) for part in parts]
+
+
+def _stream_part(part: _Part, keep: bool) -> types.Examples:
+  images: kept_images.LazyImages = part.images
+  if keep:
+    images = kept_images.KeptImages(images.shape, lambda: part.images, part.folder)
+  return types.Examples(images, np.array(part.labels, np.int32))
+
+
+def _load_part(part: _Part) -> types.Examples:
+  images, labels, folder = part
+  count, image_shape, num_classes = len(images), images.shape[1:], max(labels) + 1
   cached = arrays.read(folder, count, image_shape, num_classes)
   if cached is None:
-    arrays.write(folder, count, image_shape, _decode_all(split, image_shape, resize))
+    arrays.write(folder, count, image_shape, _examples(images, labels))
     cached = arrays.read(folder, count, image_shape, num_classes)
   if cached is None:
     raise arrays.unwritable(folder, "what was written there cannot be read back")
   return cached
 
 
-def _decode_all(
-  split: _Split, image_shape: tuple[int, int, int], resize: str
-) -> Iterator[tuple[np.ndarray, int]]:
-  for file, label in zip(split.files, split.labels, strict=True):
-    yield _decode(file, image_shape, resize), label
+def _examples(images: ImageFiles, labels: list[int]) -> Iterator[tuple[np.ndarray, int]]:
+  """Image and label of every file, in order; threads decode ahead."""
+  size = read_ahead.piece_size(math.prod(images.shape[1:]))
+  rows = (np.arange(first, min(first + size, len(images))) for first in range(0, len(images), size))
+  pieces = read_ahead.ReadAhead(images.__getitem__, rows, ahead=2 * read_ahead.num_threads())
+  yield from zip(itertools.chain.from_iterable(pieces), labels, strict=True)
 
 
 def _decode(file: pathlib.Path, image_shape: tuple[int, int, int], resize: str) -> np.ndarray:

@@ -1,16 +1,21 @@
 """`load`: from a name to arrays, by the shortest way that there is."""
 
+import functools
 import json
+import math
+import pathlib
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import numpy as np
 
-from tagjax.datasets import arrays, catalog, folders, types
+from tagjax.datasets import arrays, catalog, folders, kept_images, types
 from tagjax.datasets import prepared as prepared_lib
 
+_SPLITS = ("train", "test")
 _CACHE_LAYOUT = "1"  # part of the key: raise it when the cached arrays change
 
-Input = Literal["auto", "memory", "stream"]
+Input = Literal["auto", "memory", "stream", "files"]
 """Where images are read from, see `load`."""
 
 INPUTS: tuple[Input, ...] = get_args(Input)
@@ -32,9 +37,10 @@ def load(
     name: one of `names()`.
     data_dir: folder of prepared TFDS data sets; None means `$TFDS_DATA_DIR`, else
       `~/tensorflow_datasets`. The cache is in `$TAGJAX_CACHE_DIR`, else in `~/.cache/tagjax`.
-    input: `"memory"`: images are arrays, decoded once into the cache. `"stream"`: they are
-      `decode.Records`, read from the prepared files and decoded whenever asked for. `"auto"`: the
-      latter for sets of more than `LARGE_BYTES`.
+    input: `"memory"`: images are arrays, decoded once into the cache. `"stream"`: they are lazy,
+      read and decoded when asked for, and from then on read from the cache, if the disk has room
+      (`kept_images.may_keep`). `"files"`: the same, and nothing is kept. `"auto"`: `"stream"` for
+      sets of more than `LARGE_BYTES`, else `"memory"`.
 
   Returns:
     The data set.
@@ -57,12 +63,12 @@ def load(
     if prepared is None:  # a folder without its JSON files, which TFDS takes for a prepared set
       folder = prepared_lib.roots(name, data_dir)[0] / name / entry.version
       raise prepared_lib.damaged(folder, "dataset_info.json or features.json is missing")
-  streamed = _is_streamed(entry, prepared, input)
+  load_split = _reader(name, prepared, input)
   return types.Dataset(
     name=name,
     version=prepared.version,
-    train=_split(name, prepared, "train", streamed),
-    test=_split(name, prepared, "test", streamed),
+    train=load_split("train"),
+    test=load_split("test"),
     num_classes=entry.num_classes,
     max_value=entry.max_value,
     class_names=_class_names(prepared),
@@ -70,40 +76,85 @@ def load(
   )
 
 
-def _is_streamed(entry: catalog.Entry, prepared: prepared_lib.Prepared, input: str) -> bool:
+def is_streamed(input: str, num_bytes: int) -> bool:
+  """Whether images are lazy.
+
+  Args:
+    input: see `load`.
+    num_bytes: of all images, decoded.
+
+  Raises:
+    ValueError: if there is no such input.
+  """
   if input not in INPUTS:
     raise ValueError(f"input={input!r} is unknown. There are: {', '.join(INPUTS)}")
-  size = sum(prepared.num_examples.values()) * int(np.prod(entry.image_shape))
-  return input == "stream" or (input == "auto" and size > LARGE_BYTES)
+  return input in ("stream", "files") or (input == "auto" and num_bytes > LARGE_BYTES)
 
 
-def _split(
-  name: str, prepared: prepared_lib.Prepared, split: str, streamed: bool
-) -> types.Examples:
-  entry, num_examples = catalog.entry(name), prepared.num_examples[split]
-  key = f"{split}-{_CACHE_LAYOUT}-{prepared.digest}"
-  folder = folders.cache_dir() / "arrays" / name / prepared.version / key
+def _reader(name: str, prepared: prepared_lib.Prepared, input: str) -> Callable:
+  """What gives the examples of a split."""
+  shapes = {_folder(name, prepared, split): _shape(name, prepared, split) for split in _SPLITS}
+  if not is_streamed(input, sum(map(math.prod, shapes.values()))):
+    return functools.partial(_load_split, name, prepared)
+  keep = input != "files" and kept_images.may_keep(name, shapes)
+  return functools.partial(_stream_split, name, prepared, keep=keep)
+
+
+def _load_split(name: str, prepared: prepared_lib.Prepared, split: str) -> types.Examples:
+  num_classes = catalog.entry(name).num_classes
+  folder, (count, *image_shape) = _folder(name, prepared, split), _shape(name, prepared, split)
 
   def cached():
-    if streamed:
-      return arrays.read_labels(folder, num_examples, entry.num_classes)
-    return arrays.read(folder, num_examples, entry.image_shape, entry.num_classes)
+    return arrays.read(folder, count, tuple(image_shape), num_classes)
 
   found = cached()
-  if found is not None and not streamed:
-    return found
+  if found is None:
+    records = _open(name, prepared, split)
+    arrays.write(folder, count, tuple(image_shape), records.examples())
+    found = cached()
+  if found is None:
+    raise _wrong_labels(name, prepared)
+  return found
+
+
+def _stream_split(
+  name: str, prepared: prepared_lib.Prepared, split: str, *, keep: bool
+) -> types.Examples:
+  num_classes = catalog.entry(name).num_classes
+  folder, shape = _folder(name, prepared, split), _shape(name, prepared, split)
+  records = functools.cache(functools.partial(_open, name, prepared, split))
+  label = arrays.read_labels(folder, shape[0], num_classes)
+  if label is None:
+    arrays.write_labels(folder, shape[0], records().labels())
+    label = arrays.read_labels(folder, shape[0], num_classes)
+  if label is None:
+    raise _wrong_labels(name, prepared)
+  if not (keep and kept_images.is_whole(folder, shape)):
+    records()  # what is wrong with the files is told now
+  return types.Examples(
+    kept_images.KeptImages(shape, records, folder) if keep else records(), label
+  )
+
+
+def _folder(name: str, prepared: prepared_lib.Prepared, split: str) -> pathlib.Path:
+  key = f"{split}-{_CACHE_LAYOUT}-{prepared.digest}"
+  return folders.cache_dir() / "arrays" / name / prepared.version / key
+
+
+def _shape(name: str, prepared: prepared_lib.Prepared, split: str) -> tuple[int, ...]:
+  return (prepared.num_examples[split], *catalog.entry(name).image_shape)
+
+
+def _open(name: str, prepared: prepared_lib.Prepared, split: str):
   from tagjax.datasets import decode  # imports TFDS
 
-  records = decode.Records(prepared, split, entry.image_shape, entry.resize)
-  if found is None:
-    if streamed:
-      arrays.write_labels(folder, num_examples, records.labels())
-    else:
-      arrays.write(folder, num_examples, entry.image_shape, records.examples())
-    found = cached()
-    if found is None:
-      raise prepared_lib.damaged(prepared.folder, f"labels are not 0 to {entry.num_classes - 1}")
-  return types.Examples(records, found) if streamed else found
+  entry = catalog.entry(name)
+  return decode.Records(prepared, split, entry.image_shape, entry.resize)
+
+
+def _wrong_labels(name: str, prepared: prepared_lib.Prepared) -> types.DatasetUnavailableError:
+  reason = f"labels are not 0 to {catalog.entry(name).num_classes - 1}"
+  return prepared_lib.damaged(prepared.folder, reason)
 
 
 def _class_names(prepared: prepared_lib.Prepared) -> tuple[str, ...]:

@@ -88,9 +88,9 @@ def _prepared_lines(name: str, prepared: prepared_lib.Prepared | None) -> Iterat
 def _cache_lines(name: str, prepared: prepared_lib.Prepared | None) -> Iterator[str]:
   used = [folder for split in _SPLITS for folder in cached(name, prepared, split)]
   for folder in used:
-    yield f"  decoded, {folders.in_words(folders.size(folder))}: {folder}"
+    yield f"  decoded, {folders.in_words(folders.size_on_disk(folder))}: {folder}"
   everything = folders.cache_dir() / "arrays" / name
-  stale = folders.size(everything) - sum(folders.size(folder) for folder in used)
+  stale = folders.size_on_disk(everything) - sum(map(folders.size_on_disk, used))
   if stale:
     yield f"  decoded from other files, {folders.in_words(stale)}, may be deleted: {everything}"
 

@@ -208,7 +208,8 @@ class _StreamedTraining:
       batch_size=self._batch_size,
     )
     order = np.asarray(order)[: self._boundary_batches(num_examples)]
-    return Feed(examples, order).window(len(order), order.size)
+    feed = Feed(examples, order, ahead=self.chunk_steps)
+    return feed.window(len(order), order.size)
 
   def _boundary_batches(self, num_examples: int | None) -> int:
     """At least one, so that there is something to take shapes from."""

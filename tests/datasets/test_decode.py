@@ -1,13 +1,14 @@
 """Images of a prepared set: decoded when asked for, in the order asked for, brought to one size."""
 
 import io
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tagjax import datasets
-from tagjax.datasets import decode, image_folder, prepared
+from tagjax.datasets import decode, image_folder, kept_images, prepared
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
 
@@ -66,19 +67,36 @@ def test_a_row_that_is_not_there_is_an_error_of_the_set(records):
     records[np.array([360])]
 
 
-def test_a_streamed_set_keeps_its_labels_alone(cache_dir):
-  streamed = datasets.load("digits", input="stream")
-  assert isinstance(streamed.train.image, decode.Records)
-  assert not list((cache_dir / "arrays").rglob("image.npy"))
-  kept = datasets.load("digits", input="memory")
-  np.testing.assert_array_equal(streamed.train.label, kept.train.label)
+def test_a_streamed_set_keeps_what_was_decoded(cache_dir, monkeypatch):
+  kept, test = datasets.load("digits", input="stream")[2:4]
+  files = datasets.load("digits", input="files").train
+  assert not list((cache_dir / "arrays").rglob("image.*"))
+  rows = np.random.default_rng(0).permutation(1437)
+  assert isinstance(files.image, decode.Records)
+  np.testing.assert_array_equal(kept.image[rows[:100]], files.image[rows[:100]])
+  np.testing.assert_array_equal(kept.image[rows], files.image[rows])
+  test.image[np.arange(360)]
+  # The next time, nothing is read from the prepared files.
+  monkeypatch.setattr(decode, "Records", None)
+  again = datasets.load("digits", input="memory").train
+  np.testing.assert_array_equal(again.image[rows], files.image[rows])
+  np.testing.assert_array_equal(again.label, files.label)
+
+
+def test_what_was_kept_of_another_version_is_not_used(cache_dir):
   rows = np.arange(1437)
-  np.testing.assert_array_equal(streamed.train.image[rows], kept.train.image)
+  image = datasets.load("digits", input="stream").train.image[rows]
+  for path in (cache_dir / "arrays").rglob("image.npy"):
+    path.write_bytes(path.read_bytes()[:200] + bytes(1437 * 64 - 72))  # as old pixels
+  (shard,) = (cache_dir / "tfds").rglob("digits-train.array_record*")
+  assert not datasets.load("digits", input="stream").train.image[rows[9:]].any()
+  os.utime(shard, (1, 1))
+  np.testing.assert_array_equal(datasets.load("digits", input="stream").train.image[rows], image)
 
 
 def test_large_sets_are_streamed_by_themselves(monkeypatch):
   assert isinstance(datasets.load("digits").test.image, np.ndarray)
   monkeypatch.setattr("tagjax.datasets.loader.LARGE_BYTES", 1797 * 64 - 1)
-  assert isinstance(datasets.load("digits").test.image, decode.Records)
+  assert isinstance(datasets.load("digits").test.image, kept_images.KeptImages)
   with pytest.raises(ValueError, match="input='streamed' is unknown"):
     datasets.load("digits", input="streamed")

@@ -149,8 +149,10 @@ def cats(pool):
 
 
 def test_images_that_are_read_when_needed_are_those_of_the_cache(animals, monkeypatch):
+  streams = [load(animals, image_shape=(5, 5, 3), input=how) for how in ("stream", "files")]
+  early = streams[0].train.image[np.arange(10)]
   whole = load(animals, image_shape=(5, 5, 3))
-  streams = [load(animals, image_shape=(5, 5, 3), input="stream")]
+  np.testing.assert_array_equal(early, whole.train.image[:10])
   monkeypatch.setattr(loader, "LARGE_BYTES", 100)
   streams.append(load(animals, image_shape=(5, 5, 3)))
   rows = np.array([7, 0, 7])
@@ -163,7 +165,7 @@ def test_images_that_are_read_when_needed_are_those_of_the_cache(animals, monkey
     np.testing.assert_array_equal(stream.train.image[rows], whole.train.image[rows])
     assert stream.train.image[rows[:0]].shape == (0, 5, 5, 3)
   (animals / "cat" / "00.png").write_bytes(b"")
-  dataset = load(animals, input="stream", test_fraction=0.01)
+  dataset = load(animals, input="files", test_fraction=0.01)
   (broken,) = (
     pool for pool in (dataset.train, dataset.test) if "00.png" in {f.name for f in cats(pool)}
   )
@@ -221,7 +223,7 @@ def test_folders_that_hold_nothing(tmp_path):
     ({"image_shape": (8, 8, 2)}, "image_shape is"),
     ({"image_shape": (0, 8, 3)}, "image_shape is"),
     ({"resize": "pad"}, "resize='pad' is unknown. There are: stretch, crop"),
-    ({"input": "disk"}, "input='disk' is unknown. There are: auto, memory, stream"),
+    ({"input": "disk"}, "input='disk' is unknown. There are: auto, memory, stream, files"),
     ({"test_fraction": 0.0}, "test_fraction is 0.0"),
     ({"test_fraction": 1.0}, "test_fraction is 1.0"),
   ],

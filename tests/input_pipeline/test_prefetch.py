@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tagjax.datasets import read_ahead
 from tagjax.input_pipeline.prefetch import Feed
 
 SIZE, BATCH = 22, 4
@@ -17,6 +18,7 @@ class SlowAtFirst:
 
   def __init__(self, image):
     self.image, self.asked = image, []
+    self.shape, self.dtype = image.shape, image.dtype
 
   def __getitem__(self, rows):
     self.asked.append(rows)
@@ -37,6 +39,12 @@ def examples():
   return Examples(image=SlowAtFirst(image), label=label, task_id=np.full(SIZE, 3, np.int32))
 
 
+@pytest.fixture
+def pieces_of_three(monkeypatch):
+  monkeypatch.setattr(read_ahead, "PIECE_IMAGES", 3)
+
+
+@pytest.mark.usefixtures("pieces_of_three")
 @pytest.mark.parametrize("start", [0, 1, 4])
 @pytest.mark.parametrize("ahead", [1, 5])
 def test_windows_follow_the_order_from_any_batch_on(examples, start, ahead):
@@ -51,18 +59,18 @@ def test_windows_follow_the_order_from_any_batch_on(examples, start, ahead):
     np.testing.assert_array_equal(window.image[: len(rows)], examples.image.image[rows])
     np.testing.assert_array_equal(window.label[: len(rows)], examples.label[rows])
     np.testing.assert_array_equal(window.task_id[: len(rows)], 3)
+    for padded in (window.image, window.label, window.task_id):
+      assert not padded[len(rows) :].any()
 
 
+@pytest.mark.usefixtures("pieces_of_three")
 def test_reads_ahead_and_not_everything(examples):
   reader = Feed(examples, ORDER, ahead=2)
   reader.window(1, capacity=BATCH)
-  for _ in range(100):
-    if len(examples.image.asked) > 2:
-      break
-    time.sleep(0.01)
-  time.sleep(0.05)
-  # The batch that was asked for, two ahead, and one that waits to be handed over.
-  assert 3 <= len(examples.image.asked) <= 4
+  time.sleep(0.1)
+  # Two pieces for the batch that was asked for, and three that hold two batches.
+  assert len(examples.image.asked) == 5
+  assert max(map(len, examples.image.asked)) == 3
 
 
 def test_what_cannot_be_read_is_an_error_of_the_window(examples):
