@@ -4,12 +4,12 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tagjax.core.errors import WorkdirError
-from tagjax.storage.json_files import read_json, write_json_atomic
+from tagjax.storage.json_files import read_json, write_atomic, write_json_atomic
 
 CONFIG, LOG, RESULTS, LOCK, CHECKPOINTS, PROFILE = (
   "config.json",
@@ -105,6 +105,10 @@ class Workdir:
   def open_log(self, length: int) -> "Log":
     """The log, cut to its first `length` bytes: what was written after a checkpoint is redone."""
     return Log(self.path / LOG, length)
+
+  def join_logs(self, others: Sequence["Workdir"]) -> None:
+    """Writes the log anew, of those of other folders, in order."""
+    write_atomic(self.path / LOG, ((other.path / LOG).read_bytes() for other in others))
 
 
 class Log:
