@@ -21,6 +21,10 @@ CONFIG, LOG, RESULTS, LOCK, CHECKPOINTS, PROFILE = (
 )
 
 
+class InUseError(WorkdirError):
+  """Another process is running in the folder."""
+
+
 class Workdir:
   """A run's folder.
 
@@ -48,14 +52,20 @@ class Workdir:
     """Keeps a second process out while the block runs.
 
     Raises:
-      WorkdirError: if another process is running here.
+      InUseError: if another process is running here.
+      WorkdirError: if the file system has no locks.
     """
     with open(self.path / LOCK, "r+") as file:
       try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
       except BlockingIOError as error:
-        raise WorkdirError(
+        raise InUseError(
           f"another process is running in {self.path}: wait for it, or choose another --workdir"
+        ) from error
+      except OSError as error:
+        raise WorkdirError(
+          f"cannot lock {self.path} ({error.strerror}): choose a --workdir on a file system with "
+          "locks"
         ) from error
       yield
 

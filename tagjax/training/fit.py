@@ -36,7 +36,7 @@ from tagjax.training.shares import (
   are_planned,
   check_process,
   origins,
-  share_folders,
+  share_folder,
   train_shares,
 )
 from tagjax.training.signals import stop_on_signals
@@ -164,7 +164,7 @@ def fit(
   assert isinstance(folder, Workdir), "see check_process"
   measured = train_shares(folder, name, process, len(trials), train, _seeds_of(trials))
   record = RunRecord.join([RunRecord.from_json(share["record"]) for share in measured])
-  folder.join_logs(share_folders(folder, len(measured)))
+  folder.join_logs([share_folder(folder, share) for share in range(len(measured))])
   return end(record, measured[0]["tensor_names"], origins(measured))
 
 

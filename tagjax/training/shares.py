@@ -24,7 +24,7 @@ import jax
 
 from tagjax.core.errors import ConfigError, IncompleteRun, InterruptedRun, WorkdirError
 from tagjax.storage.json_files import read_json, write_json_atomic
-from tagjax.storage.workdir import CONFIG, NoWorkdir, Workdir, differences
+from tagjax.storage.workdir import CONFIG, InUseError, NoWorkdir, Workdir, differences
 from tagjax.training.options import RunOptions
 
 FOLDER, PLAN = "shares", "plan.json"
@@ -87,14 +87,24 @@ def split(num_trials: int, num_shares: int) -> list[range]:
   return [range(first, stop) for first, stop in itertools.pairwise(firsts)]
 
 
+def shares_of(process: Process, num_shares: int) -> range:
+  """The shares that a process trains.
+
+  >>> list(shares_of((1, 2), 5))
+  [1, 3]
+  """
+  number, count = process
+  return range(number, num_shares, count)
+
+
 def are_planned(root: Workdir | NoWorkdir) -> bool:
   """Whether the trials of this run are shared out."""
   return root.path is not None and (root.path / FOLDER / PLAN).exists()
 
 
-def share_folders(root: Workdir, num_shares: int) -> list[Workdir]:
-  """Where the shares of a run are trained."""
-  return [Workdir(root.path / FOLDER / str(share)) for share in range(num_shares)]
+def share_folder(root: Workdir, share: int) -> Workdir:
+  """Where a share of a run is trained."""
+  return Workdir(root.path / FOLDER / str(share))
 
 
 class Shares:
@@ -107,11 +117,6 @@ class Shares:
   def __init__(self, root: Workdir, num_trials: int, num_shares: int):
     self._path = root.path / FOLDER
     self.trials = split(num_trials, num_shares)
-
-  def of(self, process: Process) -> list[int]:
-    """The shares of a process."""
-    number, count = process
-    return list(range(number, len(self.trials), count))
 
   def plan(self) -> None:
     """Writes down how many shares there are."""
@@ -176,7 +181,7 @@ def train_shares(
     if planned:
       planning.close()
     missing = shares.missing() if planned else range(len(shares.trials))
-    for share in shares.of(process):
+    for share in shares_of(process, len(shares.trials)):
       if share in missing:
         _train_share(root, shares, share, process, train, claim, tell)
   if process[0] >= len(shares.trials):
@@ -217,12 +222,11 @@ def _wait_for_plan(root: Workdir, number: int) -> None:
 
 def _train_share(root, shares, share, process, train, claim, tell) -> None:
   """Trains a share, unless another process does."""
-  folder = share_folders(root, len(shares.trials))[share]
-  trials = tell(shares.trials[share])
+  folder, trials = share_folder(root, share), tell(shares.trials[share])
   with contextlib.ExitStack() as stack:
     try:
       stack.enter_context(folder.lock())
-    except WorkdirError:
+    except InUseError:
       _say(f"another process trains {trials}, in {folder.path}")
       return
     _say(f"process {process[0]} of {process[1]} trains {trials}, in {folder.path}")
@@ -236,10 +240,9 @@ def _train_share(root, shares, share, process, train, claim, tell) -> None:
 def _what_is_missing(root, shares, left, tell) -> str:
   ended = [tell(trials) for share, trials in enumerate(shares.trials) if share not in left]
   missing = ", ".join(tell(shares.trials[share]) for share in left)
-  there = f"{', '.join(ended)}: ended. " if ended else ""
   return (
-    f"{there}{missing}: not yet. Their processes finish them, or the same command does, in any "
-    f"number of processes, in {root.path}"
+    f"ended: {', '.join(ended) or 'none'}. Missing: {missing}. Their processes finish them, or the "
+    f"same command does, in any number of processes. Everything is in {root.path}"
   )
 
 

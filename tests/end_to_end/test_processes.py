@@ -28,6 +28,7 @@ SETTINGS = (
 )
 MEMORY = ("--config.method=er+tag", "--config.memory.capacity=2")
 LONG = (*SETTINGS, *MEMORY, "--config.epochs=6", "--config.checkpoint_every=5")
+IN_TURN = "--config.seed_axis=loop"
 AGAIN = "The same command in every process goes on from the last checkpoint"
 
 
@@ -93,12 +94,17 @@ def alone(launch, workdir, *settings):
 
 def outcome(workdir) -> tuple:
   """What must not depend on the number of processes: results, log, and the last checkpoint."""
+  last = max(positions(workdir))
+  record, data, _ = checkpoint._read(workdir / "checkpoints", last)
+  return *measured(workdir), record["leaves"], data.tobytes()
+
+
+def measured(workdir) -> tuple:
+  """Results and log."""
   results = json.loads((workdir / "results.json").read_text())
   for name in ("seconds", "command", "provenance"):
     del results[name]
-  last = max(positions(workdir))
-  record, data, _ = checkpoint._read(workdir / "checkpoints", last)
-  return results, (workdir / "metrics.jsonl").read_text(), record["leaves"], data.tobytes()
+  return results, (workdir / "metrics.jsonl").read_text()
 
 
 def positions(workdir) -> list[int]:
@@ -163,6 +169,32 @@ def test_the_death_of_process_0_ends_the_others(pair, tmp_path):
   assert second.stderr.splitlines()[-1] == line
 
 
+def test_what_a_killed_process_has_left_one_alone_finishes(launch, tmp_path):
+  """Seeds are shared out; the other process does not notice. Results and log to the bit."""
+  quick = ("--config.method=sgd", "--config.epochs=6", "--config.checkpoint_every=5")
+  settings = (*SETTINGS, *quick, "--config.data_parallel=1", "--config.seeds=2", IN_TURN)
+  shared = (*settings, "--num_processes=2", f"--workdir={tmp_path / 'shared'}")
+  first, second = (launch.start(*shared, f"--process_id={own}") for own in (0, 1))
+  share = tmp_path / "shared" / "shares" / "1"
+  while not positions(share):
+    time.sleep(0.01)
+    assert os.path.exists(f"/proc/{second.pid}/stat"), "process 1 is gone"
+  os.kill(second.pid, signal.SIGKILL)
+  assert second.wait().code == -signal.SIGKILL
+  ended = first.wait()
+  assert ended.code == 0, ended.stderr
+  assert ended.stdout.startswith("ended: seed 1. Missing: seed 2. Their processes")
+  log = (tmp_path / "shared" / "shares" / "0" / "metrics.jsonl").read_bytes()
+
+  ended = launch(*settings, f"--workdir={tmp_path / 'shared'}")
+  assert ended.code == 0, ended.stderr
+  assert f"process 0 of 1 trains seed 2, in {share}" in ended.stderr
+  assert "average accuracy" in ended.stdout
+  assert launch(*settings, f"--workdir={tmp_path / 'alone'}").code == 0
+  assert measured(tmp_path / "shared") == measured(tmp_path / "alone")
+  assert (tmp_path / "shared" / "metrics.jsonl").read_bytes().startswith(log)
+
+
 def test_different_configs_are_refused_by_both(pair, tmp_path):
   settings = (*SETTINGS, f"--workdir={tmp_path / 'run'}")
   for ended in finish(pair(*settings, others=("--config.epochs=2",))):
@@ -190,6 +222,8 @@ def test_an_error_of_one_is_told_by_both(pair, tmp_path):
     (["--coordinator=a:1", "--num_processes=2", "--process_id=2"], "--process_id=2 must be from 0"),
     (["--distributed", "--process_id=2"], "--distributed asks the cluster for --process_id"),
     (["--distributed"], "cannot join the other processes"),
+    (["--config.data_parallel=1", "--process_id=1"], "--num_processes is missing"),
+    (["--config.data_parallel=1", "--distributed"], "finds no variables of SLURM or Open MPI"),
   ],
 )
 def test_wrong_flags_are_one_line(launch, tmp_path, arguments, text):
@@ -207,7 +241,7 @@ def test_what_several_processes_cannot_do_is_refused(monkeypatch):
   monkeypatch.setattr(jax, "local_device_count", lambda: 1)
   with pytest.raises(ConfigError, match=r"data_parallel=4 asks each of 2 processes for 2"):
     choose_layout(RunOptions(data_parallel=4, batch_size=8), 1)
-  with pytest.raises(ConfigError, match=r"seed_axis='devices' works in one process"):
+  with pytest.raises(ConfigError, match=r"seed_axis='devices' works in one process, and 2 have"):
     choose_layout(RunOptions(seed_axis="devices"), 4)
 
 
