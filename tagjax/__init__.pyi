@@ -7,6 +7,7 @@ from .benchmarks import Stream as Stream
 from .benchmarks import load_benchmark as load_benchmark
 from .config.plugins import register as register
 from .core.errors import ConfigError as ConfigError
+from .core.errors import IncompleteRun as IncompleteRun
 from .core.errors import TagjaxError as TagjaxError
 from .core.method import Boundary as Boundary
 from .core.method import Method as Method

@@ -13,13 +13,13 @@ from absl import flags
 from ml_collections import config_flags
 
 from tagjax import config, distributed, report, training
-from tagjax.core.errors import ConfigError, InterruptedRun, TagjaxError
+from tagjax.core.errors import ConfigError, IncompleteRun, InterruptedRun, TagjaxError
 
 _FLAGS = {
   "workdir": "Folder of the run; default: runs/BENCHMARK-METHOD-HASH of the config.",
   "compilation_cache": "Folder that keeps compiled programs; default: in the user's cache; "
   "empty: none.",
-  "coordinator": "HOST:PORT of process 0 of several that train together.",
+  "coordinator": "HOST:PORT of process 0 of several that share each batch.",
   "list": "Print the methods, models, benchmarks, schedules or options there are, and end.",
 }
 
@@ -48,8 +48,9 @@ def parse(argv: list[str], default_config: str) -> list[str]:
       config_flags.DEFINE_config_file("config", default_config, text)  # reads sys.argv at once
     for name, text in _FLAGS.items():
       flags.DEFINE_string(name, None, text)
-    flags.DEFINE_integer("num_processes", None, "With --coordinator: how many processes.")
-    flags.DEFINE_integer("process_id", None, "With --coordinator: which this is, from 0.")
+    text = "How many processes share out the seeds, or each batch if config.data_parallel > 1."
+    flags.DEFINE_integer("num_processes", None, text)
+    flags.DEFINE_integer("process_id", None, "With --num_processes: which this is, from 0.")
     text = "Train with the other processes of the cluster (SLURM, Open MPI, TPU pod) that it tells."
     flags.DEFINE_bool("distributed", False, text)
     flags.DEFINE_bool("profile", False, "Record a trace of some steps in WORKDIR/profile.")
@@ -108,12 +109,15 @@ def main(argv: list[str]) -> None:
     for line in config.settings.unused(chosen, [key for key, _ in _overrides(sys.argv)]):
       print(f"note: {line}", file=sys.stderr)
     workdir = values.workdir or default_workdir(chosen)
-    join_hosts(values)
+    process = join_hosts(values, share_batches=chosen["data_parallel"] > 1)
     with distributed.processes.together():
-      run = config.run.run_config(chosen, workdir, profile=values.profile)
+      run = config.run.run_config(chosen, workdir, profile=values.profile, process=process)
   except InterruptedRun as stop:
     print(stop, file=sys.stderr)
     sys.exit(130)
+  except IncompleteRun as part:
+    print(part)
+    sys.exit(0)
   except TagjaxError as error:
     sys.exit(f"error: {error}")
   if distributed.processes.is_writer():
@@ -122,8 +126,11 @@ def main(argv: list[str]) -> None:
     print(f"Everything is in {workdir}")
 
 
-def join_hosts(values: flags.FlagValues) -> None:
-  """Joins the processes that the flags name, if any.
+def join_hosts(values: flags.FlagValues, *, share_batches: bool) -> tuple[int, int]:
+  """Finds the processes that the flags name, if any, and joins them if they share each batch.
+
+  Returns:
+    `(i, n)`, if this is process i of n that share trials out; else `(0, 1)`.
 
   Raises:
     HostsError: if the flags contradict each other, or the processes cannot be joined.
@@ -134,21 +141,28 @@ def join_hosts(values: flags.FlagValues) -> None:
     raise distributed.processes.HostsError(
       f"--distributed asks the cluster for --{given[0]}: give one of the two only"
     )
+  if given:
+    _check_place(place, share_batches)
+  if not share_batches:
+    if values.distributed:
+      return distributed.clusters.find(os.environ)
+    return (place["process_id"], place["num_processes"]) if given else (0, 1)
   if values.distributed:
     distributed.processes.join()
   elif given:
-    _check_place(place)
     distributed.processes.join(**place)
+  return 0, 1
 
 
-def _check_place(place: dict) -> None:
-  missing = [f"--{name}" for name, value in place.items() if value is None]
+def _check_place(place: dict, share_batches: bool) -> None:
+  needed = [name for name in place if share_batches or name != "coordinator"]
+  missing = [f"--{name}" for name in needed if place[name] is None]
   if missing:
     raise distributed.processes.HostsError(
-      f"{' and '.join(missing)} is missing: several processes need --coordinator=HOST:PORT, "
-      "--num_processes=N and --process_id=I, from 0 to N - 1"
+      f"{' and '.join(missing)} is missing: several processes need --num_processes=N and "
+      "--process_id=I, from 0 to N - 1, and with data_parallel --coordinator=HOST:PORT"
     )
-  host, _, port = place["coordinator"].rpartition(":")
+  host, _, port = (place["coordinator"] or "unused:0").rpartition(":")
   if not host or not port.isdigit():
     raise distributed.processes.HostsError(
       f"--coordinator={place['coordinator']!r} must be HOST:PORT, such as node1:9876"

@@ -15,6 +15,7 @@ from tagjax.report.run import Grid, Run
 from tagjax.training import sweep
 from tagjax.training.assemble import training_sizes
 from tagjax.training.fit import ended_run, fit
+from tagjax.training.shares import ALONE, Process
 from tagjax.training.trainer import num_steps
 
 
@@ -24,6 +25,7 @@ def run_config(
   *,
   progress: bool = True,
   profile: bool = False,
+  process: Process = ALONE,
 ) -> Run | Grid:
   """Trains the stream, or every point of the grid `config.sweep`.
 
@@ -32,18 +34,19 @@ def run_config(
     workdir: see `tagjax.fit`.
     progress: see `tagjax.fit`.
     profile: see `tagjax.fit`; not for a grid.
+    process: see `tagjax.fit`.
 
   Returns:
     The run, or the grid.
 
   Raises:
     ConfigError: a key of the config cannot work; one line that names it.
-    WorkdirError, CheckpointError, DivergedError, InterruptedRun: see `tagjax.fit`.
+    WorkdirError, CheckpointError, DivergedError, InterruptedRun, IncompleteRun: see `tagjax.fit`.
   """
   settings = validate(config)
   try:
     if settings["sweep"]:
-      return _run_grid(settings, workdir, progress, profile)
+      return _run_grid(settings, workdir, progress, profile, process)
     identity = nested(used(settings))
     if (ended := ended_run(workdir, identity)) is not None:
       return ended
@@ -57,6 +60,7 @@ def run_config(
       workdir=workdir,
       progress=progress,
       profile=profile,
+      process=process,
     )
   except ConfigError as error:
     raise ConfigError(_with_key(str(error), settings)) from error
@@ -79,7 +83,11 @@ def make_parts(settings: Settings) -> sweep.Parts:
 
 
 def _run_grid(
-  settings: Settings, workdir: str | os.PathLike | None, progress: bool, profile: bool
+  settings: Settings,
+  workdir: str | os.PathLike | None,
+  progress: bool,
+  profile: bool,
+  process: Process,
 ) -> Grid:
   if profile:
     raise ConfigError("config.sweep does not go with --profile: leave one of the two away")
@@ -99,6 +107,7 @@ def _run_grid(
     workdir,
     tasks=settings["sweep_tasks"],
     progress=progress,
+    process=process,
   )
 
 

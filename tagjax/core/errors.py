@@ -27,6 +27,10 @@ class InterruptedRun(TagjaxError):  # noqa: N818  (what happened, not a fault)
   """The run was asked to stop and has saved where it was."""
 
 
+class IncompleteRun(TagjaxError):  # noqa: N818  (what happened, not a fault)
+  """The trials of this process have ended; those of other processes have not."""
+
+
 def reason(error: BaseException) -> str:
   """The error with its kind and the place in the user's code where it was raised, in one line.
 

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +51,23 @@ def write_json_atomic(path: str | os.PathLike, value: Any) -> None:
     ValueError: if `value` cannot be JSON.
     OSError: if the file cannot be written.
   """
-  path = Path(path)
   text = _collapse(json.dumps(as_json(value), indent=2, allow_nan=False, ensure_ascii=False)) + "\n"
+  write_atomic(path, [text.encode()])
+
+
+def write_atomic(path: str | os.PathLike, blocks: Iterable[bytes]) -> None:
+  """Writes `blocks` one after another so that `path` holds the old file or the new one, never half.
+
+  Raises:
+    OSError: if the file cannot be written.
+  """
+  path = Path(path)
   # In the same folder: a rename is atomic only within a file system.
   handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
   try:
-    with open(handle, "w", encoding="utf-8") as file:
-      file.write(text)
+    with open(handle, "wb") as file:
+      for block in blocks:
+        file.write(block)
       file.flush()
       os.fsync(file.fileno())
     os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's file is for its owner only

@@ -4,12 +4,12 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tagjax.core.errors import WorkdirError
-from tagjax.storage.json_files import read_json, write_json_atomic
+from tagjax.storage.json_files import read_json, write_atomic, write_json_atomic
 
 CONFIG, LOG, RESULTS, LOCK, CHECKPOINTS, PROFILE = (
   "config.json",
@@ -19,6 +19,10 @@ CONFIG, LOG, RESULTS, LOCK, CHECKPOINTS, PROFILE = (
   "checkpoints",
   "profile",
 )
+
+
+class InUseError(WorkdirError):
+  """Another process is running in the folder."""
 
 
 class Workdir:
@@ -48,14 +52,20 @@ class Workdir:
     """Keeps a second process out while the block runs.
 
     Raises:
-      WorkdirError: if another process is running here.
+      InUseError: if another process is running here.
+      WorkdirError: if the file system has no locks.
     """
     with open(self.path / LOCK, "r+") as file:
       try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
       except BlockingIOError as error:
-        raise WorkdirError(
+        raise InUseError(
           f"another process is running in {self.path}: wait for it, or choose another --workdir"
+        ) from error
+      except OSError as error:
+        raise WorkdirError(
+          f"cannot lock {self.path} ({error.strerror}): choose a --workdir on a file system with "
+          "locks"
         ) from error
       yield
 
@@ -105,6 +115,10 @@ class Workdir:
   def open_log(self, length: int) -> "Log":
     """The log, cut to its first `length` bytes: what was written after a checkpoint is redone."""
     return Log(self.path / LOG, length)
+
+  def join_logs(self, others: Sequence["Workdir"]) -> None:
+    """Writes the log anew, of those of other folders, in order."""
+    write_atomic(self.path / LOG, ((other.path / LOG).read_bytes() for other in others))
 
 
 class Log:

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,7 +29,17 @@ from tagjax.training.options import RunOptions
 from tagjax.training.preload import CHECKPOINTS, PLOTS, RESULTS, preload
 from tagjax.training.profiler import Trace
 from tagjax.training.provenance import provenance
+from tagjax.training.record import RunRecord
 from tagjax.training.schedule import Place, spans, visits
+from tagjax.training.shares import (
+  ALONE,
+  Process,
+  are_planned,
+  check_process,
+  origins,
+  share_folder,
+  train_shares,
+)
 from tagjax.training.signals import stop_on_signals
 from tagjax.training.trainer import Trainer, Trial
 
@@ -46,6 +56,7 @@ def fit(
   identity: Mapping[str, Any] | None = None,
   progress: bool = True,
   profile: bool = False,
+  process: Process = ALONE,
   **changes: Any,
 ) -> Run:
   """Trains the stream for every seed and returns the results.
@@ -71,10 +82,12 @@ def fit(
       options, names and plain settings of the three objects.
     progress: show on stderr what the run will hold in memory, and a line of progress.
     profile: record a trace of some chunks of steps in the folder `profile` of `workdir`.
+    process: `(i, n)`: this is process i, from 0, of n that call this with the same arguments and
+      share the seeds out, see `tagjax.training.shares`.
     **changes: fields of `RunOptions`, such as `epochs=5, batch_size=32, seeds=3`.
 
-  Several processes that `tagjax.distributed.processes.join` has joined all call this, with the same
-  arguments; the first one writes.
+  Several processes that `tagjax.distributed.processes.join` has joined share each batch; all call
+  this, with the same arguments, and the first one writes.
 
   Returns:
     The run: results as arrays, frames and plots.
@@ -85,6 +98,7 @@ def fit(
     CheckpointError: no checkpoint of the folder can be used.
     DivergedError: the loss is not finite any more; the last checkpoint stays.
     InterruptedRun: SIGINT or SIGTERM came; the folder can be resumed.
+    IncompleteRun: the seeds of this process have ended, those of others have not.
 
   >>> import numpy as np, optax, tagjax
   >>> image, label = np.eye(4, dtype=np.float32), np.array([0, 1, 0, 1])
@@ -100,28 +114,25 @@ def fit(
   check_stream(stream, options)
   trials = [Trial(options.seed + n, dict(hyper or {})) for n in range(options.seeds)]
 
-  def assembled() -> tuple[Trainer, Forecast]:
+  check_process(process, len(trials), options, workdir)
+
+  def assembled(own: Sequence[Trial]) -> tuple[Trainer, Forecast]:
     with processes.first_alone():
-      return assemble(stream, model, method, trials, options, pretrained=pretrained)
+      return assemble(stream, model, method, own, options, pretrained=pretrained)
 
   made = None
   if identity is None:  # what the objects do not tell, the shapes of their state may
-    made = assembled()
+    made = assembled(trials if process == ALONE else trials[:1])
     described = describe_run(stream, model, method, options, hyper)
     identity = {**described, "state": state_digest(made[0])}
   name = dict(identity)
   processes.check_same({"config": name} | origin)
   folder = open_workdir(workdir)
-  with folder.lock():
-    folder.check(name)
-    if folder.has_results():
-      return _finished(folder)
-    trainer, forecast = made or assembled()
-    folder.claim(name)
-    train_trials(trainer, options, folder, forecast, begun, progress, profile=profile)
-    results = _results(trainer, stream, options) | {
-      "tensor_names": tensor_names(trainer),
-      "seeds": [trial.seed for trial in trainer.trials],
+
+  def end(record: RunRecord, tensors: Sequence[str], origin: Mapping[str, Any]) -> Run:
+    results = _results(record, stream, options) | {
+      "tensor_names": tensors,
+      "seeds": [trial.seed for trial in trials],
       "used": sorted(flat_keys(name)),
       "config": name,
       "command": shlex.join(["python", *sys.argv]),
@@ -132,6 +143,30 @@ def fit(
         report.plots.save_all(results, folder.path)
       write_json_atomic(folder.results, results)  # last: its presence says that the run has ended
     return Run(results, folder.path)
+
+  with folder.lock() if process == ALONE else contextlib.nullcontext():
+    folder.check(name)
+    if folder.has_results():
+      return _finished(folder)
+    if process == ALONE and not are_planned(folder):
+      trainer, forecast = made or assembled(trials)
+      folder.claim(name)
+      train_trials(trainer, options, folder, forecast, begun, progress, profile=profile)
+      return end(trainer.record, tensor_names(trainer), origin)
+
+  def train(own: range, share: Workdir, claim: Callable[[], None]) -> dict[str, Any]:
+    begun = time.perf_counter()
+    trainer, forecast = assembled(trials[own.start : own.stop])
+    claim()
+    train_trials(trainer, options, share, forecast, begun, progress, profile=profile)
+    of_share = {"record": trainer.record.to_json(), "tensor_names": tensor_names(trainer)}
+    return of_share | {"provenance": origin}
+
+  assert isinstance(folder, Workdir), "see check_process"
+  measured = train_shares(folder, name, process, len(trials), train, _seeds_of(trials))
+  record = RunRecord.join([RunRecord.from_json(share["record"]) for share in measured])
+  folder.join_logs([share_folder(folder, share) for share in range(len(measured))])
+  return end(record, measured[0]["tensor_names"], origins(measured))
 
 
 def ended_run(workdir: str | os.PathLike | None, identity: Mapping[str, Any]) -> Run | None:
@@ -304,9 +339,8 @@ def _progress_line(trainer: Trainer, options: RunOptions, enabled: bool) -> Prog
   )
 
 
-def _results(trainer: Trainer, stream: Stream, options: RunOptions) -> dict[str, Any]:
+def _results(record: RunRecord, stream: Stream, options: RunOptions) -> dict[str, Any]:
   """What results.json holds of the measurements."""
-  record = trainer.record
   return summarise(
     record.accuracy,
     forgetting_definition=options.forgetting,
@@ -314,6 +348,16 @@ def _results(trainer: Trainer, stream: Stream, options: RunOptions) -> dict[str,
     curves=record.curves if options.learning_curve_batches else None,
     beta=options.learning_curve_batches,
   ) | {**record.diagnostics, "task_names": list(stream.task_names), "seconds": record.seconds}
+
+
+def _seeds_of(trials: Sequence[Trial]) -> Callable[[range], str]:
+  """Names some of the trials."""
+
+  def tell(own: range) -> str:
+    first, last = trials[own.start].seed, trials[own.stop - 1].seed
+    return f"seed {first}" if first == last else f"seeds {first} to {last}"
+
+  return tell
 
 
 def _finished(folder: Workdir | NoWorkdir) -> Run:

@@ -92,13 +92,14 @@ def _check_processes(options: RunOptions, processes: int) -> None:
   """Several processes can share each batch, and nothing else yet."""
   if options.seed_axis == "devices":
     raise ConfigError(
-      f"seed_axis='devices' works in one process, and there are {processes}: start each process as "
-      "a run of its own with its own seed, or use data_parallel"
+      f"seed_axis='devices' works in one process, and {processes} have been joined: use "
+      "data_parallel, or share the seeds out without joining them, fit(process=(i, n))"
     )
   if options.data_parallel % processes:
     raise ConfigError(
       f"data_parallel={options.data_parallel} cannot be shared by {processes} processes: it counts "
-      f"the devices of all of them, so choose a multiple; there are {jax.device_count()}"
+      f"the devices of all of them, so choose a multiple; there are {jax.device_count()}. To share "
+      "seeds out, do not join the processes: fit(process=(i, n))"
     )
   each, local = options.data_parallel // processes, jax.local_device_count()
   if each > local:

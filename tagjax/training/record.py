@@ -1,6 +1,7 @@
 """What a run has measured so far; stored with each checkpoint, turned into results at the end."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,25 @@ class RunRecord:
   def from_json(cls, data: dict[str, Any]) -> "RunRecord":
     """The record that `to_json` gave."""
     return cls(**data)
+
+  @classmethod
+  def join(cls, records: Sequence["RunRecord"]) -> "RunRecord":
+    """The record of all trials, of records of some of them each, in order; seconds are added up."""
+    whole = cls.empty(0, 0)
+    for record in records:
+      first = len(whole.accuracy)
+      for name in ("accuracy", "baseline", "curves", "diverged"):
+        getattr(whole, name).extend(getattr(record, name))
+      for key, number in record.exemplars.items():
+        trial, visit = key.split("/")
+        whole.exemplars[f"{first + int(trial)}/{visit}"] = number
+      for name, rows in record.diagnostics.items():
+        whole.diagnostics.setdefault(name, []).extend(rows)
+      whole.steps += record.steps
+      whole.metrics_bytes += record.metrics_bytes
+      for name, seconds in record.seconds.items():
+        whole.seconds[name] += seconds
+    return whole
 
   def add_diagnostics(self, steps: int, sums: dict[str, np.ndarray], *, anew: bool) -> None:
     """Adds sums over `steps` steps, `[G, P, ...]`, to those of the epoch, or begins one."""

@@ -1,5 +1,6 @@
 """A grid of settings: every point trained with every seed, the best chosen on validation data."""
 
+import contextlib
 import itertools
 import os
 import shlex
@@ -22,12 +23,21 @@ from tagjax.training.assemble import Stream, assemble
 from tagjax.training.checks import check_stream
 from tagjax.training.fit import make_options, train_trials
 from tagjax.training.identity import describe_run
+from tagjax.training.memory_estimate import Forecast
 from tagjax.training.options import RunOptions
 from tagjax.training.provenance import provenance
 from tagjax.training.record import RunRecord
+from tagjax.training.shares import (
+  ALONE,
+  Process,
+  are_planned,
+  check_process,
+  origins,
+  train_shares,
+)
 from tagjax.training.trainer import Trainer, Trial
 
-TABLE = "points.json"
+TABLE, RECORDS = "points.json", "records.json"
 _METRICS = ("average_accuracy", "forgetting", "learning_accuracy")
 
 Point = dict[str, Any]
@@ -75,6 +85,7 @@ def sweep(
   workdir: str | os.PathLike | None = None,
   options: RunOptions | None = None,
   progress: bool = True,
+  process: Process = ALONE,
   **changes: Any,
 ) -> Grid:
   """Trains every point of a grid with every seed and chooses the best on validation examples.
@@ -92,13 +103,15 @@ def sweep(
       None: nothing is written.
     options: of the runs; None: the defaults.
     progress: show a line of progress on stderr.
+    process: `(i, n)`: this is process i, from 0, of n that share the points and seeds out, see
+      `tagjax.fit`.
     **changes: fields of `RunOptions`.
 
   Returns:
     The grid: its points, the chosen one.
 
   Raises:
-    ConfigError, WorkdirError, CheckpointError, InterruptedRun: see `tagjax.fit`.
+    ConfigError, WorkdirError, CheckpointError, InterruptedRun, IncompleteRun: see `tagjax.fit`.
 
   >>> import numpy as np, optax, tagjax
   >>> image, label = np.eye(4, dtype=np.float32), np.array([0, 1, 0, 1])
@@ -135,6 +148,7 @@ def sweep(
     workdir,
     tasks=None,
     progress=progress,
+    process=process,
   )
 
 
@@ -192,6 +206,7 @@ def train_grid(
   *,
   tasks: int | None,
   progress: bool = True,
+  process: Process = ALONE,
 ) -> Grid:
   """Trains every point with every seed and chooses the best.
 
@@ -207,6 +222,7 @@ def train_grid(
       so far), results.json, sweep.png, and in groups/ what is needed to go on. None: none.
     tasks: how many tasks are trained; None: all. Told in the results.
     progress: show a line of progress on stderr.
+    process: see `sweep`.
 
   Returns:
     The grid. Its results hold `points`, each with `values`, `average_accuracy`, `forgetting`,
@@ -215,24 +231,15 @@ def train_grid(
     if all diverged); `at_edge`, the keys whose chosen value is the least or greatest tried.
 
   Raises:
-    ConfigError, WorkdirError, CheckpointError, InterruptedRun: see `tagjax.fit`.
+    ConfigError, WorkdirError, CheckpointError, InterruptedRun, IncompleteRun: see `tagjax.fit`.
   """
   begun, origin = time.perf_counter(), provenance()
-  if jax.process_count() > 1:
-    raise ConfigError(f"a grid does not go with {jax.process_count()} processes: start one")
+  _check_processes(process, points, options, workdir)
   identity = dict(identity)
   folder = NoWorkdir() if workdir is None else Workdir(workdir)
-  with folder.lock():
-    folder.check(identity)
-    if folder.has_results():
-      return Grid(read_json(folder.results), folder.path)
-    table = _Table(folder)
-    for number, group in enumerate(groups_of(points, traced)):
-      if not table.has(group.points):
-        _train_group(
-          parts_of(group.settings), group, number, points, table, identity, begun, progress
-        )
-        begun = time.perf_counter()
+  groups = groups_of(points, traced)
+
+  def end(table: _Table, origin: Mapping[str, Any]) -> Grid:
     rows = [table.rows[place] for place in range(len(points))]
     results = choose(identity["sweep"], rows) | {
       "points": rows,
@@ -247,6 +254,85 @@ def train_grid(
         report.plots.plot_sweep(results).savefig(folder.path / "sweep.png")
       write_json_atomic(folder.results, results)
     return Grid(results, folder.path)
+
+  with folder.lock() if process == ALONE else contextlib.nullcontext():
+    folder.check(identity)
+    if folder.has_results():
+      return Grid(read_json(folder.results), folder.path)
+    table = _Table(folder)
+    if process == ALONE and not are_planned(folder):
+      for number, group in enumerate(groups):
+        if not table.has(group.points):
+          _train_group(
+            parts_of(group.settings), group, number, points, table, identity, begun, progress
+          )
+          begun = time.perf_counter()
+      return end(table, origin)
+
+  def train(own: range, share: Workdir, claim: Callable[[], None]) -> dict[str, Any]:
+    records = _train_share(parts_of, groups, own, options.seeds, share, claim, progress)
+    return {"records": records, "provenance": origin}
+
+  num_trials = len(points) * options.seeds
+
+  def trials(own: range) -> str:
+    return f"trials {own.start + 1} to {own.stop} of {num_trials}"
+
+  assert isinstance(folder, Workdir), "see check_process"
+  measured = train_shares(folder, identity, process, num_trials, train, trials)
+  for number, group in enumerate(groups):
+    pieces = [
+      share["records"][str(number)] for share in measured if str(number) in share["records"]
+    ]
+    record = RunRecord.join([RunRecord.from_json(piece) for piece in pieces])
+    rows = (
+      (place, row_of(points[place], record, n, options)) for n, place in enumerate(group.points)
+    )
+    table.keep({place: row for place, row in rows if row}, number, record.seconds)
+  return end(table, origins(measured))
+
+
+def _check_processes(process, points, options, workdir) -> None:
+  check_process(process, len(points) * options.seeds, options, workdir)
+  if jax.process_count() > 1:
+    raise ConfigError(
+      f"a grid does not go with {jax.process_count()} processes that share each batch: set "
+      "data_parallel=1, and they share out its points and seeds"
+    )
+  if process != ALONE and (of_seeds := {"seeds", "seed", "forgetting"} & points[0].keys()):
+    raise ConfigError(
+      f"grid: {process[1]} processes cannot share out points with {', '.join(sorted(of_seeds))} of "
+      "their own: start one process"
+    )
+
+
+def _train_share(
+  parts_of: Callable[[Point], Parts],
+  groups: Sequence[Group],
+  own: range,
+  seeds: int,
+  share: Workdir,
+  claim: Callable[[], None],
+  progress: bool,
+) -> dict[str, Any]:
+  """Trains those trials of each group that belong to a share; the record of each, by group."""
+  path = share.path / RECORDS
+  records = read_json(path) if path.exists() else {}
+  first = 0
+  for number, group in enumerate(groups):
+    stop = first + len(group.points) * seeds
+    part = range(max(own.start, first) - first, min(own.stop, stop) - first)
+    first = stop
+    if not part or str(number) in records:
+      continue
+    begun, parts = time.perf_counter(), parts_of(group.settings)
+    trainer, forecast = _assemble_group(parts, group, part)
+    claim()
+    folder = Workdir(share.path / "groups" / str(number))
+    train_trials(trainer, parts.options, folder, forecast, begun, progress)
+    records[str(number)] = trainer.record.to_json()
+    write_json_atomic(path, records)
+  return records
 
 
 def choose(grid: Mapping[str, Sequence[Any]], rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -317,17 +403,7 @@ def _train_group(
 ) -> None:
   """Trains the points of a group, from its newest checkpoint on, and keeps each that ends."""
   options = parts.options
-  seeds = range(options.seed, options.seed + options.seeds)
-  trials = [Trial(seed, hyper) for hyper in group.hyper for seed in seeds]
-  trainer, forecast = assemble(
-    parts.stream,
-    parts.model,
-    parts.method,
-    trials,
-    options,
-    pretrained=parts.pretrained,
-    keep_going=True,
-  )
+  trainer, forecast = _assemble_group(parts, group)
   table.folder.claim(identity)
 
   def keep_ended(action: str) -> None:
@@ -347,6 +423,24 @@ def _train_group(
     train_trials(trainer, options, folder, forecast, begun, progress, after=keep_ended)
   except InterruptedRun as stop:
     raise InterruptedRun(f"stopped and saved: the same command goes on in {root}") from stop
+
+
+def _assemble_group(
+  parts: Parts, group: Group, part: range | None = None
+) -> tuple[Trainer, Forecast]:
+  """The trainer of the trials of a group, or of a part of them."""
+  options = parts.options
+  seeds = range(options.seed, options.seed + options.seeds)
+  trials = [Trial(seed, hyper) for hyper in group.hyper for seed in seeds]
+  return assemble(
+    parts.stream,
+    parts.model,
+    parts.method,
+    trials if part is None else trials[part.start : part.stop],
+    options,
+    pretrained=parts.pretrained,
+    keep_going=True,
+  )
 
 
 def row_of(point: Point, record: RunRecord, index: int, options: RunOptions) -> dict | None:

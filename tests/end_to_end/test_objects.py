@@ -1,5 +1,6 @@
 """`tagjax.fit` and `tagjax.sweep`: objects in, a run out; as resumable as `launch.py`."""
 
+import contextlib
 import json
 import types
 from typing import NamedTuple
@@ -13,6 +14,8 @@ import pytest
 
 import tagjax
 from tagjax.core.errors import ConfigError, WorkdirError
+from tagjax.engine.programs import Programs
+from tagjax.training import assemble as assembling
 from tagjax.training import fit as fitting
 from tagjax.training import sweep
 from tagjax.training.fit import Cursor
@@ -143,11 +146,9 @@ def stream():
 OPTIONS = {"epochs": 2, "checkpoint_every": 4, "chunk_steps": 3, "plots": False}
 
 
-@pytest.fixture(scope="module")
-def resumed(stream, tmp_path_factory):
-  """Two folders of the same run: one was stopped in the middle of the second task."""
-  whole, stopped = (tmp_path_factory.mktemp(name) for name in ("whole", "stopped"))
-  fit(stream, mlp(), replay(stream), whole, **OPTIONS)
+@contextlib.contextmanager
+def stopping():
+  """Stops runs in the middle of the second task."""
   perform = Cursor.perform
 
   def stopping(self, action, trials, *arguments):
@@ -157,8 +158,16 @@ def resumed(stream, tmp_path_factory):
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(Cursor, "perform", stopping)
-    with pytest.raises(Stopped):
-      fit(stream, mlp(), replay(stream), stopped, **OPTIONS)
+    yield
+
+
+@pytest.fixture(scope="module")
+def resumed(stream, tmp_path_factory):
+  """Two folders of the same run: one was stopped in the middle of the second task."""
+  whole, stopped = (tmp_path_factory.mktemp(name) for name in ("whole", "stopped"))
+  fit(stream, mlp(), replay(stream), whole, **OPTIONS)
+  with stopping(), pytest.raises(Stopped):
+    fit(stream, mlp(), replay(stream), stopped, **OPTIONS)
   assert not (stopped / "results.json").exists()
   fit(stream, mlp(), replay(stream), stopped, **OPTIONS)
   return whole, stopped
@@ -168,6 +177,35 @@ def test_a_stopped_run_goes_on_to_the_same_bits(resumed):
   whole, stopped = resumed
   assert outcome(stopped) == outcome(whole)
   assert max(losses(whole)[:3]) > 1.5 * min(losses(whole))  # it has learned
+
+
+def test_seeds_shared_out_to_processes_are_those_of_one(stream, tmp_path, monkeypatch):
+  """To the bit; one process stops in its share, and one without a number finishes it."""
+  programs = []
+
+  def once(*arguments, **options):
+    if not programs:
+      programs.append(Programs(*arguments, **options))
+    return programs[0]
+
+  monkeypatch.setattr(assembling, "Programs", once)
+
+  def start(folder, **process):
+    return fit(stream, mlp(), replay(stream), tmp_path / folder, **in_turn, **process)
+
+  in_turn = OPTIONS | {"seeds": 3, "seed_axis": "loop", "learning_curve_batches": 2}
+  whole = start("whole")
+  with pytest.raises(tagjax.IncompleteRun, match=r"ended: seeds 1 to 2\. Missing: seed 3\. "):
+    start("shared", process=(0, 2))
+  with stopping(), pytest.raises(Stopped):
+    start("shared", process=(1, 2))
+  shared = start("shared")
+  assert outcome(tmp_path / "shared") == outcome(tmp_path / "whole")
+  np.testing.assert_array_equal(shared.accuracy, whole.accuracy)
+  assert start("shared", process=(0, 2)).results == shared.results
+  (tmp_path / "whole" / "results.json").unlink()
+  with pytest.raises(WorkdirError, match="whole holds a run of one process"):
+    start("whole", process=(0, 2))
 
 
 def test_a_run_that_has_ended_trains_nothing(resumed, stream, monkeypatch):

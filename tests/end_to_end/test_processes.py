@@ -163,6 +163,30 @@ def test_the_death_of_process_0_ends_the_others(pair, tmp_path):
   assert second.stderr.splitlines()[-1] == line
 
 
+def test_what_a_killed_process_has_left_one_alone_finishes(launch, tmp_path):
+  """Seeds are shared out, and the other process does not notice."""
+  quick = ("--config.method=sgd", "--config.epochs=6", "--config.checkpoint_every=5")
+  settings = (*SETTINGS, *quick, "--config.data_parallel=1", "--config.seeds=2")
+  shared = (*settings, "--num_processes=2", f"--workdir={tmp_path / 'shared'}")
+  first, second = (launch.start(*shared, f"--process_id={own}") for own in (0, 1))
+  share = tmp_path / "shared" / "shares" / "1"
+  while not positions(share):
+    time.sleep(0.01)
+    assert os.path.exists(f"/proc/{second.pid}/stat"), "process 1 is gone"
+  os.kill(second.pid, signal.SIGKILL)
+  assert second.wait().code == -signal.SIGKILL
+  ended = first.wait()
+  assert ended.code == 0, ended.stderr
+  assert ended.stdout.startswith("ended: seed 1. Missing: seed 2. Their processes")
+  log = (tmp_path / "shared" / "shares" / "0" / "metrics.jsonl").read_bytes()
+
+  ended = launch(*settings, f"--workdir={tmp_path / 'shared'}")
+  assert ended.code == 0, ended.stderr
+  assert f"process 0 of 1 trains seed 2, in {share}" in ended.stderr
+  assert "average accuracy" in ended.stdout
+  assert (tmp_path / "shared" / "metrics.jsonl").read_bytes().startswith(log)
+
+
 def test_different_configs_are_refused_by_both(pair, tmp_path):
   settings = (*SETTINGS, f"--workdir={tmp_path / 'run'}")
   for ended in finish(pair(*settings, others=("--config.epochs=2",))):
@@ -190,6 +214,8 @@ def test_an_error_of_one_is_told_by_both(pair, tmp_path):
     (["--coordinator=a:1", "--num_processes=2", "--process_id=2"], "--process_id=2 must be from 0"),
     (["--distributed", "--process_id=2"], "--distributed asks the cluster for --process_id"),
     (["--distributed"], "cannot join the other processes"),
+    (["--config.data_parallel=1", "--process_id=1"], "--num_processes is missing"),
+    (["--config.data_parallel=1", "--distributed"], "finds no variables of SLURM or Open MPI"),
   ],
 )
 def test_wrong_flags_are_one_line(launch, tmp_path, arguments, text):
@@ -207,7 +233,7 @@ def test_what_several_processes_cannot_do_is_refused(monkeypatch):
   monkeypatch.setattr(jax, "local_device_count", lambda: 1)
   with pytest.raises(ConfigError, match=r"data_parallel=4 asks each of 2 processes for 2"):
     choose_layout(RunOptions(data_parallel=4, batch_size=8), 1)
-  with pytest.raises(ConfigError, match=r"seed_axis='devices' works in one process"):
+  with pytest.raises(ConfigError, match=r"seed_axis='devices' works in one process, and 2 have"):
     choose_layout(RunOptions(seed_axis="devices"), 4)
 
 

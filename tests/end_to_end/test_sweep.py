@@ -11,7 +11,7 @@ from tagjax.benchmarks import Experience
 from tagjax.config.build import build_stream
 from tagjax.config.run import run_config
 from tagjax.config.validate import validate
-from tagjax.core.errors import ConfigError, WorkdirError
+from tagjax.core.errors import ConfigError, IncompleteRun, WorkdirError
 from tagjax.engine.programs import Programs
 from tagjax.report.run import Grid, Run
 from tagjax.training import assemble as assembling
@@ -121,12 +121,9 @@ class Stopped(Exception):  # noqa: N818  (what a test did, not a fault)
   pass
 
 
-def test_stopped_grid_goes_on_where_it_was(tiny, tmp_path, monkeypatch):
-  """Two groups of programs, in turn; stopped in the middle of the second."""
-  config = tiny(
-    **OPTIONS, sweep={"epochs": [1, 2], "learning_rate": [0.02, 0.01]}, seed_axis="loop"
-  )
-  # The number of epochs changes nothing in them: compiled once.
+@pytest.fixture(scope="module")
+def once():
+  """`Programs` of trials in turn; the number of epochs changes nothing in them: compiled once."""
   programs = []
 
   def once(*arguments, **options):
@@ -134,9 +131,40 @@ def test_stopped_grid_goes_on_where_it_was(tiny, tmp_path, monkeypatch):
       programs.append(Programs(*arguments, **options))
     return programs[0]
 
-  monkeypatch.setattr(assembling, "Programs", once)
-  expected = run_config(config, tmp_path / "whole", progress=False).results
+  return once
 
+
+@pytest.fixture(scope="module")
+def in_turn(tiny, once, tmp_path_factory):
+  """The config of two groups of programs, and what they give."""
+  config = tiny(
+    **OPTIONS, sweep={"epochs": [1, 2], "learning_rate": [0.02, 0.01]}, seed_axis="loop"
+  )
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(assembling, "Programs", once)
+    return config, run_config(config, tmp_path_factory.mktemp("whole"), progress=False).results
+
+
+def test_processes_share_out_points_and_seeds(in_turn, once, tmp_path, monkeypatch):
+  """Shares of three trials and two: they cut through groups, and through the seeds of a point."""
+  config, expected = in_turn
+  monkeypatch.setattr(assembling, "Programs", once)
+  for number in (0, 2):
+    with pytest.raises(IncompleteRun, match=r"Missing: trials 4 to 6 of 8"):
+      run_config(config, tmp_path, progress=False, process=(number, 3))
+  assert not (tmp_path / "points.json").exists()
+  results = run_config(config, tmp_path, progress=False, process=(1, 3)).results
+  for name in ("points", "chosen", "at_edge", "selected_on", "config"):
+    assert results[name] == expected[name]
+  table = json.loads((tmp_path / "points.json").read_text())
+  assert [table["points"][str(place)] for place in range(4)] == results["points"]
+  assert results["seconds"]["train"] > 0
+
+
+def test_stopped_grid_goes_on_where_it_was(in_turn, once, tmp_path, monkeypatch):
+  """Two groups of programs, in turn; stopped in the middle of the second."""
+  config, expected = in_turn
+  monkeypatch.setattr(assembling, "Programs", once)
   made, perform = [], Cursor.perform
   monkeypatch.setattr(sweep, "assemble", watching(made))
 
@@ -216,5 +244,7 @@ def test_neither_a_trace_nor_several_processes(tiny, tmp_path, monkeypatch):
   with pytest.raises(ConfigError, match=r"config\.sweep does not go with --profile"):
     run_config(config, tmp_path, profile=True)
   monkeypatch.setattr(jax, "process_count", lambda: 2)
-  with pytest.raises(ConfigError, match=r"a grid does not go with 2 processes"):
+  with pytest.raises(
+    ConfigError, match=r"a grid does not go with 2 processes that share each batch"
+  ):
     run_config(config, tmp_path)

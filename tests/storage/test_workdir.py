@@ -1,5 +1,7 @@
 """A folder belongs to one config and one process; its log can be cut back."""
 
+import errno
+import fcntl
 import json
 import subprocess
 import sys
@@ -52,3 +54,25 @@ def test_log_is_cut_to_the_checkpoint(tmp_path):
   log.close()
   lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
   assert [json.loads(line)["step"] for line in lines] == [1, 3]
+
+
+def test_logs_are_joined_in_order(tmp_path):
+  parts = [Workdir(tmp_path / name) for name in ("b", "a")]
+  for folder in parts:
+    log = folder.open_log(0)
+    log.write(name=folder.path.name)
+    log.close()
+  whole = Workdir(tmp_path / "whole")
+  for _ in range(2):  # anew, not longer
+    whole.join_logs(parts)
+  lines = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
+  assert [json.loads(line)["name"] for line in lines] == ["b", "a"]
+
+
+def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch):
+  def flock(*arguments):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+  monkeypatch.setattr(fcntl, "flock", flock)
+  with pytest.raises(WorkdirError, match=r"cannot lock .* \(No locks available\): choose"):
+    Workdir(tmp_path).lock().__enter__()

@@ -95,8 +95,8 @@ def test_what_the_machine_cannot_do_is_one_line(arguments, message):
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"seed_axis": "devices"}, r"^seed_axis='devices' works in one process, and there are 2"),
-    ({"data_parallel": 1}, r"^data_parallel=1 cannot be shared by 2 processes"),
+    ({"seed_axis": "devices"}, r"^seed_axis='devices' works in one process, and 2 have been"),
+    ({"data_parallel": 1}, r"^data_parallel=1 cannot be shared by 2 .*fit\(process=\(i, n\)\)$"),
     ({"data_parallel": 8}, r"^data_parallel=8 asks each of 2 processes for 4 devices.*has 2$"),
     (
       {"data_parallel": 4, "shard_state": True},

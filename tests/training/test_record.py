@@ -74,3 +74,20 @@ def test_accuracy_so_far_is_the_mean_of_what_has_been_learned(rows, task, expect
   record = RunRecord.empty(1, 2)
   record.accuracy[0] = rows
   assert record.accuracy_so_far(0, task) == expected
+
+
+def test_records_of_some_of_the_trials_are_joined():
+  one, two = RunRecord.empty(num_trials=2, num_tasks=1), RunRecord.empty(num_trials=1, num_tasks=1)
+  one.accuracy[1][0][0], two.accuracy[0][0][0] = 0.5, 0.75
+  two.baseline[0][0], two.curves[0][0], two.diverged[0] = 0.1, [0.2, 0.3], True
+  one.exemplars, two.exemplars = {"1/0": 4}, {"0/0": 5, "0/1": 6}
+  one.diagnostics, two.diagnostics = {"alpha": [[1.0], [2.0]]}, {"alpha": [[3.0]]}
+  one.steps, two.steps, one.metrics_bytes, two.metrics_bytes = 3, 4, 10, 20
+  one.seconds["train"], two.seconds["train"] = 1.0, 2.5
+  whole = RunRecord.join([reopened(one), reopened(two)])
+  assert whole.accuracy == [[[None]], [[0.5]], [[0.75]]]
+  assert (whole.baseline, whole.curves) == ([[None], [None], [0.1]], [[[]], [[]], [[0.2, 0.3]]])
+  assert whole.diverged == [False, False, True]
+  assert whole.exemplars == {"1/0": 4, "2/0": 5, "2/1": 6}
+  assert whole.diagnostics == {"alpha": [[1.0], [2.0], [3.0]]}
+  assert (whole.steps, whole.metrics_bytes, whole.seconds["train"]) == (7, 30, 3.5)
