@@ -25,6 +25,7 @@ from tagjax.engine.learner import LearnerState
 from tagjax.engine.programs import Layout
 from tagjax.memory import memories
 from tagjax.storage import tree_bytes
+from tagjax.training import control_group
 from tagjax.training.options import RunOptions
 
 
@@ -230,39 +231,27 @@ def available_memory(device: jax.Device, root: str | os.PathLike = "/") -> int |
 
 
 def _of_machine(root: pathlib.Path) -> Iterator[int]:
-  for line in _read(root / "proc/meminfo").splitlines():
+  for line in control_group.read(root / "proc/meminfo").splitlines():
     if line.startswith("MemAvailable:"):
       yield int(line.split()[1]) * 1024
 
 
 _GROUP_FILES = (
-  # Of version 2 and version 1: folder, limit, use, and the name of what the use could give back.
-  ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
-  ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+  # Of version 2 and version 1: limit, use, and the name of what the use could give back.
+  ("memory.max", "memory.current", "inactive_file"),
+  ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 
 
 def _of_groups(root: pathlib.Path) -> Iterator[int]:
   """What the process's control group leaves, and each group that this one is part of."""
-  lines = [line.split(":", 2) for line in _read(root / "proc/self/cgroup").splitlines()]
-  paths = {path.strip("/") for _, names, path in lines if names in ("", "memory")} | {""}
-  for folder, limit, use, spare in _GROUP_FILES:
-    # A container sees its own group at the top, whatever its path says.
-    groups = {part for path in paths for part in (pathlib.Path(path), *pathlib.Path(path).parents)}
-    for group in groups:
-      place = root / folder / group
-      texts = [_read(place / name).strip() for name in (limit, use)]
+  for folder in control_group.folders(root, "memory"):
+    for limit, use, spare in _GROUP_FILES:
+      texts = [control_group.read(folder / name) for name in (limit, use)]
       if all(text.isdigit() for text in texts):  # "max": there is no limit
-        stats = dict(line.split() for line in _read(place / "memory.stat").splitlines())
+        lines = control_group.read(folder / "memory.stat").splitlines()
+        stats = dict(line.split() for line in lines)
         yield int(texts[0]) - int(texts[1]) + int(stats.get(spare, 0))
-
-
-def _read(path: pathlib.Path) -> str:
-  """The text of a file, empty if there is none to read."""
-  try:
-    return path.read_text()
-  except OSError:
-    return ""
 
 
 def readable(size: int) -> str:
