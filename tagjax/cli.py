@@ -26,7 +26,7 @@ _FLAGS = {
   "list": "Print the methods, models, benchmarks, schedules or options there are, and end.",
 }
 
-_SHOWN = (*_FLAGS, "config", "num_processes", "process_id", "distributed", "profile")
+_SHOWN = (*_FLAGS, "config", "num_processes", "process_id", "cpu_devices", "distributed", "profile")
 """What `--help` shows; `--helpfull` shows the flags of the libraries too."""
 
 
@@ -50,6 +50,8 @@ def parse(argv: list[str], default_config: str) -> list[str]:
       flags.DEFINE_string(name, None, text)
     flags.DEFINE_integer("num_processes", None, "With --coordinator: how many processes.")
     flags.DEFINE_integer("process_id", None, "With --coordinator: which this is, from 0.")
+    text = "On a CPU: devices that share out seeds or batches; default: one for each core."
+    flags.DEFINE_integer("cpu_devices", None, text)
     text = "Train with the other processes of the cluster (SLURM, Open MPI, TPU pod) that it tells."
     flags.DEFINE_bool("distributed", False, text)
     flags.DEFINE_bool("profile", False, "Record a trace of some steps in WORKDIR/profile.")
@@ -98,6 +100,7 @@ def main(argv: list[str]) -> None:
   del argv
   from tagjax.config.run import run_config  # a wrong flag is told without waiting for these
   from tagjax.report.tables import print_run, print_sweep
+  from tagjax.training.cpu_devices import use_cpu_devices
 
   logging.getLogger("jax").setLevel(logging.WARNING)  # it reports each backend it does not find
   values = flags.FLAGS
@@ -107,6 +110,8 @@ def main(argv: list[str]) -> None:
     for line in settings.unused(chosen, [key for key, _ in _overrides(sys.argv)]):
       print(f"note: {line}", file=sys.stderr)
     workdir = values.workdir or default_workdir(chosen)
+    if values.cpu_devices is not None:
+      use_cpu_devices(values.cpu_devices)
     join_hosts(values)
     with processes.together():
       run = run_config(chosen, workdir, profile=values.profile)

@@ -40,26 +40,26 @@ def use_cpu_devices(number: int | None = None, *, at_least: int = 1) -> None:
 
 def _choose(number: int) -> None:
   if number < 1:
-    raise ConfigError(f"cpu_devices={number}: must be at least 1")
+    raise ConfigError(f"--cpu_devices={number}: must be at least 1")
   chosen = _chosen()
   if chosen not in (None, number):
     raise ConfigError(
-      f"cpu_devices={number}, and XLA_FLAGS or jax_num_cpu_devices asks for {chosen}: leave one of "
-      "the two away"
+      f"--cpu_devices={number}, and XLA_FLAGS or jax_num_cpu_devices asks for {chosen}: leave one "
+      "of the two away"
     )
   try:
     jax.config.update("jax_num_cpu_devices", number)
   except RuntimeError as error:
     raise ConfigError(
-      f"cpu_devices={number}: JAX has started already, with {jax.local_device_count('cpu')}: "
+      f"--cpu_devices={number}: JAX has started already, with {jax.local_device_count('cpu')}: "
       "choose before it computes anything"
     ) from error
 
 
 def _chosen() -> int | None:
   """The number that the user has set by other means."""
-  if jax.config.jax_num_cpu_devices >= 0:
-    return jax.config.jax_num_cpu_devices
+  if (number := jax.config.read("jax_num_cpu_devices")) >= 0:
+    return number
   for text in os.environ.get("XLA_FLAGS", "").split():
     name, _, value = text.lstrip("-").partition("=")
     if name == _FLAG:

@@ -23,9 +23,11 @@ from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
 from tagjax.training.assemble import Stream, assemble, state_digest, tensor_names
 from tagjax.training.checks import check_stream
+from tagjax.training.cpu_devices import use_cpu_devices
 from tagjax.training.identity import describe_run, flat_keys
 from tagjax.training.memory_estimate import Forecast
 from tagjax.training.options import RunOptions
+from tagjax.training.placement import describe
 from tagjax.training.profiler import Trace
 from tagjax.training.provenance import provenance
 from tagjax.training.schedule import Place, spans, visits
@@ -92,8 +94,9 @@ def fit(
   >>> run.accuracy.shape
   (1, 2, 2)
   """
-  begun, origin = time.perf_counter(), provenance()  # now: the checkout may change while it runs
-  options = make_options(options, changes)
+  begun, options = time.perf_counter(), make_options(options, changes)
+  use_cpu_devices(at_least=options.data_parallel)
+  origin = provenance()  # now: the checkout may change while it runs
   if profile and workdir is None:
     raise ConfigError("profile=True writes a trace into the run's folder: give a workdir")
   check_stream(stream, options)
@@ -268,7 +271,11 @@ def train_trials(
   """
   progress = progress and processes.is_writer()
   if progress:
-    print(f"memory: {forecast}, besides what a step needs", file=sys.stderr, flush=True)
+    noun = "run" if trainer.keep_going else "seed"
+    placed = describe(trainer.programs.layout, len(trainer.trials), noun)
+    lines = [f"placement: {placed}"] * bool(placed)
+    lines.append(f"memory: {forecast}, besides what a step needs")
+    print(*lines, sep="\n", file=sys.stderr, flush=True)
   with contextlib.ExitStack() as stack:
     store = stack.enter_context(
       contextlib.closing(open_checkpoints(folder, options.keep_checkpoints))

@@ -20,6 +20,7 @@ from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
 from tagjax.training.assemble import Stream, assemble
 from tagjax.training.checks import check_stream
+from tagjax.training.cpu_devices import use_cpu_devices
 from tagjax.training.fit import make_options, train_trials
 from tagjax.training.identity import describe_run
 from tagjax.training.options import RunOptions
@@ -217,7 +218,9 @@ def train_grid(
   Raises:
     ConfigError, WorkdirError, CheckpointError, InterruptedRun: see `tagjax.fit`.
   """
-  begun, origin = time.perf_counter(), provenance()
+  begun = time.perf_counter()
+  use_cpu_devices(at_least=options.data_parallel)
+  origin = provenance()
   if jax.process_count() > 1:
     raise ConfigError(f"a grid does not go with {jax.process_count()} processes: start one")
   identity = dict(identity)
