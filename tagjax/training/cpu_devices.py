@@ -58,7 +58,7 @@ def _choose(number: int) -> None:
 
 def _chosen() -> int | None:
   """The number that the user has set by other means."""
-  if (number := jax.config.read("jax_num_cpu_devices")) >= 0:
+  if (number := jax.config.values["jax_num_cpu_devices"]) >= 0:
     return number
   for text in os.environ.get("XLA_FLAGS", "").split():
     name, _, value = text.lstrip("-").partition("=")
