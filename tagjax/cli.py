@@ -110,8 +110,9 @@ def main(argv: list[str]) -> None:
     for line in settings.unused(chosen, [key for key, _ in _overrides(sys.argv)]):
       print(f"note: {line}", file=sys.stderr)
     workdir = values.workdir or default_workdir(chosen)
-    if values.cpu_devices is not None:
-      use_cpu_devices(values.cpu_devices)
+    # First of all: whatever follows may ask JAX for its devices.
+    needed = min(chosen["data_parallel"], chosen["batch_size"])
+    use_cpu_devices(values.cpu_devices, at_least=needed)
     join_hosts(values)
     with processes.together():
       run = run_config(chosen, workdir, profile=values.profile)

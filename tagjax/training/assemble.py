@@ -1,5 +1,6 @@
 """Stream, model, method and options made into a trainer: checked, placed, not yet compiled."""
 
+import dataclasses
 import hashlib
 import inspect
 import json
@@ -99,6 +100,7 @@ def assemble(
   *,
   pretrained: Variables | None = None,
   keep_going: bool = False,
+  together: int | None = None,
 ) -> tuple[Trainer, Forecast]:
   """The trainer of a run, and what it will hold in memory.
 
@@ -110,6 +112,7 @@ def assemble(
     options: of the run.
     pretrained: see `tagjax.fit`.
     keep_going: whether the other trials go on without one that has diverged.
+    together: trials that the run which goes on has trained together; None: as memory allows.
 
   Raises:
     ConfigError: if the parts do not fit each other, the machine, or its memory.
@@ -153,7 +156,8 @@ def assemble(
     "evaluation_rows": evaluation.rows,
   }
   one = jax.eval_shape(single.init, jax.random.key(0), _hyper_shapes(trials[0]))
-  layout = _layout(one, made, stream.spec, trials, options, rows, streamed)
+  placed = dataclasses.replace(options, seeds_together=together or options.seeds_together)
+  layout = _layout(one, made, stream.spec, trials, placed, rows, streamed)
   shared = Columns(DEVICE_AXIS, layout.num_devices) if layout.share_columns else Columns()
   programs = Programs(
     learner(DEVICE_AXIS, shared) if layout.batch_devices > 1 else single,

@@ -21,6 +21,7 @@ from tagjax.report.results import summarise
 from tagjax.report.run import Run
 from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
+from tagjax.training import group_size
 from tagjax.training.assemble import Stream, assemble, state_digest, tensor_names
 from tagjax.training.checks import check_stream
 from tagjax.training.cpu_devices import use_cpu_devices
@@ -63,8 +64,8 @@ def fit(
     method: a `tagjax.Method`, an Optax transformation, or a function of hyperparameters (a mapping)
       that returns one of these. If the function has a parameter `columns`, it is told how devices
       share its state, see `tagjax.transforms.Columns`.
-    workdir: folder of the run, created if missing. It will hold config.json, metrics.jsonl,
-      results.json, checkpoints and plots. None: nothing is written.
+    workdir: folder of the run, created if missing. It will hold config.json, group.json,
+      metrics.jsonl, results.json, checkpoints and plots. None: nothing is written.
     options: of the run; None: the defaults.
     hyper: what the function `method` is called with; inputs of the compiled programs.
     pretrained: variables that take the place of those that the model would start with.
@@ -102,9 +103,11 @@ def fit(
   check_stream(stream, options)
   trials = [Trial(options.seed + n, dict(hyper or {})) for n in range(options.seeds)]
 
-  def assembled() -> tuple[Trainer, Forecast]:
+  def assembled(together: int | None = None) -> tuple[Trainer, Forecast]:
     with processes.first_alone():
-      return assemble(stream, model, method, trials, options, pretrained=pretrained)
+      return assemble(
+        stream, model, method, trials, options, pretrained=pretrained, together=together
+      )
 
   made = None
   if identity is None:  # what the objects do not tell, the shapes of their state may
@@ -118,7 +121,10 @@ def fit(
     folder.check(name)
     if folder.has_results():
       return _finished(folder)
-    trainer, forecast = made or assembled()
+    together = group_size.kept(folder.path)
+    if made is None or together not in (None, made[0].programs.layout.num_lanes):
+      made = assembled(together)
+    trainer, forecast = made
     folder.claim(name)
     train_trials(trainer, options, folder, forecast, begun, progress, profile=profile)
     results = _results(trainer, stream, options) | {
@@ -276,6 +282,7 @@ def train_trials(
     lines = [f"placement: {placed}"] * bool(placed)
     lines.append(f"memory: {forecast}, besides what a step needs")
     print(*lines, sep="\n", file=sys.stderr, flush=True)
+  group_size.keep(folder.path, trainer.programs.layout.num_lanes)
   with contextlib.ExitStack() as stack:
     store = stack.enter_context(
       contextlib.closing(open_checkpoints(folder, options.keep_checkpoints))

@@ -18,6 +18,7 @@ from tagjax.report.results import summarise
 from tagjax.report.run import Grid
 from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
+from tagjax.training import group_size
 from tagjax.training.assemble import Stream, assemble
 from tagjax.training.checks import check_stream
 from tagjax.training.cpu_devices import use_cpu_devices
@@ -322,6 +323,8 @@ def _train_group(
   options = parts.options
   seeds = range(options.seed, options.seed + options.seeds)
   trials = [Trial(seed, hyper) for hyper in group.hyper for seed in seeds]
+  root = table.folder.path
+  own = None if root is None else root / "groups" / str(number)
   trainer, forecast = assemble(
     parts.stream,
     parts.model,
@@ -330,6 +333,7 @@ def _train_group(
     options,
     pretrained=parts.pretrained,
     keep_going=True,
+    together=group_size.kept(own),
   )
   table.folder.claim(identity)
 
@@ -344,8 +348,7 @@ def _train_group(
     if rows:
       table.keep(rows, number, trainer.record.seconds)
 
-  root = table.folder.path
-  folder = NoWorkdir() if root is None else Workdir(root / "groups" / str(number))
+  folder = NoWorkdir() if own is None else Workdir(own)
   try:
     train_trials(trainer, options, folder, forecast, begun, progress, after=keep_ended)
   except InterruptedRun as stop:

@@ -10,6 +10,7 @@ import pytest
 from tagjax.config.run import run_config
 from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError
+from tagjax.training import memory_estimate
 from tagjax.training.fit import Cursor
 
 OPTIONS = {
@@ -82,7 +83,7 @@ def test_in_turn_is_one_after_another_bit_for_bit(execute, in_turn, monkeypatch,
 
 
 def test_a_run_goes_on_with_other_devices(tiny, tmp_path, monkeypatch, in_turn):
-  """From one core to two, with three seeds: the checkpoint knows of neither."""
+  """From one core to two, and to a memory for one seed: the checkpoint knows of neither."""
   config = tiny(**OPTIONS, seeds=3, checkpoint_every=2)
   perform = Cursor.perform
 
@@ -94,6 +95,8 @@ def test_a_run_goes_on_with_other_devices(tiny, tmp_path, monkeypatch, in_turn):
   for devices in (1, 2):
     monkeypatch.setattr(jax, "device_count", lambda number=devices: number)
     monkeypatch.setattr(Cursor, "perform", stopping if devices == 1 else perform)
+    room = {1: memory_estimate.Room.lanes, 2: lambda room, devices: 1}[devices]
+    monkeypatch.setattr(memory_estimate.Room, "lanes", room)
     with contextlib.suppress(InterruptedError):
       results = run_config(config, tmp_path, progress=False).results
   assert results["accuracy_matrix"] == in_turn[0]["accuracy_matrix"][:3]
