@@ -23,7 +23,7 @@ _FLAGS = {
   "list": "Print the methods, models, benchmarks, schedules or options there are, and end.",
 }
 
-_SHOWN = (*_FLAGS, "config", "num_processes", "process_id", "distributed", "profile")
+_SHOWN = (*_FLAGS, "config", "num_processes", "process_id", "cpu_devices", "distributed", "profile")
 """What `--help` shows; `--helpfull` shows the flags of the libraries too."""
 
 
@@ -51,6 +51,8 @@ def parse(argv: list[str], default_config: str) -> list[str]:
     text = "How many processes share out the seeds, or each batch if config.data_parallel > 1."
     flags.DEFINE_integer("num_processes", None, text)
     flags.DEFINE_integer("process_id", None, "With --num_processes: which this is, from 0.")
+    text = "On a CPU: devices that share out seeds or batches; default: one for each core."
+    flags.DEFINE_integer("cpu_devices", None, text)
     text = "Train with the other processes of the cluster (SLURM, Open MPI, TPU pod) that it tells."
     flags.DEFINE_bool("distributed", False, text)
     flags.DEFINE_bool("profile", False, "Record a trace of some steps in WORKDIR/profile.")
@@ -109,6 +111,9 @@ def main(argv: list[str]) -> None:
     for line in config.settings.unused(chosen, [key for key, _ in _overrides(sys.argv)]):
       print(f"note: {line}", file=sys.stderr)
     workdir = values.workdir or default_workdir(chosen)
+    # First of all: whatever follows may ask JAX for its devices.
+    needed = min(chosen["data_parallel"], chosen["batch_size"])
+    training.cpu_devices.use_cpu_devices(values.cpu_devices, at_least=needed)
     process = join_hosts(values, share_batches=chosen["data_parallel"] > 1)
     with distributed.processes.together():
       run = config.run.run_config(chosen, workdir, profile=values.profile, process=process)

@@ -7,13 +7,14 @@ from ml_collections import ConfigDict
 
 from tagjax.config import build, grid
 from tagjax.config.defaults import nested
-from tagjax.config.settings import Settings, used
+from tagjax.config.settings import Settings, read, typed, used
 from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError
 from tagjax.distributed import processes
 from tagjax.report.run import Grid, Run
 from tagjax.training import sweep
 from tagjax.training.assemble import training_sizes
+from tagjax.training.cpu_devices import use_cpu_devices
 from tagjax.training.fit import ended_run, fit
 from tagjax.training.shares import ALONE, Process
 from tagjax.training.trainer import num_steps
@@ -43,7 +44,9 @@ def run_config(
     ConfigError: a key of the config cannot work; one line that names it.
     WorkdirError, CheckpointError, DivergedError, InterruptedRun, IncompleteRun: see `tagjax.fit`.
   """
-  settings = validate(config)
+  values = read(config) if isinstance(config, ConfigDict) else typed(config)
+  use_cpu_devices(at_least=build.run_options(values).data_parallel)  # before JAX computes anything
+  settings = validate(values)
   try:
     if settings["sweep"]:
       return _run_grid(settings, workdir, progress, profile, process)

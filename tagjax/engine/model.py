@@ -303,18 +303,6 @@ def task_stacked(model: Any, spec: StreamSpec) -> chex.ArrayTree:
   )
 
 
-def is_convolutional(params: chex.ArrayTree, stacked: chex.ArrayTree | None = None) -> bool:
-  """Whether a parameter has the rank of a kernel over images, `[h, w, I, O]`.
-
-  Args:
-    params: parameters or their shapes.
-    stacked: see `task_stacked`; the axis of tasks does not count. None: no parameter has one.
-  """
-  ranks = [len(leaf.shape) for leaf in jax.tree.leaves(params)]
-  rows = [0] * len(ranks) if stacked is None else jax.tree.leaves(stacked)
-  return 4 in [rank - int(row) for rank, row in zip(ranks, rows, strict=True)]
-
-
 def model_name(model: Any) -> str:
   """What the model is called in messages."""
   while isinstance(model, functools.partial):

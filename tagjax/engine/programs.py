@@ -1,7 +1,7 @@
 """Compiled programs: the only file that jits, donates, and maps over seeds and devices.
 
-A lane is one training of the stream: a seed, at a point of a grid if there is one. Lanes run side
-by side in one program.
+A lane is one training of the stream: a seed, at a point of a grid if there is one. One program
+trains the lanes of a device, side by side under `vmap` or one after another.
 """
 
 import functools
@@ -14,12 +14,14 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tagjax.core.errors import ConfigError
 from tagjax.core.types import Batch, Hyper
 from tagjax.engine.evaluate import Evaluation, evaluate
 from tagjax.engine.learner import Learner, LearnerState, ServedState, serve
 from tagjax.engine.train_loop import DEVICE_AXIS, consolidate_task, train_chunk
+from tagjax.input_pipeline.device_examples import DeviceExamples
 from tagjax.transforms import columns
 
 LANE_AXIS = "lanes"
@@ -30,19 +32,25 @@ class Layout(NamedTuple):
 
   The state has a leading axis of devices if there are several, then one of lanes if there are
   several on a device. Every device holds the same, save what is shared out: lanes of its
-  own, or its own columns of TAG's rows (`tagjax.transforms.columns`).
+  own, or its own columns of TAG's rows (`tagjax.transforms.columns`). Where lanes do not come out
+  even, copies of the last one fill the last devices up; they are never given out, and not trained
+  either if lanes take turns.
 
   Attributes:
-    num_lanes: lanes trained side by side.
+    num_lanes: lanes trained together.
     num_devices: devices used, in all processes together.
     share_lanes: whether the devices share the lanes out instead of each batch.
     share_columns: whether those that share each batch share the columns of TAG's rows as well.
+    in_turn: whether the lanes of a device take turns within each call. A lane then gives the same
+      bits whatever the number of lanes and of devices that share them out. If not, they run side
+      by side under `vmap`.
   """
 
   num_lanes: int = 1
   num_devices: int = 1
   share_lanes: bool = False
   share_columns: bool = False
+  in_turn: bool = False
 
   @property
   def batch_devices(self) -> int:
@@ -51,8 +59,13 @@ class Layout(NamedTuple):
 
   @property
   def lanes_a_device(self) -> int:
-    """Lanes that one device trains."""
-    return self.num_lanes // self.num_devices if self.share_lanes else self.num_lanes
+    """Lanes that one device holds, those that fill it up included."""
+    return -(-self.num_lanes // self.num_devices) if self.share_lanes else self.num_lanes
+
+  @property
+  def places(self) -> int:
+    """Lanes that all devices hold, those that fill up included."""
+    return self.lanes_a_device * self.num_devices if self.share_lanes else self.num_lanes
 
 
 class Programs:
@@ -112,12 +125,13 @@ class Programs:
     self._learner = learner
     self._devices = _devices(layout.num_devices)
     self._compiled: dict[Any, Callable] = {}
+    self._copied: tuple[DeviceExamples, DeviceExamples] | None = None
     self._train = functools.partial(
       train_chunk,
       learner,
       batch_size=batch_size,
       num_devices=layout.batch_devices,
-      lane_axis=LANE_AXIS if layout.lanes_a_device > 1 else None,
+      lane_axis=LANE_AXIS if layout.lanes_a_device > 1 and not layout.in_turn else None,
       keep_going=keep_going,
       in_order=in_order,
     )
@@ -172,17 +186,22 @@ class Programs:
     return self._learner.init(*start)
 
   def train(self, state, examples, task_id, epoch_id, start, stop, *, phase):
-    """See `train_chunk`; donates `state`. The sums have an axis of lanes in front."""
+    """See `train_chunk`; donates `state`. The sums, on the host, have an axis of lanes in front."""
     function = functools.partial(self._train, phase=phase)
+    examples = self._on_all(examples)
     scalars = [jnp.asarray(value, jnp.int32) for value in (task_id, epoch_id, start, stop)]
     state, chunk = self._call(("train", phase), function, state, examples, *scalars, donate=True)
-    return state, self._with_one(self.unreplicate(chunk))
+    return state, self._figures(chunk)
 
   def consolidate(self, state, examples, task_id, *, phase):
     """See `consolidate_task`; donates `state`."""
-    function = functools.partial(self._consolidate, phase=phase)
-    task_id = jnp.asarray(task_id, jnp.int32)
-    return self._call(("consolidate", phase), function, state, examples, task_id, donate=True)
+
+    def function(state, examples, task_id):
+      return self._consolidate(state, examples, task_id, phase=phase), None
+
+    examples, task_id = self._on_all(examples), jnp.asarray(task_id, jnp.int32)
+    state, _ = self._call(("consolidate", phase), function, state, examples, task_id, donate=True)
+    return state
 
   def rehearsal(self, state: LearnerState) -> Batch | None:
     """The exemplars that the method rehearses, on the host; None if it does not.
@@ -226,14 +245,14 @@ class Programs:
     return self._on_single("prepare", self.single.prepare, state, current_task)
 
   def evaluate(self, served: ServedState, examples, current_task) -> Evaluation:
-    """See `tagjax.engine.evaluate.evaluate`; the figures have an axis of lanes in front.
+    """See `tagjax.engine.evaluate.evaluate`; figures on the host, an axis of lanes in front.
 
     Runs on the first device (of each process), or on those that share the lanes out.
     """
     current_task = jnp.asarray(current_task, jnp.int32)
     shared = self.layout.share_lanes
     result = self._call("evaluate", self._evaluate, served, examples, current_task, mapped=shared)
-    return self._with_one(self.unreplicate(result) if shared else result)
+    return self._figures(result, mapped=shared)
 
   def _on_single(self, name: str, function: Callable, state: LearnerState, *args):
     """`function` of the single learner's; the axis of devices stays if they share the lanes out."""
@@ -253,9 +272,14 @@ class Programs:
     if self.layout.num_devices == 1:
       return tree
     if self.layout.share_lanes:
-      each = self.layout.lanes_a_device > 1
-      return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]) if each else leaf, tree)
+      return jax.tree.map(self._lanes_of, tree)
     return jax.tree.map(lambda leaf: leaf[0], tree)
+
+  def _lanes_of(self, leaf):
+    """The lanes of a leaf that the devices share out, without those that fill up."""
+    if self.layout.lanes_a_device > 1:
+      leaf = leaf.reshape(-1, *leaf.shape[2:])
+    return leaf if len(leaf) == self.layout.num_lanes else leaf[: self.layout.num_lanes]
 
   def replicate(self, tree: chex.ArrayTree) -> chex.ArrayTree:
     """The inverse of `unreplicate`: a copy, or a share of the lanes, on every device.
@@ -268,15 +292,23 @@ class Programs:
     if not self.layout.share_lanes:
       copy = jax.pmap(lambda leaf, _: leaf, in_axes=(None, 0), devices=self._devices)
       return copy(tree, jnp.arange(devices // jax.process_count()))
-    if self.layout.lanes_a_device > 1:
-      tree = jax.tree.map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), tree)
-    return self._give_out(tree)
+    return self._give_out(jax.tree.map(self._places_of, tree))
+
+  def _places_of(self, leaf):
+    """The inverse of `_lanes_of`."""
+    layout = self.layout
+    if layout.places > layout.num_lanes:
+      leaf = leaf[np.minimum(np.arange(layout.places), layout.num_lanes - 1)]
+    each = layout.lanes_a_device
+    return leaf.reshape(layout.num_devices, each, *leaf.shape[1:]) if each > 1 else leaf
 
   def to_host(self, state: LearnerState) -> LearnerState:
     """The state as a checkpoint keeps it: without the axis of devices.
 
-    Columns that devices share are put together on the host.
+    Columns that devices share are put together on the host, and so are lanes.
     """
+    if self.layout.share_lanes:
+      return self.unreplicate(jax.tree.map(_readable, state))
     first = self.unreplicate(state)
     if not self.layout.share_columns:
       return first
@@ -303,7 +335,26 @@ class Programs:
 
   def _give_out(self, tree: chex.ArrayTree) -> chex.ArrayTree:
     """Arrays with an axis of devices in front, to the devices."""
-    return jax.pmap(lambda leaf: leaf, devices=self._devices)(tree)
+    if jax.process_count() > 1:
+      return jax.pmap(lambda leaf: leaf, devices=self._devices)(tree)
+    return jax.device_put(tree, self._sharding(DEVICE_AXIS))
+
+  def _sharding(self, *axes: str) -> NamedSharding:
+    return NamedSharding(Mesh(np.array(self._devices), (DEVICE_AXIS,)), PartitionSpec(*axes))
+
+  def _on_all(self, examples: DeviceExamples) -> DeviceExamples:
+    """Examples on every device, so that not each call copies them; those of the last call stay."""
+    if self.layout.num_devices == 1 or jax.process_count() > 1:
+      return examples
+    if self._copied is None or self._copied[0] is not examples:
+      self._copied = None  # frees the memory first
+      self._copied = examples, jax.device_put(examples, self._sharding())
+    return self._copied[1]
+
+  def _figures(self, tree: chex.ArrayTree, mapped: bool = True) -> chex.ArrayTree:
+    """Small results on the host, an axis of lanes in front; this waits for them."""
+    tree = jax.device_get(tree)
+    return self._with_one(self.unreplicate(tree) if mapped else tree)
 
   def _with_one(self, tree: chex.ArrayTree) -> chex.ArrayTree:
     """One lane has no axis of lanes; here it gets one."""
@@ -341,7 +392,9 @@ class Programs:
 
     in_axes = (0, *[None] * (num_args - 1))
     donated = (0,) if donate else ()
-    if self.layout.lanes_a_device > 1:
+    if self.layout.lanes_a_device > 1 and self.layout.in_turn:
+      traced = _in_turn(traced, self._own_lanes, passes_on=donate)
+    elif self.layout.lanes_a_device > 1:
       traced = jax.vmap(traced, in_axes=in_axes, axis_name=LANE_AXIS)
     traced.__name__ = name if isinstance(name, str) else "_".join(name)  # as a trace shows it
     if not mapped or self.layout.num_devices == 1:
@@ -349,6 +402,67 @@ class Programs:
     return jax.pmap(
       traced, axis_name=DEVICE_AXIS, in_axes=in_axes, donate_argnums=donated, devices=self._devices
     )
+
+  def _own_lanes(self) -> chex.Array | int:
+    """Inside a program: the lanes of this device, without those that fill it up."""
+    layout = self.layout
+    if layout.places == layout.num_lanes:
+      return layout.lanes_a_device
+    before = jax.lax.axis_index(DEVICE_AXIS) * layout.lanes_a_device
+    return jnp.clip(layout.num_lanes - before, 0, layout.lanes_a_device)
+
+
+def _in_turn(function: Callable, own_lanes: Callable, *, passes_on: bool) -> Callable:
+  """`function` of each lane of its first argument, one after another.
+
+  Args:
+    function: what is done with a lane.
+    own_lanes: called where the result is traced; how many of the lanes, the first ones, get a turn.
+    passes_on: whether `function` returns a pair with the lane's new state first. It then takes the
+      place of the old one at once: no second copy of all lanes is made.
+
+  Returns:
+    A function like `jax.vmap(function, (0, None, ...))`; zeros stand for lanes that get no turn.
+  """
+
+  def mapped(lanes, *args):
+    one = jax.jit(function)  # the loop finds there what is traced here for the shapes
+    shapes = jax.eval_shape(one, _lane(lanes, 0), *args)
+    count = len(jax.tree.leaves(lanes)[0])
+
+    def blank(leaf):
+      return jax.lax.full((count, *leaf.shape), 0, leaf.dtype)
+
+    def turn(index, carry):
+      lanes, results = carry
+      result = one(_lane(lanes, index), *args)
+      if passes_on:
+        state, result = result
+        lanes = _with_lane(lanes, index, state)
+      return lanes, _with_lane(results, index, result)
+
+    results = jax.tree.map(blank, shapes[1] if passes_on else shapes)
+    lanes, results = jax.lax.fori_loop(0, own_lanes(), turn, (lanes, results))
+    return (lanes, results) if passes_on else results
+
+  return mapped
+
+
+def _lane(tree: chex.ArrayTree, index) -> chex.ArrayTree:
+  return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), tree)
+
+
+def _with_lane(tree: chex.ArrayTree, index, lane: chex.ArrayTree) -> chex.ArrayTree:
+  def put(leaf, own):
+    return jax.lax.dynamic_update_index_in_dim(leaf, own, index, 0)
+
+  return jax.tree.map(put, tree, lane)
+
+
+def _readable(leaf: chex.Array) -> chex.Array | np.ndarray:
+  """On the host; random keys cannot be NumPy's."""
+  is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+  return jax.device_put(leaf, jax.local_devices()[0]) if is_key else np.asarray(leaf)
 
 
 def _devices(number: int) -> list[jax.Device]:

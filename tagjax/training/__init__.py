@@ -3,4 +3,4 @@
 import lazy_loader
 
 # Loaded on first use, see `tagjax.cli`.
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["compilation_cache"])
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["compilation_cache", "cpu_devices"])

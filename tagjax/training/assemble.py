@@ -1,5 +1,6 @@
 """Stream, model, method and options made into a trainer: checked, placed, not yet compiled."""
 
+import dataclasses
 import hashlib
 import inspect
 import json
@@ -15,7 +16,7 @@ from tagjax.core.method import Method, lift
 from tagjax.core.types import Hyper, StreamSpec, Variables
 from tagjax.engine.batch_statistics import check_batch_statistics
 from tagjax.engine.learner import Learner, make_learner
-from tagjax.engine.model import check_model, is_convolutional, variable_shapes
+from tagjax.engine.model import check_model
 from tagjax.engine.programs import Layout, Programs
 from tagjax.engine.train_loop import DEVICE_AXIS
 from tagjax.input_pipeline.data_source import evaluation_source, training_source
@@ -99,6 +100,7 @@ def assemble(
   *,
   pretrained: Variables | None = None,
   keep_going: bool = False,
+  together: int | None = None,
 ) -> tuple[Trainer, Forecast]:
   """The trainer of a run, and what it will hold in memory.
 
@@ -110,6 +112,7 @@ def assemble(
     options: of the run.
     pretrained: see `tagjax.fit`.
     keep_going: whether the other trials go on without one that has diverged.
+    together: trials that the run which goes on has trained together; None: as memory allows.
 
   Raises:
     ConfigError: if the parts do not fit each other, the machine, or its memory.
@@ -120,7 +123,7 @@ def assemble(
   sizes = training_sizes(stream, options)
   if not isinstance(stream, benchmarks.Stream):
     check_examples(stream, options)
-  network = _checked_model(model, stream.spec, sizes, options)
+  _check_model(model, stream.spec, sizes, options)
 
   def learner(axis_name: str | None, columns: Columns) -> Learner:
     def own(hyper: Hyper) -> Method:
@@ -148,9 +151,13 @@ def assemble(
     eval_batch_size=options.eval_batch_size,
     streamed=_is_streamed(stream, part),
   )
-  rows = training.rows(single.num_boundary_examples) + evaluation.rows
+  rows = {
+    "training_rows": training.rows(single.num_boundary_examples),
+    "evaluation_rows": evaluation.rows,
+  }
   one = jax.eval_shape(single.init, jax.random.key(0), _hyper_shapes(trials[0]))
-  layout = _layout(one, made, stream.spec, trials, options, rows, network, streamed)
+  placed = dataclasses.replace(options, seeds_together=together or options.seeds_together)
+  layout = _layout(one, made, stream.spec, trials, placed, rows, streamed)
   shared = Columns(DEVICE_AXIS, layout.num_devices) if layout.share_columns else Columns()
   programs = Programs(
     learner(DEVICE_AXIS, shared) if layout.batch_devices > 1 else single,
@@ -172,7 +179,8 @@ def assemble(
     method=made.name,
   )
   held = programs.held(*trainer.start(trainer.groups[0]))
-  forecast = memory_estimate.foresee(held, made, stream.spec, layout, rows=rows)
+  shared_memory = jax.default_backend() == "cpu"
+  forecast = memory_estimate.foresee(held, made, stream.spec, layout, **rows, shared=shared_memory)
   memory_estimate.check(forecast, options, _available(), made)
   return trainer, forecast
 
@@ -197,8 +205,11 @@ def training_sizes(stream: Stream, options: RunOptions) -> list[int]:
 
 def state_digest(trainer: Trainer) -> str:
   """What tells states of other leaves apart: a digest of the names, shapes and dtypes of all."""
-  held = trainer.programs.held(*trainer.start(trainer.groups[0][:1]))
-  text = json.dumps(tree_bytes.describe(held))
+  key, hyper = jax.random.key(0), _hyper_shapes(trainer.trials[0])
+  one = jax.eval_shape(
+    trainer.programs.single.init, key, hyper
+  )  # however many are trained together
+  text = json.dumps(tree_bytes.describe(one))
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -226,8 +237,8 @@ def _learner(stream, model, method_of, options, pretrained, axis_name) -> Learne
     raise ConfigError(str(error)) from error
 
 
-def _checked_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: RunOptions) -> Any:
-  """The model's parameters, as shapes; refused if it does not fit the stream."""
+def _check_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: RunOptions) -> None:
+  """Refuses a model that does not fit the stream."""
   try:
     check_model(model, spec)
     check_batch_statistics(
@@ -240,20 +251,18 @@ def _checked_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: 
     )
   except (TypeError, ValueError) as error:
     raise ConfigError(f"model: {error}") from error
-  return variable_shapes(model, spec)["params"]
 
 
-def _layout(one, method, spec, trials, options, rows, params, streamed) -> Layout:
-  """As many trials side by side as are allowed and have room; memory is linear in them."""
-  estimate = memory_estimate.foresee(one, method, spec, Layout(), rows=rows)
-  room = estimate.trials_with_room(len(trials), _available())
-  choose = {"convolutional": is_convolutional(params), "streamed": streamed}
-  most = options.seeds_together or len(trials)
-  layout = choose_layout(options, len(trials), most, **choose)
-  on_devices = layout.num_lanes // layout.lanes_a_device
-  if options.seeds_together or layout.lanes_a_device == 1 or room * on_devices >= layout.num_lanes:
-    return layout
-  return choose_layout(options, len(trials), room * on_devices, **choose)
+def _layout(one, method, spec, trials, options, rows, streamed) -> Layout:
+  """As many trials together as are allowed and have room; memory is linear in them."""
+  estimate = memory_estimate.foresee(one, method, spec, Layout(), **rows)
+  room = memory_estimate.Room(
+    _available(),
+    lane=max(1, estimate.total - estimate.examples),
+    examples=estimate.examples,
+    shared=jax.default_backend() == "cpu",
+  )
+  return choose_layout(options, len(trials), room, streamed=streamed)
 
 
 def _available() -> int | None:

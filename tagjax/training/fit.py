@@ -21,11 +21,14 @@ from tagjax.report.results import summarise
 from tagjax.report.run import Run
 from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
+from tagjax.training import group_size
 from tagjax.training.assemble import Stream, assemble, state_digest, tensor_names
 from tagjax.training.checks import check_stream
+from tagjax.training.cpu_devices import use_cpu_devices
 from tagjax.training.identity import describe_run, flat_keys
 from tagjax.training.memory_estimate import Forecast
 from tagjax.training.options import RunOptions
+from tagjax.training.placement import describe
 from tagjax.training.preload import CHECKPOINTS, PLOTS, RESULTS, preload
 from tagjax.training.profiler import Trace
 from tagjax.training.provenance import provenance
@@ -73,8 +76,8 @@ def fit(
     method: a `tagjax.Method`, an Optax transformation, or a function of hyperparameters (a mapping)
       that returns one of these. If the function has a parameter `columns`, it is told how devices
       share its state, see `tagjax.transforms.Columns`.
-    workdir: folder of the run, created if missing. It will hold config.json, metrics.jsonl,
-      results.json, checkpoints and plots. None: nothing is written.
+    workdir: folder of the run, created if missing. It will hold config.json, group.json,
+      metrics.jsonl, results.json, checkpoints and plots. None: nothing is written.
     options: of the run; None: the defaults.
     hyper: what the function `method` is called with; inputs of the compiled programs.
     pretrained: variables that take the place of those that the model would start with.
@@ -107,8 +110,9 @@ def fit(
   >>> run.accuracy.shape
   (1, 2, 2)
   """
-  begun, origin = time.perf_counter(), provenance()  # now: the checkout may change while it runs
-  options = make_options(options, changes)
+  begun, options = time.perf_counter(), make_options(options, changes)
+  use_cpu_devices(at_least=options.data_parallel)
+  origin = provenance()  # now: the checkout may change while it runs
   if profile and workdir is None:
     raise ConfigError("profile=True writes a trace into the run's folder: give a workdir")
   check_stream(stream, options)
@@ -116,9 +120,9 @@ def fit(
 
   check_process(process, len(trials), options, workdir)
 
-  def assembled(own: Sequence[Trial]) -> tuple[Trainer, Forecast]:
+  def assembled(own: Sequence[Trial], together: int | None = None) -> tuple[Trainer, Forecast]:
     with processes.first_alone():
-      return assemble(stream, model, method, own, options, pretrained=pretrained)
+      return assemble(stream, model, method, own, options, pretrained=pretrained, together=together)
 
   made = None
   if identity is None:  # what the objects do not tell, the shapes of their state may
@@ -149,14 +153,17 @@ def fit(
     if folder.has_results():
       return _finished(folder)
     if process == ALONE and not are_planned(folder):
-      trainer, forecast = made or assembled(trials)
+      together = group_size.kept(folder.path)
+      if made is None or together not in (None, made[0].programs.layout.num_lanes):
+        made = assembled(trials, together)
+      trainer, forecast = made
       folder.claim(name)
       train_trials(trainer, options, folder, forecast, begun, progress, profile=profile)
       return end(trainer.record, tensor_names(trainer), origin)
 
   def train(own: range, share: Workdir, claim: Callable[[], None]) -> dict[str, Any]:
     begun = time.perf_counter()
-    trainer, forecast = assembled(trials[own.start : own.stop])
+    trainer, forecast = assembled(trials[own.start : own.stop], group_size.kept(share.path))
     claim()
     train_trials(trainer, options, share, forecast, begun, progress, profile=profile)
     of_share = {"record": trainer.record.to_json(), "tensor_names": tensor_names(trainer)}
@@ -304,7 +311,12 @@ def train_trials(
   """
   progress = progress and processes.is_writer()
   if progress:
-    print(f"memory: {forecast}, besides what a step needs", file=sys.stderr, flush=True)
+    noun = "run" if trainer.keep_going else "seed"
+    placed = describe(trainer.programs.layout, len(trainer.trials), noun)
+    lines = [f"placement: {placed}"] * bool(placed)
+    lines.append(f"memory: {forecast}, besides what a step needs")
+    print(*lines, sep="\n", file=sys.stderr, flush=True)
+  group_size.keep(folder.path, trainer.programs.layout.num_lanes)
   with contextlib.ExitStack() as stack:
     store = stack.enter_context(
       contextlib.closing(open_checkpoints(folder, options.keep_checkpoints))

@@ -25,14 +25,50 @@ from tagjax.engine.learner import LearnerState
 from tagjax.engine.programs import Layout
 from tagjax.memory import memories
 from tagjax.storage import tree_bytes
+from tagjax.training import control_group
 from tagjax.training.options import RunOptions
 
 
-class Forecast(NamedTuple):
-  """Bytes that one device will hold, for all seeds side by side on it.
+class Room(NamedTuple):
+  """What trials there is room for, if half of the memory is left to the steps.
 
   Attributes:
-    seeds: their number.
+    available: bytes of each device, or of the machine whose memory the devices share; None: not
+      known.
+    lane: bytes of a trial.
+    examples: bytes of the examples that each device holds.
+    shared: whether the devices share one memory, as those of a CPU do.
+  """
+
+  available: int | None
+  lane: int
+  examples: int
+  shared: bool
+
+  def devices(self) -> int:
+    """The most devices that can hold the examples and a trial each; at least one."""
+    if self.available is None or not self.shared:
+      return _NO_BOUND
+    return max(1, self.available // 2 // (self.lane + self.examples))
+
+  def lanes(self, devices: int) -> int:
+    """The most trials on each of so many devices; at least one."""
+    if self.available is None:
+      return _NO_BOUND
+    own = self.available // 2 // (devices if self.shared else 1)
+    return max(1, (own - self.examples) // self.lane)
+
+
+_NO_BOUND = 2**31
+UNLIMITED = Room(None, 1, 0, shared=False)
+"""Nobody knows how much memory there is."""
+
+
+class Forecast(NamedTuple):
+  """Bytes that one memory will hold: that of a device, or of a machine whose CPU devices share it.
+
+  Attributes:
+    seeds: the seeds trained together that it holds.
     params: the model's parameters.
     statistics: the model's other variables, such as running averages.
     method: the method's state without exemplars, by member of the chain.
@@ -53,13 +89,6 @@ class Forecast(NamedTuple):
     """Bytes of all parts."""
     return sum((self.params, self.statistics, *self.method.values(), self.exemplars, self.examples))
 
-  def trials_with_room(self, most: int, available: int | None) -> int:
-    """How many, at most `most`, side by side leave half of `available` bytes to the steps."""
-    if available is None:
-      return most
-    own = max(1, (self.total - self.examples) // self.seeds)
-    return min(most, max(1, (available // 2 - self.examples) // own))
-
   def __str__(self) -> str:
     """One line, such as `42.0 kB of parameters + 1.6 MB of method state (tag 1.6 MB) = 1.7 MB`."""
     parts = {
@@ -73,31 +102,47 @@ class Forecast(NamedTuple):
     if "method state" in texts:
       largest = max(self.method, key=self.method.__getitem__)
       texts["method state"] += f" ({largest} {readable(self.method[largest])})"
-    seeds = f" ({self.seeds} seeds side by side)" if self.seeds > 1 else ""
+    seeds = f" for {self.seeds} seeds" if self.seeds > 1 else ""
     return f"{' + '.join(texts.values())} = {readable(self.total)}{seeds}"
 
 
 def foresee(
-  state: LearnerState, method: Method, spec: StreamSpec, layout: Layout, *, rows: int
+  state: LearnerState,
+  method: Method,
+  spec: StreamSpec,
+  layout: Layout,
+  *,
+  training_rows: int,
+  evaluation_rows: int,
+  shared: bool = False,
 ) -> Forecast:
-  """What each device of a run will hold.
+  """What each device of a run will hold, or all of them if they share one memory.
 
   Args:
-    state: of all trials side by side; arrays or `jax.ShapeDtypeStruct`.
+    state: of all trials that are trained together; arrays or `jax.ShapeDtypeStruct`.
     method: whose state it holds.
     spec: of the stream.
     layout: how the trials lie on the devices.
-    rows: examples on the device, for training and for evaluation, padding included.
+    training_rows: training examples on every device, padding included.
+    evaluation_rows: the same of those to evaluate on, which the first device holds.
+    shared: whether the devices of a process share one memory, as those of a CPU do.
 
   Returns:
     The forecast.
   """
-  if layout.share_lanes:  # each device holds an equal part
-    state = jax.tree.map(lambda leaf: _one_of(leaf, layout.num_devices), state)
+  copies = max(1, layout.num_devices // jax.process_count()) if shared else 1
+  if layout.share_lanes:  # what fills up the devices takes room too
+    places = layout.places if shared else layout.lanes_a_device
+    state = jax.tree.map(lambda leaf: _with_places(leaf, places), state)
+    seeds = min(places, layout.num_lanes)
+  else:
+    state = jax.tree.map(lambda leaf: _with_copies(leaf, copies), state)
+    seeds = layout.num_lanes
   image = math.prod(spec.image_shape) * np.dtype(spec.image_dtype).itemsize
   # Label and task are int32, and so is the number of examples of a task.
-  examples = rows * (image + 4 + 4) + (1 + spec.num_tasks) * 4
-  return of_state(state, method, seeds=layout.lanes_a_device, examples=examples)
+  row = image + 4 + 4
+  examples = copies * (training_rows * row + 4) + evaluation_rows * row + spec.num_tasks * 4
+  return of_state(state, method, seeds=seeds, examples=examples)
 
 
 def of_state(state: LearnerState, method: Method, *, seeds: int = 1, examples: int = 0) -> Forecast:
@@ -106,7 +151,7 @@ def of_state(state: LearnerState, method: Method, *, seeds: int = 1, examples: i
   Args:
     state: arrays or `jax.ShapeDtypeStruct`.
     method: whose state it holds; its name names the members of a chain.
-    seeds: seeds side by side in `state`.
+    seeds: seeds in `state`.
     examples: bytes of examples.
   """
   names = [name or "optimizer" for name in method.name.split("+")]
@@ -162,7 +207,7 @@ def _ways_out(
       ways += _capacities(method) if name == "exemplars" else _ways_of_member(name, options)
   own = (forecast.total - forecast.examples) // forecast.seeds  # of one seed
   if forecast.seeds > 1 and own + forecast.examples <= available:
-    ways.append("train fewer seeds side by side (seeds_together=1)")
+    ways.append("train fewer seeds together (seeds_together=1)")
   if 10 * forecast.exemplars < forecast.total:
     ways.append("take a smaller model")
   return ways
@@ -203,9 +248,13 @@ def num_bytes(tree: chex.ArrayTree) -> int:
   return sum(size for *_, size in tree_bytes.describe(tree))
 
 
-def _one_of(leaf: Any, devices: int) -> jax.ShapeDtypeStruct:
-  """One device's part of the seeds; the axis stays, of length 1 where there is one seed."""
-  return jax.ShapeDtypeStruct((leaf.shape[0] // devices, *leaf.shape[1:]), leaf.dtype)
+def _with_places(leaf: Any, places: int) -> jax.ShapeDtypeStruct:
+  """An axis of so many lanes; it stays, of length 1, where there is one."""
+  return jax.ShapeDtypeStruct((places, *leaf.shape[1:]), leaf.dtype)
+
+
+def _with_copies(leaf: Any, copies: int) -> Any:
+  return leaf if copies == 1 else jax.ShapeDtypeStruct((copies, *leaf.shape), leaf.dtype)
 
 
 def available_memory(device: jax.Device, root: str | os.PathLike = "/") -> int | None:
@@ -230,39 +279,27 @@ def available_memory(device: jax.Device, root: str | os.PathLike = "/") -> int |
 
 
 def _of_machine(root: pathlib.Path) -> Iterator[int]:
-  for line in _read(root / "proc/meminfo").splitlines():
+  for line in control_group.read(root / "proc/meminfo").splitlines():
     if line.startswith("MemAvailable:"):
       yield int(line.split()[1]) * 1024
 
 
 _GROUP_FILES = (
-  # Of version 2 and version 1: folder, limit, use, and the name of what the use could give back.
-  ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
-  ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+  # Of version 2 and version 1: limit, use, and the name of what the use could give back.
+  ("memory.max", "memory.current", "inactive_file"),
+  ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 
 
 def _of_groups(root: pathlib.Path) -> Iterator[int]:
   """What the process's control group leaves, and each group that this one is part of."""
-  lines = [line.split(":", 2) for line in _read(root / "proc/self/cgroup").splitlines()]
-  paths = {path.strip("/") for _, names, path in lines if names in ("", "memory")} | {""}
-  for folder, limit, use, spare in _GROUP_FILES:
-    # A container sees its own group at the top, whatever its path says.
-    groups = {part for path in paths for part in (pathlib.Path(path), *pathlib.Path(path).parents)}
-    for group in groups:
-      place = root / folder / group
-      texts = [_read(place / name).strip() for name in (limit, use)]
+  for folder in control_group.folders(root, "memory"):
+    for limit, use, spare in _GROUP_FILES:
+      texts = [control_group.read(folder / name) for name in (limit, use)]
       if all(text.isdigit() for text in texts):  # "max": there is no limit
-        stats = dict(line.split() for line in _read(place / "memory.stat").splitlines())
+        lines = control_group.read(folder / "memory.stat").splitlines()
+        stats = dict(line.split() for line in lines)
         yield int(texts[0]) - int(texts[1]) + int(stats.get(spare, 0))
-
-
-def _read(path: pathlib.Path) -> str:
-  """The text of a file, empty if there is none to read."""
-  try:
-    return path.read_text()
-  except OSError:
-    return ""
 
 
 def readable(size: int) -> str:

@@ -34,8 +34,10 @@ class RunOptions:
     shard_state: whether these devices also share the state of an optimizer that can do so (TAG).
     seeds: number of runs of the whole stream, with the seeds `seed`, `seed + 1`, ...; at least 1.
     seed: seed of initial values, of the order of examples and of dropout; at least 0.
-    seed_axis: how seeds are trained: together under `vmap` (`"vmap"`), one after another
-      (`"loop"`), or each device its own (`"devices"`); `"auto"` chooses by model and machine.
+    seed_axis: how seeds are trained: together on one device under `vmap` (`"vmap"`), each to its
+      end before the next (`"loop"`), or each device its own (`"devices"`), side by side on an
+      accelerator and in turn on a CPU, of which each core is a device. `"auto"`: on all devices,
+      unless they share each batch; in turn on a CPU, side by side on an accelerator.
     seeds_together: the most seeds that are trained together, at least 1; None: as many as fit into
       memory.
     evaluate_on: the examples to evaluate on; choose hyperparameters on `"validation"`.

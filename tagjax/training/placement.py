@@ -1,33 +1,36 @@
-"""Which trials train side by side and on which devices, as the options and the machine allow."""
+"""Which trials train together and on which devices, as the options and the machine allow."""
 
 import jax
 
 from tagjax.core.errors import ConfigError
 from tagjax.engine.programs import Layout
+from tagjax.training.memory_estimate import UNLIMITED, Room
 from tagjax.training.options import RunOptions, SeedAxis
 
 
 def choose_layout(
   options: RunOptions,
   num_trials: int,
-  most: int | None = None,
+  room: Room = UNLIMITED,
   *,
-  convolutional: bool = False,
   streamed: bool = False,
 ) -> Layout:
   """How the trials lie on the devices, see `RunOptions.seed_axis`.
 
+  Groups of trials are as large as `seeds_together`, or else the memory, allows, and as equal as
+  they can be. On a CPU the trials of a device take turns: XLA computes products of several networks
+  at once there as slow loops (`python -m bench.seeds`, docs/performance.md).
+
   Args:
     options: of the run.
     num_trials: how many there are.
-    most: how many may be side by side; None: all.
-    convolutional: whether the model has convolutions, which are slower side by side on a CPU.
+    room: what the memory holds.
     streamed: whether examples are read while they are needed. Trials see theirs in orders of their
-      own, so they go in turn then.
+      own, so each is trained to its end before the next then.
 
   Raises:
-    ConfigError: if there are too few devices, they cannot share the trials out evenly, or trials
-      that cannot go side by side are asked to.
+    ConfigError: if there are too few devices, or trials that cannot be trained together are asked
+      to.
   """
   devices, processes = jax.device_count(), jax.process_count()
   if processes > 1:
@@ -35,27 +38,35 @@ def choose_layout(
   if options.data_parallel > devices:
     raise ConfigError(
       f"data_parallel={options.data_parallel}, but there are {devices} devices "
-      "(on a CPU, XLA_FLAGS=--xla_force_host_platform_device_count=N makes N)"
+      "(on a CPU, --cpu_devices=N makes N; from Python, see docs/scaling.md)"
     )
-  axis = _seed_axis(options, num_trials, convolutional, streamed)
-  most = num_trials if most is None else most
+  axis = _seed_axis(options, num_trials, streamed)
+  in_turn = jax.default_backend() == "cpu" and options.seed_axis != "vmap"
   if axis == "devices":
-    if num_trials % devices:
-      points = num_trials // options.seeds
-      grid = f" at {points} points of the grid" if points > 1 else ""
-      raise ConfigError(
-        f"seeds={options.seeds}{grid} cannot be shared out to {devices} devices: choose a "
-        "multiple, or seed_axis='vmap'"
-      )
-    a_device = _largest_divisor(num_trials // devices, max(1, most // devices))
-    return Layout(a_device * devices, devices, share_lanes=devices > 1)
-  together = _largest_divisor(num_trials, most) if axis == "vmap" else 1
-  return Layout(together, options.data_parallel, share_columns=_shares_state(options, processes))
+    return _shared_out(num_trials, devices, room, options, in_turn)
+  most = 1 if axis == "loop" else options.seeds_together or room.lanes(options.data_parallel)
+  together = _group_size(num_trials, most)
+  return Layout(
+    together,
+    options.data_parallel,
+    share_columns=_shares_state(options, processes),
+    in_turn=in_turn and together > 1,
+  )
 
 
-def _seed_axis(
-  options: RunOptions, num_trials: int, convolutional: bool, streamed: bool
-) -> SeedAxis:
+def _shared_out(
+  num_trials: int, devices: int, room: Room, options: RunOptions, in_turn: bool
+) -> Layout:
+  """The trials on devices of their own, no more of them than have something to do."""
+  devices = min(devices, num_trials, room.devices())
+  most = options.seeds_together or room.lanes(devices) * devices
+  together = _group_size(num_trials, most)
+  each = -(-together // devices)
+  devices = -(-together // each)
+  return Layout(together, devices, share_lanes=devices > 1, in_turn=in_turn and each > 1)
+
+
+def _seed_axis(options: RunOptions, num_trials: int, streamed: bool) -> SeedAxis:
   if streamed and num_trials > 1 and options.seed_axis in ("vmap", "devices"):
     raise ConfigError(
       f"seed_axis={options.seed_axis!r}: the images of this stream are read while they are needed, "
@@ -65,12 +76,8 @@ def _seed_axis(
     return "loop"
   if options.seed_axis != "auto":
     return options.seed_axis
-  if jax.default_backend() == "cpu":
-    # Measured, docs/performance.md: convolutions of several networks at once are slower there.
-    return "loop" if convolutional else "vmap"
-  devices = jax.device_count()
-  share = devices > 1 and options.data_parallel == 1 and num_trials % devices == 0
-  return "devices" if share else "vmap"
+  alone = options.data_parallel > 1 or jax.process_count() > 1 or num_trials == 1
+  return "vmap" if alone else "devices"
 
 
 def _shares_state(options: RunOptions, processes: int) -> bool:
@@ -83,9 +90,44 @@ def _shares_state(options: RunOptions, processes: int) -> bool:
   return options.shard_state
 
 
-def _largest_divisor(number: int, most: int) -> int:
-  """Groups must be equally large: one program serves them all."""
-  return max(divisor for divisor in range(1, most + 1) if number % divisor == 0)
+def _group_size(number: int, most: int) -> int:
+  """Trials of the largest group: as few groups as there can be, and those as equal.
+
+  >>> _group_size(7, 5), _group_size(12, 5), _group_size(12, 50)
+  (4, 4, 12)
+  """
+  groups = -(-number // most)
+  return -(-number // groups)
+
+
+def describe(layout: Layout, num_trials: int, noun: str) -> str:
+  """Where the trials are, in a few words; empty if there is one alone on one device.
+
+  >>> describe(Layout(5, 2, share_lanes=True, in_turn=True), 5, "seed")
+  '5 seeds on 2 devices, up to 3 in turn on each'
+  >>> describe(Layout(4), 12, "run")
+  '12 runs, 4 at a time, side by side'
+  """
+  parts = []
+  if num_trials > 1:
+    groups = "" if layout.num_lanes == num_trials else f", {layout.num_lanes} at a time"
+    parts.append(f"{num_trials} {noun}s{groups}{_on_devices(layout)}")
+  if layout.batch_devices > 1:
+    parts.append(f"{layout.batch_devices} devices share each batch")
+  return "; ".join(parts)
+
+
+def _on_devices(layout: Layout) -> str:
+  if layout.num_lanes == 1:
+    return ""
+  how = "in turn" if layout.in_turn else "side by side"
+  if not layout.share_lanes:
+    return f", {how}"
+  each = layout.lanes_a_device
+  if each == 1:
+    return f" on {layout.num_devices} devices"
+  most = "up to " if layout.places > layout.num_lanes else ""
+  return f" on {layout.num_devices} devices, {most}{each} {how} on each"
 
 
 def _check_processes(options: RunOptions, processes: int) -> None:

@@ -19,8 +19,10 @@ from tagjax.report.results import summarise
 from tagjax.report.run import Grid
 from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
+from tagjax.training import group_size
 from tagjax.training.assemble import Stream, assemble
 from tagjax.training.checks import check_stream
+from tagjax.training.cpu_devices import use_cpu_devices
 from tagjax.training.fit import make_options, train_trials
 from tagjax.training.identity import describe_run
 from tagjax.training.memory_estimate import Forecast
@@ -233,7 +235,9 @@ def train_grid(
   Raises:
     ConfigError, WorkdirError, CheckpointError, InterruptedRun, IncompleteRun: see `tagjax.fit`.
   """
-  begun, origin = time.perf_counter(), provenance()
+  begun = time.perf_counter()
+  use_cpu_devices(at_least=options.data_parallel)
+  origin = provenance()
   _check_processes(process, points, options, workdir)
   identity = dict(identity)
   folder = NoWorkdir() if workdir is None else Workdir(workdir)
@@ -326,9 +330,9 @@ def _train_share(
     if not part or str(number) in records:
       continue
     begun, parts = time.perf_counter(), parts_of(group.settings)
-    trainer, forecast = _assemble_group(parts, group, part)
-    claim()
     folder = Workdir(share.path / "groups" / str(number))
+    trainer, forecast = _assemble_group(parts, group, folder, part)
+    claim()
     train_trials(trainer, parts.options, folder, forecast, begun, progress)
     records[str(number)] = trainer.record.to_json()
     write_json_atomic(path, records)
@@ -403,7 +407,9 @@ def _train_group(
 ) -> None:
   """Trains the points of a group, from its newest checkpoint on, and keeps each that ends."""
   options = parts.options
-  trainer, forecast = _assemble_group(parts, group)
+  root = table.folder.path
+  folder = NoWorkdir() if root is None else Workdir(root / "groups" / str(number))
+  trainer, forecast = _assemble_group(parts, group, folder)
   table.folder.claim(identity)
 
   def keep_ended(action: str) -> None:
@@ -417,8 +423,6 @@ def _train_group(
     if rows:
       table.keep(rows, number, trainer.record.seconds)
 
-  root = table.folder.path
-  folder = NoWorkdir() if root is None else Workdir(root / "groups" / str(number))
   try:
     train_trials(trainer, options, folder, forecast, begun, progress, after=keep_ended)
   except InterruptedRun as stop:
@@ -426,9 +430,9 @@ def _train_group(
 
 
 def _assemble_group(
-  parts: Parts, group: Group, part: range | None = None
+  parts: Parts, group: Group, folder: Workdir | NoWorkdir, part: range | None = None
 ) -> tuple[Trainer, Forecast]:
-  """The trainer of the trials of a group, or of a part of them."""
+  """The trainer of the trials of a group, or of a part of them, that are trained in `folder`."""
   options = parts.options
   seeds = range(options.seed, options.seed + options.seeds)
   trials = [Trial(seed, hyper) for hyper in group.hyper for seed in seeds]
@@ -440,6 +444,7 @@ def _assemble_group(
     options,
     pretrained=parts.pretrained,
     keep_going=True,
+    together=group_size.kept(folder.path),
   )
 
 

@@ -42,7 +42,7 @@ class Trainer:
 
   Attributes:
     trials: the trainings of the whole stream.
-    groups: the trials that go side by side, group after group.
+    groups: the trials that are trained together, group after group; the last may be smaller.
     keep_going: whether the others go on without a trial that has diverged; else it is an error.
     programs: the compiled programs.
     record: what has been measured.
@@ -73,7 +73,10 @@ class Trainer:
     self.steps_per_epoch = [num_steps(options, size) for size in sizes]
     self.record = RunRecord.empty(len(trials), self.num_tasks)
     together = programs.layout.num_lanes
-    self.groups = [range(first, first + together) for first in range(0, len(self.trials), together)]
+    count = len(self.trials)
+    self.groups = [
+      range(first, min(first + together, count)) for first in range(0, count, together)
+    ]
     self._sizes = list(sizes)
     self._options = options
     self._method = method
@@ -109,7 +112,8 @@ class Trainer:
   def evaluate_untrained(self, trials: range) -> None:
     """The accuracy on every task before any training."""
     served = self._prepare(0)
-    columns = [self._evaluate_task(served, task, task)[0] for task in range(self.num_tasks)]
+    tasks = range(self.num_tasks)
+    columns = [self._evaluate_task(served, trials, task, task)[0] for task in tasks]
     for index, row in zip(trials, zip(*columns, strict=True), strict=True):
       self.record.baseline[index] = list(row)
       self._log.write(**self._name(index), accuracy_untrained=list(row))
@@ -117,7 +121,7 @@ class Trainer:
   def probe(self, place: Place, step: int) -> None:
     """A point of the learning curve: the accuracy on the task after `step` steps."""
     served = self._prepare(place.task)
-    accuracies, _ = self._evaluate_task(served, place.task, place.task)
+    accuracies, _ = self._evaluate_task(served, place.trials, place.task, place.task)
     for index, accuracy in zip(place.trials, accuracies, strict=True):
       self.record.curves[index][place.task].append(accuracy)
       self._log.write(**self._place(place, index), minibatch=step, task_accuracy=accuracy)
@@ -133,10 +137,10 @@ class Trainer:
         key=self._of_run(self.state.key),
         exemplars=self._exemplars(),
       )
-      self.state, chunk = self.programs.train(
+      self.state, chunk = self.programs.train(  # the one wait of the chunk
         self.state, examples, place.task, place.epoch_id, start, stop, phase=place.phase
       )
-      chunk = jax.device_get(chunk)  # the one wait of the chunk
+    chunk = jax.tree.map(lambda leaf: leaf[: len(place.trials)], chunk)
     for index, taken, loss, accuracy in zip(
       place.trials, chunk.steps, chunk.loss, chunk.accuracy, strict=True
     ):
@@ -179,7 +183,7 @@ class Trainer:
         row[:first] = self.record.accuracy[index][task - 1][:first]
     served = self._prepare(task)
     for other in range(first, last):
-      accuracies, losses = self._evaluate_task(served, other, task)
+      accuracies, losses = self._evaluate_task(served, trials, other, task)
       for index, row, accuracy, loss in zip(trials, rows, accuracies, losses, strict=True):
         self._is_finite(loss, index, task, self.steps_per_epoch[task])
         row[other] = accuracy
@@ -213,8 +217,12 @@ class Trainer:
     store.save(position, self.programs.to_host(self.state), self.record.to_json())
 
   def start(self, indices: Sequence[int]) -> tuple[chex.PRNGKey, Hyper]:
-    """The keys and hyperparameters that the states of these trials begin with."""
-    trials = [self.trials[index] for index in indices]
+    """The keys and hyperparameters that the states of these trials begin with.
+
+    The programs take whole groups: the last trial stands for those that a smaller one lacks.
+    """
+    lacking = self.programs.layout.num_lanes - len(indices)
+    trials = [self.trials[index] for index in [*indices, *[indices[-1]] * lacking]]
     keys = jnp.stack([jax.random.key(trial.seed) for trial in trials])
     values = {key: [trial.hyper[key] for trial in trials] for key in trials[0].hyper}
     return keys, {key: jnp.asarray(column, jnp.float32) for key, column in values.items()}
@@ -236,16 +244,17 @@ class Trainer:
       return self.programs.prepare(self.state, current_task)
 
   def _evaluate_task(
-    self, served: Any, task: int, current_task: int
+    self, served: Any, trials: range, task: int, current_task: int
   ) -> tuple[list[float], list[float]]:
-    """Accuracy and loss of each of the trials side by side."""
+    """Accuracy and loss of each of the trials."""
     correct, size, losses = np.zeros(len(self.groups[0]), np.int64), 0, []
     with self._timed("evaluate"):
       for examples in self._evaluation.windows(task):
-        result = jax.device_get(self.programs.evaluate(served, examples, current_task))
+        result = self.programs.evaluate(served, examples, current_task)
         correct, size = correct + result.correct, size + int(examples.size)
         losses.append(result.loss)
-    return [int(count) / size for count in correct], [float(x) for x in np.mean(losses, axis=0)]
+    means = np.mean(losses, axis=0)
+    return [int(correct[n]) / size for n in range(len(trials))], means[: len(trials)].tolist()
 
   def _exemplars(self) -> Any:
     """Where examples are read in windows, the host mixes the exemplars in."""

@@ -41,9 +41,10 @@ def test_bfloat16_learns_the_same(execute, exact, key):
 
 def test_what_a_run_holds_is_said_with_its_progress(execute, capsys):
   execute(progress=True, seeds=2)
-  line = capsys.readouterr().err.splitlines()[0]
+  placed, line = capsys.readouterr().err.splitlines()[:2]
+  assert placed == "placement: 2 seeds on 2 devices"
   assert line.startswith("memory: 38.5 kB of parameters + ")
-  assert line.endswith("(2 seeds side by side), besides what a step needs")
+  assert line.endswith(" for 2 seeds, besides what a step needs")
   execute(num_tasks=1)
   assert capsys.readouterr().err == ""
 

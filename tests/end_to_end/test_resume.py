@@ -85,7 +85,7 @@ def test_killed_at_random_moments(launch, reference, tmp_path):
 
 
 def test_killed_with_seeds_side_by_side(launch, tmp_path):
-  settings = (*SETTINGS, "--config.seed_axis=vmap")
+  settings = (*SETTINGS, "--config.seed_axis=auto")
   whole, killed = tmp_path / "whole", tmp_path / "killed"
   assert launch(*settings, f"--workdir={whole}").code == 0
   ended = stop_at(launch.start(*settings, f"--workdir={killed}"), killed, 10, signal.SIGKILL)

@@ -1,16 +1,17 @@
 """Seeds side by side, in turn and on devices of their own: the same runs."""
 
+import contextlib
 import json
 
+import jax
 import numpy as np
 import pytest
 
-from tagjax.config.build import run_options
 from tagjax.config.run import run_config
 from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError
-from tagjax.engine.programs import Layout
-from tagjax.training import placement
+from tagjax.training import memory_estimate
+from tagjax.training.fit import Cursor
 
 OPTIONS = {
   "method": "er+tag",
@@ -44,18 +45,13 @@ def execute(tiny, tmp_path_factory):
   return execute
 
 
-def choose_layout(config, num_trials, most=None, **options):
-  return placement.choose_layout(run_options(validate(config)), num_trials, most, **options)
-
-
 @pytest.fixture(scope="module")
 def in_turn(execute):
   return execute(seeds=4, seed_axis="loop")
 
 
-@pytest.mark.parametrize("axis", ["vmap", "devices"])
-def test_side_by_side_is_in_turn_up_to_rounding(execute, in_turn, axis):
-  results, lines = execute(seeds=4, seed_axis=axis)
+def test_side_by_side_is_one_after_another_up_to_rounding(execute, in_turn):
+  results, lines = execute(seeds=4, seed_axis="vmap")
   assert list(lines) == list(in_turn[1]) == [1, 2, 3, 4]
   for seed, expected in in_turn[1].items():
     assert [line.keys() for line in lines[seed]] == [line.keys() for line in expected]
@@ -75,18 +71,36 @@ def test_in_turn_is_each_seed_alone_bit_for_bit(execute, in_turn):
   assert results["task_relatedness"][0] == in_turn[0]["task_relatedness"][2]
 
 
-def test_auto_trains_convolutions_in_turn_on_a_cpu(tiny):
-  assert choose_layout(tiny(), 5) == Layout(5)
-  assert choose_layout(tiny(), 5, convolutional=True) == Layout(1)
-  assert choose_layout(tiny(data_parallel=2), 5) == Layout(5, 2)
+@pytest.mark.parametrize("devices", [1, 3])
+def test_in_turn_is_one_after_another_bit_for_bit(execute, in_turn, monkeypatch, devices):
+  """On three devices two have two seeds, or one; all is as if each seed were alone."""
+  monkeypatch.setattr(jax, "device_count", lambda: devices)
+  results, lines = execute(seeds=4 if devices == 1 else 3)
+  for number, seed in enumerate(lines):
+    assert lines[seed] == in_turn[1][seed]
+    for key in ("accuracy_matrix", "task_relatedness"):
+      assert results[key][number] == in_turn[0][key][number]
 
 
-def test_devices_must_share_the_seeds_evenly(tiny):
-  assert choose_layout(tiny(seed_axis="devices"), 8) == Layout(8, 4, share_lanes=True)
-  with pytest.raises(ConfigError, match=r"^seeds=6 cannot be shared out to 4 devices"):
-    choose_layout(tiny(seeds=6, seed_axis="devices"), 6)
-  with pytest.raises(ConfigError, match=r"seeds=3 at 2 points of the grid cannot be"):
-    choose_layout(tiny(seeds=3, seed_axis="devices"), 6)
+def test_a_run_goes_on_with_other_devices(tiny, tmp_path, monkeypatch, in_turn):
+  """From one core to two, and to a memory for one seed: the checkpoint knows of neither."""
+  config = tiny(**OPTIONS, seeds=3, checkpoint_every=2)
+  perform = Cursor.perform
+
+  def stopping(self, *arguments):
+    if self.position == 10:
+      raise InterruptedError
+    perform(self, *arguments)
+
+  for devices in (1, 2):
+    monkeypatch.setattr(jax, "device_count", lambda number=devices: number)
+    monkeypatch.setattr(Cursor, "perform", stopping if devices == 1 else perform)
+    room = {1: memory_estimate.Room.lanes, 2: lambda room, devices: 1}[devices]
+    monkeypatch.setattr(memory_estimate.Room, "lanes", room)
+    with contextlib.suppress(InterruptedError):
+      results = run_config(config, tmp_path, progress=False).results
+  assert results["accuracy_matrix"] == in_turn[0]["accuracy_matrix"][:3]
+  assert results["task_relatedness"] == in_turn[0]["task_relatedness"][:3]
 
 
 def test_impossible_axes_are_refused(tiny):
@@ -96,17 +110,8 @@ def test_impossible_axes_are_refused(tiny):
     validate(tiny(seed_axis="devices", data_parallel=2))
 
 
-def test_groups_are_as_large_as_allowed_and_all_alike(tiny):
-  assert choose_layout(tiny(), 12, 4) == Layout(4)
-  assert choose_layout(tiny(), 12, 5) == Layout(4)
-  assert choose_layout(tiny(), 7, 5) == Layout(1)
-  assert choose_layout(tiny(), 12, 50) == Layout(12)
-  assert choose_layout(tiny(seed_axis="devices"), 24, 5) == Layout(4, 4, True)
-  assert choose_layout(tiny(seed_axis="devices"), 24, 9) == Layout(8, 4, True)
-
-
 def test_groups_of_seeds_are_all_seeds_up_to_rounding(execute, in_turn):
-  results, lines = execute(seeds=4, seeds_together=2)
+  results, lines = execute(seeds=4, seeds_together=3, seed_axis="vmap")
   assert list(lines) == [1, 2, 3, 4]
   np.testing.assert_allclose(
     np.asarray(results["accuracy_matrix"], float),

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import sketches
 from flax import nnx
 
 import tagjax
@@ -22,7 +21,6 @@ from tagjax.engine.model import (
   as_model,
   check_model,
   initial_variables,
-  is_convolutional,
   task_stacked,
   variable_shapes,
 )
@@ -554,14 +552,3 @@ def test_only_the_rows_of_the_task_in_training_move():
       state, _ = step(state, helpers.batch(STREAM, task), jnp.int32(task))
     moved = np.any(np.asarray(before != state.variables["params"]["own"]), axis=(1, 2))
     np.testing.assert_array_equal(moved, np.arange(3) == task)
-
-
-def test_convolutional_is_a_parameter_of_rank_four():
-  params = {"kernel": jax.ShapeDtypeStruct((3, 3, 1, 8), jnp.float32), "bias": jnp.zeros(8)}
-  assert is_convolutional(params)
-  assert not is_convolutional(params, {"kernel": True, "bias": False})
-  five = {"kernel": jnp.zeros((3, 5, 5, 1, 8))}
-  assert is_convolutional(five, {"kernel": True})
-  assert not is_convolutional(five)
-  shapes = variable_shapes(sketches.TaskColumns(3, 6), STREAM)
-  assert not is_convolutional(shapes["params"])

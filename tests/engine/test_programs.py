@@ -176,8 +176,16 @@ def alone():
 
 @pytest.mark.parametrize(
   "layout",
-  [Layout(4), Layout(4, 4, share_lanes=True), Layout(4, 2, share_lanes=True), Layout(4, 2)],
-  ids=["vmap", "one a device", "two a device", "vmap and shared batches"],
+  [
+    Layout(4),
+    Layout(4, 4, share_lanes=True),
+    Layout(4, 3, share_lanes=True),
+    Layout(4, 2),
+    Layout(4, 2, in_turn=True),
+    Layout(4, in_turn=True),
+    Layout(4, 3, share_lanes=True, in_turn=True),
+  ],
+  ids=lambda layout: "-".join(map(str, layout)),
 )
 def test_seeds_side_by_side_are_the_seeds_alone(layout, alone):
   state, chunk, result = side_by_side(make_run(layout), KEYS)
@@ -188,6 +196,9 @@ def test_seeds_side_by_side_are_the_seeds_alone(layout, alone):
       assert_equal(mine[0].method[0].memory.seen, own_state.method[0].memory.seen)
       continue
     one = (own_state, *jax.tree.map(lambda leaf: leaf[0], (own_chunk, own_result)))
+    if layout.in_turn:
+      assert_equal(mine, one)
+      continue
     jax.tree.map(
       lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
       *map(readable, (mine, one)),
@@ -209,6 +220,20 @@ def test_a_seed_that_diverges_stops_those_beside_it():
   _, chunk = run.train(state, data, 0, 0, 0, 6, phase="train")
   assert np.isfinite(chunk.last_loss).tolist() == [True, False]
   assert chunk.steps.tolist() == [1, 1]
+
+
+def test_lanes_in_turn_end_each_for_itself_and_what_fills_up_gets_no_turn():
+  stream = helpers.spec()
+  layout = Layout(3, 2, share_lanes=True, in_turn=True)
+  run = helpers.programs(stream, SGD, layout=layout)
+  data = device_examples.to_device(helpers.examples(stream, 0), 23)
+  state = run.init(KEYS[:3])
+  params = jax.tree.map(lambda leaf: leaf.at[0, 1].set(np.nan), state.variables["params"])
+  state = state._replace(variables={**state.variables, "params": params})
+  state, chunk = run.train(state, data, 0, 0, 0, 6, phase="train")
+  assert chunk.steps.tolist() == [6, 1, 6]
+  assert np.isfinite(chunk.last_loss).tolist() == [True, False, True]
+  assert state.step.tolist() == [[6, 1], [6, 0]]
 
 
 @pytest.mark.parametrize(("lost", "steps"), [([1], 6), ([0, 1], 1)])
@@ -234,15 +259,15 @@ def test_seeds_of_a_grid_go_on_beside_one_that_diverges_until_none_is_left(lost,
 
 @pytest.mark.parametrize(
   "layout",
-  [Layout(1), Layout(4), Layout(4, 4, share_lanes=True), Layout(4, 2, share_lanes=True)],
+  [Layout(1), Layout(4), Layout(4, 4, share_lanes=True), Layout(4, 3, share_lanes=True)],
 )
 def test_the_stored_state_does_not_know_of_devices(layout):
   """A checkpoint of seeds on some devices can be restored on others."""
   stream = helpers.spec()
   run = helpers.programs(stream, SGD, layout=layout)
   state = run.init(KEYS[: layout.num_lanes])
-  stored, template = run.unreplicate(state), run.template(KEYS[: layout.num_lanes])
+  stored, template = run.to_host(state), run.template(KEYS[: layout.num_lanes])
   assert jax.tree.structure(stored) == jax.tree.structure(template)
   for leaf, like in zip(jax.tree.leaves(stored), jax.tree.leaves(template), strict=True):
     assert (leaf.shape, leaf.dtype) == (like.shape, like.dtype)
-  assert_equal(run.replicate(stored), state)
+  assert_equal(run.to_devices(stored), state)

@@ -1,5 +1,6 @@
 """Stream, model and method made into a trainer: what is compiled, and with which sizes."""
 
+import jax
 import optax
 import pytest
 
@@ -57,11 +58,13 @@ def test_a_task_without_a_batch_is_refused(stream):
 
 
 def test_nothing_is_compiled_and_all_trials_have_a_place(stream):
-  trials = [Trial(seed) for seed in range(1, 7)]
-  options = RunOptions(seeds=6, seeds_together=3, batch_size=10)
+  trials = [Trial(seed) for seed in range(1, 6)]
+  options = RunOptions(seeds=5, seeds_together=3, batch_size=10)
   trainer, forecast = assemble(stream, MLP(10, hidden=(3,)), ewc(1.0), trials, options)
   assert not trainer.programs.traces
-  assert [list(group) for group in trainer.groups] == [[0, 1, 2], [3, 4, 5]]
+  assert [list(group) for group in trainer.groups] == [[0, 1, 2], [3, 4]]
+  keys, _ = trainer.start(trainer.groups[1])
+  assert jax.random.key_data(keys)[:, 1].tolist() == [4, 5, 5]  # a whole group
   assert trainer.steps_per_epoch == [3, 3]
   assert forecast.seeds == 3
   assert tensor_names(trainer) == ["head/bias", "head/kernel", "hidden0/bias", "hidden0/kernel"]

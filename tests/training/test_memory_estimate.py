@@ -56,7 +56,7 @@ def held(run):
   "changes",
   [
     {"method": "sgd"},
-    {"method": "er+tag", "tag__accumulator_dtype": "bfloat16", "seeds": 3},
+    {"method": "er+tag", "tag__accumulator_dtype": "bfloat16", "seeds": 3, "seed_axis": "vmap"},
     {"method": "ewc+gem+adam", "validation_fraction": 0.2},
     {"method": "mas+derpp", "mas__sequence": "recompute", "mas__capacity": 5},
     {"method": "weight_decay+clip+er+adamw"},
@@ -88,12 +88,25 @@ def test_exemplars_are_those_of_all_memories():
   assert (one, two) == (pairs * row + 4, 2 * pairs * row + 4)
 
 
-def test_each_device_holds_its_own_seeds():
-  alone, spread = foreseen(seeds=1), foreseen(seeds=8, seed_axis="devices")
+def test_each_device_holds_its_own_seeds(monkeypatch):
+  alone = foreseen(seeds=1)
+  assert foreseen(seeds=8, seed_axis="loop") == alone
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  spread = foreseen(seeds=7)  # on four devices
   assert (spread.seeds, spread.params) == (2, 2 * alone.params)
   assert sum(spread.method.values()) == 2 * sum(alone.method.values())
-  assert foreseen(seeds=8, seed_axis="loop") == alone
+  assert spread.examples == alone.examples
   assert foreseen(data_parallel=2) == alone
+
+
+def test_cpu_devices_share_one_memory():
+  """With what fills the devices up; examples to train on are on all of them."""
+  alone, spread = foreseen(seeds=1), foreseen(seeds=7)
+  assert (spread.seeds, spread.params) == (7, 8 * alone.params)
+  training = 45 * (8 * 8 + 4 + 4) + 4
+  assert spread.examples == alone.examples + 3 * training
+  twice = foreseen(data_parallel=2)
+  assert (twice.seeds, twice.params) == (1, 2 * alone.params)
 
 
 def give(monkeypatch, available):
@@ -103,10 +116,11 @@ def give(monkeypatch, available):
 def test_seeds_are_grouped_so_that_half_of_the_memory_stays_free(monkeypatch):
   one, all_together = foreseen(seeds=1), foreseen(seeds=12)
   assert all_together.seeds == 12
+  monkeypatch.setattr(jax, "device_count", lambda: 1)
   own = one.total - one.examples
   give(monkeypatch, 2 * (one.examples + 5 * own))
   run = make(seeds=12)
-  assert [len(group) for group in run.trainer.groups] == [4] * 3  # largest divisor of 12 up to 5
+  assert [len(group) for group in run.trainer.groups] == [4] * 3  # at most 5
   assert run.forecast.seeds == 4
   # As asked for: it fits, if barely.
   assert [len(group) for group in make(seeds=12, seeds_together=6).trainer.groups] == [6, 6]
@@ -154,7 +168,7 @@ def test_the_line_names_the_largest_share():
   text = str(foreseen(method="ewc+er+tag", seeds=2))
   for part in ("of parameters", "of method state (tag", "of exemplars", "of examples"):
     assert part in text
-  assert text.endswith("(2 seeds side by side)")
+  assert text.endswith(" for 2 seeds")
 
 
 @pytest.mark.parametrize(

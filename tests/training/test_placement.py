@@ -5,56 +5,73 @@ import pytest
 
 from tagjax.core.errors import ConfigError
 from tagjax.engine.programs import Layout
+from tagjax.training.memory_estimate import UNLIMITED, Room
 from tagjax.training.options import RunOptions
-from tagjax.training.placement import choose_layout
+from tagjax.training.placement import choose_layout, describe
 
 
-def layout(num_trials=1, most=None, *, convolutional=False, streamed=False, **options):
-  return choose_layout(
-    RunOptions(**options), num_trials, most, convolutional=convolutional, streamed=streamed
-  )
+def layout(num_trials=1, room=UNLIMITED, *, streamed=False, **options):
+  return choose_layout(RunOptions(**options), num_trials, room, streamed=streamed)
 
 
-def test_side_by_side_or_in_turn():
+def test_side_by_side_or_one_after_another():
   assert layout(6, seed_axis="vmap") == Layout(6)
   assert layout(6, seed_axis="loop") == Layout(1)
-  assert layout(1) == Layout(1)
+  for axis in ("auto", "vmap", "loop", "devices"):
+    assert layout(1, seed_axis=axis) == Layout(1)
 
 
-def test_on_a_cpu_convolutions_go_in_turn():
-  assert layout(6) == Layout(6)
-  assert layout(6, convolutional=True) == Layout(1)
-  assert layout(6, convolutional=True, seed_axis="vmap") == Layout(6)
-
-
+@pytest.mark.parametrize("axis", ["auto", "devices"])
 @pytest.mark.parametrize(
-  ("backend", "options", "expected"),
-  [
-    ("gpu", {"num_trials": 8}, Layout(8, 4, share_lanes=True)),
-    ("gpu", {"num_trials": 8, "convolutional": True}, Layout(8, 4, share_lanes=True)),
-    ("gpu", {"num_trials": 6}, Layout(6)),
-    ("gpu", {"num_trials": 8, "data_parallel": 2}, Layout(8, 2)),
-  ],
+  ("backend", "num_trials", "devices"),
+  # As many devices as have something to do: 5 trials are 2, 2 and 1.
+  [("cpu", 8, 4), ("cpu", 5, 3), ("cpu", 3, 3), ("gpu", 8, 4), ("gpu", 5, 3), ("gpu", 3, 3)],
 )
-def test_on_accelerators_trials_go_to_the_devices_where_they_come_out_even(
-  monkeypatch, backend, options, expected
-):
+def test_trials_are_shared_out_to_all_devices(monkeypatch, axis, backend, num_trials, devices):
   monkeypatch.setattr(jax, "default_backend", lambda: backend)
-  assert layout(**options) == expected
+  turns = backend == "cpu" and num_trials > devices
+  expected = Layout(num_trials, devices, share_lanes=True, in_turn=turns)
+  assert layout(num_trials, seed_axis=axis) == expected
+  assert expected.places - num_trials < expected.lanes_a_device
+
+
+@pytest.mark.parametrize(("backend", "turns"), [("cpu", True), ("gpu", False)])
+def test_one_device_or_a_shared_batch(monkeypatch, backend, turns):
+  monkeypatch.setattr(jax, "default_backend", lambda: backend)
+  assert layout(8, data_parallel=2) == Layout(8, 2, in_turn=turns)
+  assert layout(8, data_parallel=2, seed_axis="vmap") == Layout(8, 2)
+  monkeypatch.setattr(jax, "device_count", lambda: 1)
+  assert layout(6) == Layout(6, in_turn=turns)
 
 
 @pytest.mark.parametrize(
   ("num_trials", "most", "together"),
-  [(12, 12, 12), (12, 5, 4), (12, 7, 6), (12, 1, 1), (7, 6, 1), (12, 100, 12)],
+  [(12, 12, 12), (12, 5, 4), (12, 7, 6), (12, 1, 1), (7, 6, 4), (12, 100, 12)],
 )
-def test_groups_are_equally_large(num_trials, most, together):
-  assert layout(num_trials, most, seed_axis="vmap").num_lanes == together
+@pytest.mark.parametrize("axis", ["auto", "vmap"])
+def test_groups_are_as_few_and_as_equal_as_can_be(axis, num_trials, most, together):
+  found = layout(num_trials, seeds_together=most, seed_axis=axis)
+  assert found.num_lanes == together
+  assert found.num_devices == (1 if axis == "vmap" else {6: 3}.get(together, min(4, together)))
 
 
-def test_devices_get_equal_parts_of_the_trials():
-  assert layout(8, seed_axis="devices") == Layout(8, 4, share_lanes=True)
-  assert layout(24, 12, seed_axis="devices") == Layout(12, 4, share_lanes=True)
-  assert layout(8, 1, seed_axis="devices").num_lanes == 4  # one on each device at least
+def test_trials_have_half_of_the_memory():
+  own, one = (Room(1000, lane=50, examples=100, shared=shared) for shared in (False, True))
+  assert [layout(99, own, seed_axis=axis).num_lanes for axis in ("vmap", "devices")] == [8, 25]
+  assert layout(32, own).num_lanes == 32  # 8 on each of 4 devices
+  # Three devices hold examples and a trial each, 166 bytes for a device.
+  assert layout(99, one) == Layout(3, 3, share_lanes=True)
+  assert layout(99, one, seed_axis="vmap") == Layout(8)
+  assert layout(99, one, seeds_together=20).num_lanes == 20  # as asked for
+
+
+def test_a_line_says_where_the_trials_are():
+  assert describe(Layout(), 1, "seed") == ""
+  assert describe(Layout(4, 4, True), 4, "seed") == "4 seeds on 4 devices"
+  assert describe(Layout(1), 4, "seed") == "4 seeds, 1 at a time"
+  assert describe(Layout(6, 2, in_turn=True), 6, "run") == (
+    "6 runs, in turn; 2 devices share each batch"
+  )
 
 
 def test_devices_share_batches_and_state():
@@ -70,15 +87,7 @@ def test_streamed_images_are_for_one_trial_at_a_time():
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
-    ({"data_parallel": 5}, r"^data_parallel=5, but there are 4 devices .on a CPU, XLA_FLAGS"),
-    (
-      {"num_trials": 6, "seeds": 6, "seed_axis": "devices"},
-      r"^seeds=6 cannot be shared out to 4 devices: choose a multiple, or seed_axis='vmap'$",
-    ),
-    (
-      {"num_trials": 6, "seeds": 3, "seed_axis": "devices"},
-      r"^seeds=3 at 2 points of the grid cannot be shared out to 4 devices",
-    ),
+    ({"data_parallel": 5}, r"^data_parallel=5, but there are 4 devices .on a CPU, --cpu_devices=N"),
     (
       {"num_trials": 2, "streamed": True, "seed_axis": "vmap"},
       r"^seed_axis='vmap': the images of this stream are read while .*set seed_axis='loop'",
