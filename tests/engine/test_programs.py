@@ -63,7 +63,7 @@ def test_chunks_add_up_to_the_epoch():
 def test_the_order_is_kept_for_the_chunks_of_an_epoch_and_for_nothing_else():
   stream = helpers.spec()
   run = helpers.programs(stream, SGD)
-  tasks = [device_examples.to_device(helpers.examples(stream, t, 23 - t), 23) for t in range(3)]
+  tasks = [device_examples.to_device(helpers.examples(stream, t, 23 - 7 * t), 23) for t in range(3)]
 
   def steps(state, task, epoch):
     return run.train(state, tasks[task], task, epoch, 0, 2, phase="train")[0]
