@@ -20,7 +20,7 @@ from tagjax.core.errors import ConfigError
 from tagjax.core.types import Batch, Hyper
 from tagjax.engine.evaluate import Evaluation, evaluate
 from tagjax.engine.learner import Learner, LearnerState, ServedState, serve
-from tagjax.engine.train_loop import DEVICE_AXIS, consolidate_task, train_chunk
+from tagjax.engine.train_loop import DEVICE_AXIS, consolidate_task, order_epoch, train_chunk
 from tagjax.input_pipeline.device_examples import DeviceExamples
 from tagjax.transforms import columns
 
@@ -66,6 +66,22 @@ class Layout(NamedTuple):
   def places(self) -> int:
     """Lanes that all devices hold, those that fill up included."""
     return self.lanes_a_device * self.num_devices if self.share_lanes else self.num_lanes
+
+
+class _Order(NamedTuple):
+  """The order of an epoch, on the devices, kept from one chunk to the next.
+
+  Attributes:
+    rows: see `order_epoch`.
+    of: the arrays and the number that it was made of: the run's key, the examples of the task, the
+      epoch. An array is a constant, so the same object has the same order.
+  """
+
+  rows: chex.Array
+  of: tuple[chex.PRNGKey, chex.Array, int]
+
+  def fits(self, key: chex.PRNGKey, size: chex.Array, epoch_id: int) -> bool:
+    return self.of[0] is key and self.of[1] is size and self.of[2] == epoch_id
 
 
 class Programs:
@@ -133,8 +149,9 @@ class Programs:
       num_devices=layout.batch_devices,
       lane_axis=LANE_AXIS if layout.lanes_a_device > 1 and not layout.in_turn else None,
       keep_going=keep_going,
-      in_order=in_order,
     )
+    self._order: _Order | None = None
+    self._in_order, self._batch_size = in_order, batch_size
     self._consolidate = functools.partial(
       consolidate_task, learner, batch_size=batch_size, in_order=in_order
     )
@@ -187,11 +204,37 @@ class Programs:
 
   def train(self, state, examples, task_id, epoch_id, start, stop, *, phase):
     """See `train_chunk`; donates `state`. The sums, on the host, have an axis of lanes in front."""
-    function = functools.partial(self._train, phase=phase)
-    examples = self._on_all(examples)
-    scalars = [jnp.asarray(value, jnp.int32) for value in (task_id, epoch_id, start, stop)]
-    state, chunk = self._call(("train", phase), function, state, examples, *scalars, donate=True)
+
+    def function(carried, *args):
+      state, order = carried
+      state, chunk = self._train(state, order, *args, phase=phase)
+      return (state, order), chunk
+
+    rows = None if self._in_order else self._order_of(state, examples, epoch_id)
+    scalars = [jnp.asarray(value, jnp.int32) for value in (task_id, start, stop)]
+    (state, rows), chunk = self._call(
+      ("train", phase), function, (state, rows), self._on_all(examples), *scalars, donate=True
+    )
+    self._order = None if rows is None else _Order(rows, (state.key, examples.size, epoch_id))
     return state, self._figures(chunk)
+
+  def _order_of(self, state: LearnerState, examples: DeviceExamples, epoch_id: int) -> chex.Array:
+    """The order of the epoch; sorting a large task costs as much as some dozens of steps."""
+    if self._order is not None and self._order.fits(state.key, examples.size, epoch_id):
+      return self._order.rows
+    self._order = None
+
+    def order(state, size, epoch_id):
+      return order_epoch(
+        self._learner,
+        state,
+        size,
+        epoch_id,
+        capacity=examples.label.shape[0],
+        batch_size=self._batch_size,
+      )
+
+    return self._call("order", order, state, examples.size, jnp.asarray(epoch_id, jnp.int32))
 
   def consolidate(self, state, examples, task_id, *, phase):
     """See `consolidate_task`; donates `state`."""

@@ -1,9 +1,9 @@
 """The loops over steps and batches that `programs.py` compiles, as pure functions.
 
-A task's data lie on the device. `train_chunk` runs any number of steps of an epoch: order, batches,
-loss and figures stay on the device, and the host is asked nothing in between. The number of steps
-is an input, so that one compilation serves the whole stream, the last short chunk of an epoch and
-every lane.
+A task's data lie on the device, and so does the order of an epoch, which `order_epoch` makes once.
+`train_chunk` runs any number of its steps: batches, loss and figures stay on the device, and the
+host is asked nothing in between. The number of steps is an input, so that one compilation serves
+the whole stream, the last short chunk of an epoch and every lane.
 """
 
 from typing import NamedTuple
@@ -43,12 +43,46 @@ class Chunk(NamedTuple):
   diagnostics: dict[str, chex.Array]
 
 
+def order_epoch(
+  learner: Learner,
+  state: LearnerState,
+  size: chex.Array,
+  epoch_id: chex.Array,
+  *,
+  capacity: int,
+  batch_size: int,
+) -> chex.Array:
+  """The rows of each batch of an epoch, int32 `[N, B]`.
+
+  If the method rehearses, its exemplars belong to the epoch and are shuffled with the task's
+  examples; the epoch then has so many batches more.
+
+  Args:
+    learner: the learner.
+    state: its state; only the run's key and the exemplars matter, which no step changes.
+    size: int32 scalar, examples of the task.
+    epoch_id: int32 scalar, counts the epochs of the whole stream; with the run's key it
+      determines the order of the examples, so a chunk can be resumed anywhere.
+    capacity: examples of the largest task.
+    batch_size: examples a step, over all devices.
+  """
+  exemplars = learner.rehearsal(state)
+  return epoch_order(
+    state.key,
+    epoch_id,
+    size,
+    capacity=capacity,
+    batch_size=batch_size,
+    rehearsed=None if exemplars is None else exemplars.mask,
+  )
+
+
 def train_chunk(
   learner: Learner,
   state: LearnerState,
+  order: chex.Array | None,
   examples: DeviceExamples,
   task_id: chex.Array,
-  epoch_id: chex.Array,
   start: chex.Array,
   stop: chex.Array,
   *,
@@ -56,21 +90,17 @@ def train_chunk(
   num_devices: int,
   lane_axis: str | None = None,
   keep_going: bool = False,
-  in_order: bool = False,
   phase: str,
 ) -> tuple[LearnerState, Chunk]:
   """Trains on batches `start` to `stop` (exclusive) of one epoch.
 
-  If the method rehearses, its exemplars belong to the epoch and are shuffled with the task's
-  examples; the epoch then has so many batches more.
-
   Args:
     learner: the learner, built with the device axis if there are several devices.
     state: its state.
+    order: of the epoch, see `order_epoch`; None: `examples` stand in the order of training,
+      exemplars among them, and batches are counted from its first one.
     examples: the task's training examples, or those of some batches; the same on every device.
     task_id: int32 scalar.
-    epoch_id: int32 scalar, counts the epochs of the whole stream; with the run's key it
-      determines the order of the examples, so a chunk can be resumed anywhere.
     start: int32 scalar, first batch.
     stop: int32 scalar, first batch not trained on.
     batch_size: examples a step, over all devices.
@@ -78,26 +108,15 @@ def train_chunk(
     lane_axis: name of the axis of lanes (see `programs.py`) that this is mapped over; None: there
       is none.
     keep_going: whether the lanes of the axis go on beside one whose loss is not finite.
-    in_order: whether `examples` stand in the order of training, exemplars among them; batches are
-      counted from its first one then.
     phase: static name of the training phase.
 
   Returns:
     The new state, and sums over the steps. The loop ends early after a step whose loss is not
     finite; for all lanes of the axis, or if `keep_going`, when none is left.
   """
-  exemplars = None if in_order else learner.rehearsal(state)
-  if in_order:
+  exemplars = None if order is None else learner.rehearsal(state)
+  if order is None:
     order = rows_in_order(examples, batch_size)
-  else:
-    order = epoch_order(
-      state.key,
-      epoch_id,
-      examples.size,
-      capacity=examples.label.shape[0],
-      batch_size=batch_size,
-      rehearsed=None if exemplars is None else exemplars.mask,
-    )
 
   def body(carry):
     index, state, total = carry

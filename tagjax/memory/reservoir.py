@@ -4,6 +4,7 @@ References:
   Vitter. Random Sampling with a Reservoir. ACM Transactions on Mathematical Software, 1985.
 """
 
+import functools
 from typing import Literal, NamedTuple, get_args
 
 import chex
@@ -57,6 +58,7 @@ def insert(
   key: chex.PRNGKey,
   *,
   variant: str = "item",
+  after: chex.ArrayTree = (),
 ) -> ReservoirState:
   """Offers the rows to the reservoir, one after another.
 
@@ -75,6 +77,8 @@ def insert(
     mask: bool `[B]`; rows where it is False are neither stored nor counted.
     key: random key.
     variant: static, `"item"` or `"reference"`.
+    after: what has been sampled from `state` in this step. XLA then reads before it writes, and
+      writes in place; it would copy the whole reservoir at every step of a loop otherwise.
 
   Returns:
     The new state.
@@ -83,7 +87,7 @@ def insert(
     ValueError: if `variant` is unknown.
   """
   check_variant(variant)
-  place = _places(state, mask, key, variant)
+  place = _places(state, mask, key, variant) + _never(after).astype(jnp.int32)
   return ReservoirState(
     items=jax.tree.map(
       lambda held, new: held.at[place].set(new.astype(held.dtype), mode="drop"),
@@ -91,6 +95,18 @@ def insert(
       items,
     ),
     seen=state.seen + jnp.sum(mask, dtype=jnp.int32),
+  )
+
+
+def _never(tree: chex.ArrayTree) -> chex.Array:
+  """False, for a reason that no compiler sees: the largest number is less than the smallest one.
+
+  On a CPU `jax.lax.optimization_barrier` is gone before XLA decides what to copy. Small leaves are
+  left out: they may be copied.
+  """
+  large = [leaf for leaf in jax.tree.leaves(tree) if leaf.ndim > 1]
+  return functools.reduce(
+    jnp.logical_or, (jnp.max(leaf) < jnp.min(leaf) for leaf in large), jnp.zeros((), bool)
   )
 
 

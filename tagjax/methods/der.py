@@ -164,6 +164,7 @@ def _dark_replay(spec, capacity, per, batch_size, variant, strength, label_stren
 
   def update(updates, state, params, *, at):
     dark_keys, label_keys, insert_key = jax.random.split(at.key, 6).reshape(3, 2)
+    sampled = []
     if not is_off(strength):
       replay, mask = reservoir.sample(state.memory, dark_keys[0], batch_size)
       _, grad = at.grad_fn(
@@ -175,15 +176,18 @@ def _dark_replay(spec, capacity, per, batch_size, variant, strength, label_stren
         ),
       )
       updates = add_gradient(updates, grad, strength, jnp.any(mask))
+      sampled.append(replay)
     if not is_off(label_strength):
       replay, mask = reservoir.sample(state.memory, label_keys[0], batch_size)
       _, grad = at.grad_fn(params, replay.batch._replace(mask=mask), key=label_keys[1])
       updates = add_gradient(updates, grad, label_strength, jnp.any(mask))
+      sampled.append(replay)
     current = items.gather_in_order(at.gather, DarkExemplars(at.batch, at.logits))
     mask = current.batch.mask
-    return updates, DerState(
-      reservoir.insert(state.memory, current, mask, insert_key[0], variant=variant)
+    memory = reservoir.insert(
+      state.memory, current, mask, insert_key[0], variant=variant, after=sampled
     )
+    return updates, DerState(memory)
 
   return Method(init, update)
 

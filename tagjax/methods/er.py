@@ -93,7 +93,9 @@ def er(
     draw_key, insert_key, forward_key = jax.random.split(at.key, 3)
     replay, mask = reservoir.sample(state.memory, draw_key, batch_size)
     batch = items.gather_in_order(at.gather, at.batch)
-    memory = reservoir.insert(state.memory, batch, batch.mask, insert_key, variant=variant)
+    memory = reservoir.insert(
+      state.memory, batch, batch.mask, insert_key, variant=variant, after=replay
+    )
 
     def rehearse(updates):
       _, grad = at.grad_fn(params, replay._replace(mask=mask), key=forward_key)

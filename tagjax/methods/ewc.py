@@ -130,7 +130,7 @@ def ewc(
 
 def _mean_of_squares(at: Boundary, variables: Variables, chunk: Batch) -> chex.ArrayTree:
   gradient = per_example.gradient(at, variables, _loss(at))
-  return per_example.mean_over_examples(lambda one: jax.tree.map(jnp.square, gradient(one)), chunk)
+  return per_example.mean_over_examples(gradient, chunk, of=jnp.square)
 
 
 def _square_of_mean(gradient: per_example.BatchFunction, chunk: Batch) -> chex.ArrayTree:

@@ -1,6 +1,7 @@
 r"""GEM: the gradient is kept from raising the loss on the exemplars of any earlier task."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tagjax.core.mapping import factored, is_thin
 from tagjax.core.method import Method, Step, identity
 from tagjax.core.register import register
 from tagjax.core.types import Batch, StreamSpec
@@ -52,9 +54,10 @@ def gem(
          1/2 v' (G G' + eps I) v + (G g)' v  over  v >= margin,  the rows of G being the g_k
 
   g is what arrives from the left of the chain, a regulariser's part included. In task 0 nothing
-  changes. A step costs t passes over a task's memory, and `T - 1` gradients are held at once. The
-  passes use training mode, batch statistics and dropout of their own, and leave running averages
-  alone.
+  changes. A step costs t passes over a task's memory, and `T - 1` gradients are held at once. Where
+  a network of products has few exemplars of a task, all tasks pass together, and none of their
+  gradients is written down (`tagjax.core.mapping.factored`). The passes use training mode, batch
+  statistics and dropout of their own, and leave running averages alone.
 
   Args:
     spec: the stream.
@@ -110,15 +113,11 @@ def gem(
     slots = jnp.asarray(slot_table)[batch.task_id, batch.label]
     memory = ring.insert(state.memory, batch, slots, batch.mask)
 
-    def project(updates):
-      def write(task, gradients):
-        batches = _batches(memory, jnp.asarray(task_slots)[task], batch_size)
-        gradient = _mean_gradient(at, params, batches, jax.random.fold_in(at.key, task))
-        return jax.tree.map(lambda rows, row: rows.at[task].set(row), gradients, gradient)
+    def batches_of(task):
+      return _batches(memory, jnp.asarray(task_slots)[task], batch_size)
 
-      blank = jax.tree.map(lambda p: jnp.zeros((num_past, *p.shape), p.dtype), params)
-      # Only as many turns as there are earlier tasks: the first tasks are cheap.
-      gradients = jax.lax.fori_loop(0, jnp.minimum(at.task_id, num_past), write, blank)
+    def project(updates):
+      gradients = _gradients(at, params, batches_of, num_past)
       past = jnp.arange(num_past) < at.task_id
       return gem_project(updates, gradients, past, margin=margin, eps=eps)
 
@@ -151,6 +150,50 @@ def _batches(memory: ring.RingState, slots: chex.Array, batch_size: int) -> Batc
     return jnp.pad(flat, fill).reshape(number, rows, *flat.shape[1:])
 
   return jax.tree.map(arrange, batch)
+
+
+def _gradients(
+  at: Step, params: chex.ArrayTree, batches_of: Callable[[chex.Array], Batch], num_past: int
+) -> chex.ArrayTree:
+  """The gradient of each task; what tasks that are not past have is not to be looked at.
+
+  Returns:
+    Tree like `params`, leaves with a leading axis `[num_past]` or `Thin`.
+  """
+
+  def key_of(task):
+    return jax.random.fold_in(at.key, task)
+
+  def in_one_pass(task):
+    batch = jax.tree.map(lambda leaf: leaf[0], batches_of(task))
+    key = jax.random.fold_in(key_of(task), 0)
+    return factored(lambda: at.grad_fn(params, batch, key=key)[1])
+
+  def write(task, gradients):
+    gradient = _mean_gradient(at, params, batches_of(task), key_of(task))
+    return jax.tree.map(lambda rows, row: rows.at[task].set(row), gradients, gradient)
+
+  if _is_worth_it(jax.eval_shape(batches_of, 0), jax.eval_shape(in_one_pass, 0), params):
+    return jax.vmap(in_one_pass)(jnp.arange(num_past))
+  blank = jax.tree.map(lambda p: jnp.zeros((num_past, *p.shape), p.dtype), params)
+  # Only as many turns as there are earlier tasks: the first tasks are cheap.
+  return jax.lax.fori_loop(0, jnp.minimum(at.task_id, num_past), write, blank)
+
+
+def _is_worth_it(batches: Batch, gradient: chex.ArrayTree, params: chex.ArrayTree) -> bool:
+  """Whether thin gradients of all tasks are less work than plain ones of those that are past."""
+  if batches.label.shape[0] > 1:
+    return False
+
+  def work(node):
+    """Numbers multiplied for an inner product of two."""
+    if not is_thin(node):
+      return node.size
+    rows = node.left.shape[0]
+    return rows**2 * (node.left.shape[1] + node.right.shape[1])
+
+  thin = sum(map(work, jax.tree.leaves(gradient, is_leaf=is_thin)))
+  return 2 * thin < sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def _mean_gradient(

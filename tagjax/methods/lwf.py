@@ -16,6 +16,18 @@ from tagjax.methods import quadratic
 from tagjax.transforms.checks import check_range, is_off
 
 
+class Groups(NamedTuple):
+  """Outputs that share a softmax.
+
+  Attributes:
+    places: int `[G, C]`, static; the outputs of each group, filled up by others.
+    active: bool `[G, C]`, which of them are its own.
+  """
+
+  places: np.ndarray
+  active: chex.Array
+
+
 class LwfState(NamedTuple):
   """`teacher`: tree like params, a copy of those at the last task's end (at first, the initial)."""
 
@@ -94,12 +106,12 @@ def lwf(spec: StreamSpec, strength: float = 1.0, *, temperature: float = 2.0) ->
     def distill(updates):
       old = {**at.variables, "params": state.teacher}
       target, _ = at.apply_fn(old, at.batch, key=at.key, train=True)
-      outputs, past = _groups(spec, at.task_id)
+      groups, past = _groups(spec, at.task_id)
       count = losses.mean_count(at)
 
       def loss_fn(logits, batch: Batch):
-        values = divergence(target, logits, outputs, temperature)
-        total = jnp.sum(jnp.where(past[:, None], values, 0), axis=0)
+        values = divergence(target, logits, groups, temperature)
+        total = jnp.sum(jnp.where(past, values, 0), axis=1)
         return strength * losses.masked_mean(total, batch.mask, count)
 
       _, grad = at.grad_fn(params, at.batch, key=at.key, loss_fn=loss_fn)
@@ -115,39 +127,55 @@ def lwf(spec: StreamSpec, strength: float = 1.0, *, temperature: float = 2.0) ->
 
 
 def divergence(
-  target: chex.Array, logits: chex.Array, outputs: chex.Array, temperature: float
+  target: chex.Array, logits: chex.Array, groups: Groups, temperature: float
 ) -> chex.Array:
   """`tau^2 KL(softmax(target / tau) || softmax(logits / tau))` over each group of outputs.
+
+  The work is in proportion to the outputs of the groups, not to the groups times all outputs.
 
   Args:
     target: float `[B, K]`, the teacher's logits.
     logits: float `[B, K]`, the student's.
-    outputs: bool `[G, K]`, the outputs of each group; at least one in each.
+    groups: at least one output in each.
     temperature: tau, greater than 0.
 
   Returns:
-    float `[G, B]`, in nats.
+    float `[B, G]`, in nats.
 
-  >>> divergence(jnp.zeros((1, 3)), jnp.zeros((1, 3)), jnp.array([[True, True, False]]), 2.0)
+  >>> groups = Groups(np.array([[0, 1]]), jnp.ones((1, 2), bool))
+  >>> divergence(jnp.zeros((1, 3)), jnp.zeros((1, 3)), groups, 2.0)
   Array([[0.]], dtype=float32)
   """
 
-  def log_softmax(values, group):
-    active = jnp.broadcast_to(group[None, :], values.shape)
-    return jax.nn.log_softmax(losses.mask_logits(values / temperature, active))
+  def log_softmax(values):
+    own = _of_groups(values, groups.places) / temperature
+    active = jnp.broadcast_to(groups.active, own.shape)
+    return jax.nn.log_softmax(losses.mask_logits(own, active))
 
-  def one(group):
-    log_p, log_q = log_softmax(target, group), log_softmax(logits, group)
-    return temperature**2 * jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
-
-  return jax.vmap(one)(outputs)
+  log_p, log_q = log_softmax(target), log_softmax(logits)
+  return temperature**2 * jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
 
 
-def _groups(spec: StreamSpec, task_id: chex.Array) -> tuple[chex.Array, chex.Array]:
-  """Bool `[G, K]`, the outputs of each softmax, and bool `[G]`, which of them are of past tasks."""
+def _of_groups(values: chex.Array, places: np.ndarray) -> chex.Array:
+  """`values [B, K]` as `[B, G, C]`."""
+  if np.array_equal(places.ravel(), np.arange(values.shape[1])):
+    return values.reshape(-1, *places.shape)  # the gradient of this needs no scattering
+  return values[:, places]
+
+
+def _groups(spec: StreamSpec, task_id: chex.Array) -> tuple[Groups, chex.Array]:
+  """The outputs of each softmax, and bool `[G]`, which of the groups are of past tasks."""
   if spec.scenario == "task":
-    return jnp.asarray(spec.classes), jnp.arange(spec.num_tasks) < task_id
+    return _of_tasks(np.asarray(spec.classes, bool)), jnp.arange(spec.num_tasks) < task_id
   seen = np.logical_or.accumulate(spec.classes, axis=0)
   if spec.scenario == "domain":
     seen = np.ones_like(seen)
-  return jnp.asarray(seen)[jnp.maximum(task_id - 1, 0)][None, :], jnp.ones(1, bool)
+  active = jnp.asarray(seen)[jnp.maximum(task_id - 1, 0)][None, :]
+  return Groups(np.arange(spec.num_outputs)[None], active), jnp.ones(1, bool)
+
+
+def _of_tasks(classes: np.ndarray) -> Groups:
+  """A group for each task, as wide as the largest."""
+  width = classes.sum(axis=1).max()
+  places = np.argsort(~classes, axis=1, kind="stable")[:, :width]
+  return Groups(places, jnp.asarray(np.take_along_axis(classes, places, axis=1)))

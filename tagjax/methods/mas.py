@@ -133,18 +133,18 @@ def _importance(
 ) -> per_example.BatchFunction:
   """The function `chunk [N, B, ...] -> Omega` of its examples."""
   if norm == "vector":
-    magnitude = _output_gradients(at, variables)
+    gradient = _output_gradients(at, variables)
   else:
     gradient = per_example.gradient(at, variables, _output_norm(at, norm))
 
-    def magnitude(batch):
-      return jax.tree.map(jnp.abs, gradient(batch))
+  def magnitude(batch):
+    return jax.tree.map(jnp.abs, gradient(batch))
 
   def of_chunk(chunk):
     if per_batch:
       omega = per_example.divide_by_count(per_example.sum_over_batches(magnitude, chunk), chunk)
     else:
-      omega = per_example.mean_over_examples(magnitude, chunk)
+      omega = per_example.mean_over_examples(gradient, chunk, of=jnp.abs)
     return _normalised(omega, normalise)
 
   return of_chunk

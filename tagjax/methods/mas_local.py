@@ -92,7 +92,7 @@ def mas_local(
 
   def consolidate(state, variables, *, at):
     chunk = per_example.first_examples(at.chunk, examples)
-    new = per_example.mean_over_examples(_co_activation(at, variables), chunk)
+    new = per_example.mean_over_examples(_co_activation(at, variables), chunk, of=jnp.abs)
     importance = jax.tree.map(jnp.add, state.importance, new)
     return MasLocalState(importance, quadratic.copy(variables["params"])), variables
 
@@ -100,7 +100,7 @@ def mas_local(
 
 
 def _co_activation(at: Boundary, variables: Variables) -> per_example.BatchFunction:
-  """`batch of one row -> |x_i y_j|`, a tree like params; 0 outside of layers with a kernel."""
+  """`batch of one row -> x_i y_j`, a tree like params; 0 outside of layers with a kernel."""
 
   def energy(params, batch):
     outputs = []
@@ -111,10 +111,7 @@ def _co_activation(at: Boundary, variables: Variables) -> per_example.BatchFunct
     parts = [jnp.sum(jnp.square(y)) for y in (*map(nn.relu, hidden), active)]
     return sum(parts) / 2
 
-  def magnitude(batch):
-    return jax.tree.map(jnp.abs, jax.grad(energy)(variables["params"], batch))
-
-  return magnitude
+  return lambda batch: jax.grad(energy)(variables["params"], batch)
 
 
 def _cut_before_kernels(outputs: list[chex.Array]):

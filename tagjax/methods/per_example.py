@@ -1,16 +1,19 @@
 """Statistics of a task's examples: means of what single examples give, sums over batches.
 
 A task's end comes with its examples as a chunk `[N, B, ...]`. The batches are scanned over and the
-rows of a batch mapped, so that memory holds the gradients of B examples, whatever N is. Every
+rows of a batch mapped (`tagjax.core.mapping`), so that memory holds the gradients of B examples at
+most, whatever N is. Every
 device has the whole chunk: plain local gradients are right, and the same on each of them.
 """
 
+import functools
 from collections.abc import Callable
 
 import chex
 import jax
 import jax.numpy as jnp
 
+from tagjax.core.mapping import Thin, dense, factored, is_thin, map_gradients
 from tagjax.core.method import Boundary
 from tagjax.core.types import Batch, Variables
 from tagjax.transforms.checks import check_count
@@ -73,28 +76,53 @@ def sum_over_batches(function: BatchFunction, chunk: Batch) -> chex.ArrayTree:
   return total
 
 
-def mean_over_examples(function: BatchFunction, chunk: Batch) -> chex.ArrayTree:
-  """`1/n Σ_i function(example i)` over the n valid rows; zeros if there is none.
+def mean_over_examples(
+  function: BatchFunction, chunk: Batch, of: Callable[[chex.Array], chex.Array] | None = None
+) -> chex.ArrayTree:
+  """`1/n Σ_i of(function(example i))` over the n valid rows; zeros if there is none.
 
   Args:
     function: takes a batch of one row; what it gives for rows that do not count is ignored, NaN
       too.
     chunk: leading axes `[N, B]`.
+    of: `jnp.square` or `jnp.abs`, of each number: that of a product is the product of those of its
+      factors, so where `function` is a gradient, a kernel needs its two thin factors only, and the
+      sum is one product. None: the numbers themselves.
 
   Returns:
     Tree like the result of `function`, in float32 or wider.
   """
 
+  def of_example(row):
+    found = factored(lambda: function(jax.tree.map(lambda leaf: leaf[None], row)))
+    return jax.tree.map(functools.partial(_apply, of), found, is_leaf=is_thin)
+
   def of_batch(batch):
-    values = jax.vmap(function)(jax.tree.map(lambda leaf: leaf[:, None], batch))
+    values = map_gradients(of_example, batch)
 
     def valid_sum(value):
-      valid = batch.mask.reshape(-1, *(1,) * (value.ndim - 1))
-      return jnp.sum(jnp.where(valid, value, 0), axis=0)
+      if is_thin(value):
+        left, right = (_valid(factor, batch.mask) for factor in value)
+        rows = Thin(*(factor.reshape(-1, factor.shape[-1]) for factor in (left, right)))
+        return dense(rows)
+      return jnp.sum(_valid(value, batch.mask), axis=0)
 
-    return jax.tree.map(valid_sum, values)
+    return jax.tree.map(valid_sum, values, is_leaf=is_thin)
 
   return divide_by_count(sum_over_batches(of_batch, chunk), chunk)
+
+
+def _apply(of: Callable[[chex.Array], chex.Array] | None, value: chex.Array | Thin):
+  if of is None:
+    return value
+  if not is_thin(value):
+    return of(value)
+  return Thin(*map(of, value)) if value.left.shape[0] == 1 else of(dense(value))
+
+
+def _valid(values: chex.Array, mask: chex.Array) -> chex.Array:
+  """Zeros for the rows that do not count, whatever they hold."""
+  return jnp.where(mask.reshape(-1, *(1,) * (values.ndim - 1)), values, 0)
 
 
 def divide_by_count(tree: chex.ArrayTree, chunk: Batch) -> chex.ArrayTree:

@@ -10,6 +10,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from tagjax.core.mapping import Thin, is_thin
 from tagjax.core.register import Family
 from tagjax.transforms.gem_dual import solve_gem_dual
 
@@ -73,7 +74,8 @@ def gem_project(
 
   Args:
     gradient: g, any pytree of float arrays.
-    gradients: pytree of the same structure, leaves with a leading axis `[N]`: the `g_k`.
+    gradients: pytree of the same structure, leaves with a leading axis `[N]`: the `g_k`. A matrix
+      may be a `tagjax.core.mapping.Thin` of `[N, R, I]` and `[N, R, O]`.
     mask: bool `[N]`, the rows that count; what stands in the others is ignored. Default: all.
     margin: lower bound of v, at least 0.
     eps: added to the diagonal; greater than 0 keeps v finite where rows oppose one another. It is
@@ -93,20 +95,19 @@ def gem_project(
     [ 1.5 -1.5]
   """
   leaves, structure = jax.tree.flatten(gradient)
-  rows = [_rows(leaf) for leaf in structure.flatten_up_to(gradients)]
-  count = rows[0].shape[0]
+  rows = [_rows(node) for node in structure.flatten_up_to(gradients)]
+  count = jax.tree.leaves(rows)[0].shape[0]
   mask = jnp.ones(count, bool) if mask is None else mask
-  rows = [jnp.where(mask[:, None], row, 0) for row in rows]
-  flat = [_wide(leaf).reshape(-1) for leaf in leaves]
+  rows = [_masked(row, mask) for row in rows]
 
-  linear = _total(_dot(row, g) for row, g in zip(rows, flat, strict=True))
-  gram = _total(_dot(row, row.T) for row in rows)
+  linear = _total(_inner_products(row, _wide(g)) for row, g in zip(rows, leaves, strict=True))
+  gram = _total(map(_gram, rows))
   gram = (gram + gram.T) / 2 + eps * jnp.eye(count, dtype=gram.dtype)
   keep = jnp.all(~mask | (linear >= 0))
   weights = solve_gem_dual(gram, linear, mask, margin=margin)
 
   def project(g, row):
-    push = _dot(weights, row).reshape(g.shape)
+    push = _weighted_sum(weights, row).reshape(g.shape)
     return jnp.where(keep, g, (g + push).astype(g.dtype))
 
   return structure.unflatten(map(project, leaves, rows))
@@ -122,8 +123,47 @@ def _wide(array: chex.Array) -> chex.Array:
   return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
 
-def _rows(array: chex.Array) -> chex.Array:
-  return _wide(array).reshape(array.shape[0], -1)
+def _rows(node: chex.Array | Thin) -> chex.Array | Thin:
+  if is_thin(node):
+    return Thin(*map(_wide, node))
+  return _wide(node).reshape(node.shape[0], -1)
+
+
+def _masked(rows: chex.Array | Thin, mask: chex.Array) -> chex.Array | Thin:
+  """0 for the rows that do not count, whatever they hold."""
+  if is_thin(rows):
+    return Thin(*(jnp.where(mask[:, None, None], factor, 0) for factor in rows))
+  return jnp.where(mask[:, None], rows, 0)
+
+
+def _inner_products(rows: chex.Array | Thin, vector: chex.Array) -> chex.Array:
+  """`[N]`, of each row with the gradient."""
+  if not is_thin(rows):
+    return _dot(rows, vector.reshape(-1))
+  through = _dot(_joined(rows.left), vector).reshape(rows.right.shape)
+  return jnp.sum(through * rows.right, axis=(1, 2))
+
+
+def _gram(rows: chex.Array | Thin) -> chex.Array:
+  """`[N, N]`, of each row with each."""
+  if not is_thin(rows):
+    return _dot(rows, rows.T)
+  number, each = rows.left.shape[:2]
+  left, right = map(_joined, rows)
+  products = _dot(left, left.T) * _dot(right, right.T)
+  return jnp.sum(products.reshape(number, each, number, each), axis=(1, 3))
+
+
+def _weighted_sum(weights: chex.Array, rows: chex.Array | Thin) -> chex.Array:
+  """The sum of the rows, as long as a gradient."""
+  if not is_thin(rows):
+    return _dot(weights, rows)
+  return _dot(_joined(weights[:, None, None] * rows.left).T, _joined(rows.right))
+
+
+def _joined(factor: chex.Array) -> chex.Array:
+  """`[N, R, I]` as `[N R, I]`."""
+  return factor.reshape(-1, factor.shape[-1])
 
 
 def _dot(one: chex.Array, two: chex.Array) -> chex.Array:

@@ -41,7 +41,7 @@ def test_one_trace_serves_tasks_chunks_epochs_and_seeds():
       for start, stop in ((0, 1), (1, -(-size // 4))):
         state, _ = run.train(state, data, task, task, start, stop, phase="train")
       run.evaluate(run.prepare(state, task), data, task)
-  assert run.traces == {"init": 1, ("train", "train"): 1, "evaluate": 1}
+  assert run.traces == {"init": 1, "order": 1, ("train", "train"): 1, "evaluate": 1}
   assert run.compile_seconds > 0
 
 
@@ -58,6 +58,33 @@ def test_chunks_add_up_to_the_epoch():
   assert_equal(whole, parts)
   assert total.steps == 6
   np.testing.assert_allclose(total.loss[0], losses, rtol=1e-6)
+
+
+def test_the_order_is_kept_for_the_chunks_of_an_epoch_and_for_nothing_else():
+  stream = helpers.spec()
+  run = helpers.programs(stream, SGD)
+  tasks = [device_examples.to_device(helpers.examples(stream, t, 23 - 7 * t), 23) for t in range(3)]
+
+  def steps(state, task, epoch):
+    return run.train(state, tasks[task], task, epoch, 0, 2, phase="train")[0]
+
+  def start(seed):
+    return run.init(jax.random.key(seed)[None])
+
+  def forget():
+    steps(start(7), 2, 9)
+
+  forget()
+  expected = steps(start(1), 0, 5)
+  forget()
+  steps(start(0), 0, 5)
+  assert_equal(steps(start(1), 0, 5).variables, expected.variables)
+  for task, epoch in ((1, 5), (0, 6)):
+    state = steps(start(0), 0, 5)
+    copy = jax.tree.map(jnp.copy, state)
+    found = steps(state, task, epoch)
+    forget()
+    assert_equal(found.variables, steps(copy, task, epoch).variables)
 
 
 def test_an_epoch_shows_each_example_once_in_a_new_order():

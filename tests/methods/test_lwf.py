@@ -10,7 +10,7 @@ import scipy.special
 
 from tagjax.core.method import Method, chain, lift
 from tagjax.engine.learner import make_learner
-from tagjax.methods.lwf import divergence, lwf
+from tagjax.methods.lwf import Groups, divergence, lwf
 
 SGD = optax.sgd(0.1)
 KEY = jax.random.key(0)
@@ -47,14 +47,37 @@ def numpy_logits(params, image):
   return hidden, hidden @ p["Dense_1"]["kernel"] + p["Dense_1"]["bias"]
 
 
+def of_masks(outputs):
+  """Groups that are masks over all outputs."""
+  places = np.broadcast_to(np.arange(outputs.shape[1]), outputs.shape)
+  return Groups(places, jnp.asarray(outputs))
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [5, 3, 0, 1, 4, 2]])
+def test_narrow_groups_are_wide_ones(order):
+  rng = np.random.default_rng(1)
+  target, logits = jnp.asarray(rng.normal(size=(2, 5, 6)), jnp.float32)
+  places = np.array(order).reshape(2, 3)
+  active = np.array([[1, 1, 1], [1, 1, 0]], bool)
+  wide = np.zeros((2, 6), bool)
+  np.put_along_axis(wide, places, active, axis=1)
+
+  def total(logits, groups):
+    return divergence(target, logits, groups, TAU).sum()
+
+  for function in (total, jax.grad(total)):
+    narrow = function(logits, Groups(places, jnp.asarray(active)))
+    np.testing.assert_allclose(narrow, function(logits, of_masks(wide)), atol=1e-6)
+
+
 def test_divergence_is_scipys():
   rng = np.random.default_rng(0)
   target, logits = rng.normal(scale=4, size=(2, 5, 6))
   outputs = np.array([[1, 1, 0, 0, 0, 0], [0, 1, 1, 0, 1, 1]], bool)
   got = divergence(
-    jnp.asarray(target, jnp.float32), jnp.asarray(logits, jnp.float32), jnp.asarray(outputs), TAU
+    jnp.asarray(target, jnp.float32), jnp.asarray(logits, jnp.float32), of_masks(outputs), TAU
   )
-  for row, group in zip(got, outputs, strict=True):
+  for row, group in zip(got.T, outputs, strict=True):
     p, q = (scipy.special.softmax(z[:, group] / TAU, axis=1) for z in (target, logits))
     want = TAU**2 * scipy.special.rel_entr(p, q).sum(axis=1)
     np.testing.assert_allclose(row, want, rtol=1e-4)
@@ -62,8 +85,8 @@ def test_divergence_is_scipys():
 
 def test_divergence_of_extreme_logits_is_finite():
   values = jnp.array([[1e4, -1e4, 3.0, -1e4]])
-  outputs = jnp.array([[True, True, False, True]])
-  grad = jax.grad(lambda z: divergence(-values, z, outputs, 1.0).sum())(values)
+  groups = of_masks(np.array([[True, True, False, True]]))
+  grad = jax.grad(lambda z: divergence(-values, z, groups, 1.0).sum())(values)
   assert np.isfinite(grad).all()
   assert grad[0, 2] == 0
 
