@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from tagjax.core.types import PartlyDefined
 from tagjax.training.record import RunRecord, from_lists, to_lists
 
 
