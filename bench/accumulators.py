@@ -48,7 +48,7 @@ def _distance(one, other):
 
 
 def _largest(one, other):
-  return jnp.max(jnp.where(jnp.isnan(one), 0, jnp.abs(other - one) / one))
+  return jnp.max(jnp.where(one > 0, jnp.abs(other - one) / jnp.where(one > 0, one, 1), 0))
 
 
 def main():

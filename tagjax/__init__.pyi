@@ -34,5 +34,6 @@ from .transforms import scale_by_tag as scale_by_tag
 from .transforms import stable_sgd as stable_sgd
 from .transforms import tag as tag
 from .transforms import task_relatedness as task_relatedness
+from .transforms import with_task as with_task
 
 __version__: str

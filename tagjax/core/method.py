@@ -205,7 +205,7 @@ class Method(NamedTuple):
       masked afterwards. By default the logits of the model.
     diagnose: `state -> {name: float array [P, ...]}`, a row a parameter tensor: figures worth
       plotting, averaged over the steps of each task's last epoch and kept beside the results; no
-      part of the algorithm.
+      part of the algorithm. What is undefined in places is a `tagjax.core.types.PartlyDefined`.
     name: static; what it is called in reports and folders.
     settings: static; the values of its options, which tell its runs from others of the same name.
     phases: static; the training passes of each task, one after another.

@@ -22,6 +22,18 @@ Hyper = Mapping[str, chex.Array]
 """Hyperparameters by their keys in the config, float32 scalars: inputs of the compiled programs."""
 
 
+class PartlyDefined(NamedTuple):
+  """An array that is undefined in places, without NaN, which `jax.debug_nans` would stop at.
+
+  Attributes:
+    value: array; 0 where it is undefined.
+    defined: bool array of the same shape.
+  """
+
+  value: chex.Array
+  defined: chex.Array
+
+
 class Batch(NamedTuple):
   """A batch of examples, as stored: images are normalised inside the model's forward pass.
 

@@ -412,6 +412,8 @@ class Programs:
     The first argument carries the axis of lanes, if there is one, and if `mapped` that of devices;
     if not, one device runs the function.
     """
+    if jax.config.jax_disable_jit:  # for a debugger: Python goes through the steps
+      return self._compiler(name, function, len(args), mapped, donate)(*args)
     if name in self._compiled:
       return self._compiled[name](*args)
     start = time.perf_counter()

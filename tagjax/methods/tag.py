@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from tagjax.core.method import Method, lift
 from tagjax.core.register import register
+from tagjax.core.types import PartlyDefined
 from tagjax.transforms import Columns, tag, task_relatedness
 from tagjax.transforms.tag import Base
 
@@ -21,14 +22,14 @@ def tag_method(learning_rate, num_tasks: int, **options) -> Method:
     **options: as in `tagjax.tag`.
 
   Returns:
-    The method. Its diagnostics hold `task_relatedness`, float32 `[P, T]`: the weight of each
-    task (NaN where it is not a past task) for each of the P parameter tensors, in the order of
-    `jax.tree.leaves`.
+    The method. Its diagnostics hold `task_relatedness`, float32 `[P, T]`: the weight of each past
+    task for each of the P parameter tensors, in the order of `jax.tree.leaves`.
   """
 
   def diagnose(state):
     rows = jax.tree.leaves(task_relatedness(state))
-    return {"task_relatedness": jnp.stack(rows).astype(jnp.float32)}
+    weights = jnp.stack(rows).astype(jnp.float32)
+    return {"task_relatedness": PartlyDefined(weights, weights > 0)}
 
   method = lift(tag(learning_rate, num_tasks, **options), diagnose=diagnose)
   return method._replace(name="tag")

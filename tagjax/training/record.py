@@ -1,10 +1,12 @@
 """What a run has measured so far; stored with each checkpoint, turned into results at the end."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from tagjax.core.types import PartlyDefined
 
 
 @dataclasses.dataclass
@@ -81,12 +83,16 @@ class RunRecord:
         whole.seconds[name] += seconds
     return whole
 
-  def add_diagnostics(self, steps: int, sums: dict[str, np.ndarray], *, anew: bool) -> None:
+  def add_diagnostics(
+    self, steps: int, sums: Mapping[str, np.ndarray | PartlyDefined], *, anew: bool
+  ) -> None:
     """Adds sums over `steps` steps, `[G, P, ...]`, to those of the epoch, or begins one."""
     if anew:
       self.epoch_sums, self.epoch_steps = {}, 0
     self.epoch_steps += steps
     for name, value in sums.items():
+      if isinstance(value, PartlyDefined):
+        value = np.where(value.defined, value.value, np.nan)
       total = np.asarray(value, np.float64)
       if name in self.epoch_sums:
         total = total + from_lists(self.epoch_sums[name])

@@ -228,7 +228,7 @@ class Trainer:
     return keys, {key: jnp.asarray(column, jnp.float32) for key, column in values.items()}
 
   def _keep_diagnostics(
-    self, place: Place, span: Span, steps: int, taken: int, sums: dict[str, np.ndarray]
+    self, place: Place, span: Span, steps: int, taken: int, sums: Mapping[str, Any]
   ) -> None:
     self.record.add_diagnostics(taken, sums, anew=span.start == 0)
     if not (place.is_last and span.stop == steps):

@@ -24,6 +24,7 @@ from tagjax.transforms.stable_sgd import (
 )
 from tagjax.transforms.tag import ScaleByTagState, scale_by_tag, tag, task_relatedness
 from tagjax.transforms.weight_decay import weight_decay
+from tagjax.transforms.with_task import with_task
 
 __all__ = [
   "Columns",
@@ -47,4 +48,5 @@ __all__ = [
   "tag",
   "task_relatedness",
   "weight_decay",
+  "with_task",
 ]

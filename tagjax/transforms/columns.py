@@ -5,6 +5,7 @@ columns, not by tasks: every device then works at every step, whatever the task.
 numbers than devices is held whole by each.
 """
 
+import math
 from typing import NamedTuple
 
 import chex
@@ -30,23 +31,28 @@ class Columns(NamedTuple):
     """Columns that a device holds of a row of `size` numbers."""
     return -(-size // self.num_devices) if size >= self.num_devices else size
 
-  def own(self, row: chex.Array) -> chex.Array:
-    """This device's columns of a row, `[n] -> [width]`."""
-    width = self.width(row.size)
-    if width == row.size:
-      return row
-    padded = jnp.pad(row, (0, width * self.num_devices - row.size))
+  def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of what a device holds of a tensor: its own if one device holds all, else flat."""
+    return tuple(shape) if self.num_devices == 1 else (self.width(math.prod(shape)),)
+
+  def own(self, tensor: chex.Array) -> chex.Array:
+    """This device's columns of a tensor, of the shape that `shape` says."""
+    width = self.width(tensor.size)
+    if width == tensor.size:
+      return tensor.reshape(self.shape(tensor.shape))
+    padded = jnp.pad(tensor.reshape(-1), (0, width * self.num_devices - tensor.size))
     return jax.lax.dynamic_slice_in_dim(padded, jax.lax.axis_index(self.axis_name) * width, width)
 
   def total(self, part: chex.Array, size: int) -> chex.Array:
     """Sum over the devices of what each made of its columns of rows of `size` numbers."""
     return part if self.width(size) == size else jax.lax.psum(part, self.axis_name)
 
-  def whole(self, columns: chex.Array, size: int) -> chex.Array:
-    """The inverse of `own`: the row of `size` numbers, on every device."""
-    if self.width(size) == size:
-      return columns
-    return jax.lax.all_gather(columns, self.axis_name, tiled=True)[:size]
+  def whole(self, columns: chex.Array, shape: tuple[int, ...]) -> chex.Array:
+    """The inverse of `own`: the tensor, on every device."""
+    size = math.prod(shape)
+    if self.width(size) < size:
+      columns = jax.lax.all_gather(columns, self.axis_name, tiled=True)[:size]
+    return columns.reshape(shape)
 
 
 def join(parts: np.ndarray, size: int) -> np.ndarray:

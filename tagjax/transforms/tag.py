@@ -15,6 +15,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from tagjax.transforms import _task_rows
 from tagjax.transforms.checks import (
@@ -29,6 +30,7 @@ from tagjax.transforms.columns import Columns
 
 Base = Literal["rmsprop", "adagrad", "adam"]
 BiasCorrection = Literal["task", "epoch"]
+AxisName = str | tuple[str, ...]
 ACCUMULATOR_DTYPES = ("float32", "bfloat16")
 
 _DEFAULT_BETA2 = {"rmsprop": 0.99, "adagrad": None, "adam": 0.999}
@@ -41,7 +43,7 @@ class CurrentTask(NamedTuple):
 
   Attributes:
     task_id: int32 scalar, the task of the last step; -1 before the first.
-    first_moment: pytree like params, leaves `[p.size]`, at least float32.
+    first_moment: pytree like params, leaves `[*p.shape]`, at least float32.
     second_moment: the same for the second moment.
   """
 
@@ -53,24 +55,29 @@ class CurrentTask(NamedTuple):
 class ScaleByTagState(NamedTuple):
   """State of `scale_by_tag`: T rows for each parameter tensor, row t written by task t only.
 
+  A row has the shape of its tensor, so that it lies on the devices as its tensor does: of a
+  parameter sharded by `PartitionSpec(*axes)` the moments are sharded by
+  `PartitionSpec(None, *axes)`, and a step moves none of them between devices. `init` sees to that
+  for arrays and for meshes with explicit axes; in a compiled `init` on a mesh with automatic axes
+  give `jax.jit` the `out_shardings`.
+
   Attributes:
-    first_moment: pytree like params, leaves `[T, p.size]` (or this device's columns of them, see
-      `tagjax.transforms.columns`), at least float32, or uint16: the bits of bfloat16 (see
-      `tagjax.transforms._task_rows`). Flat, because XLA copies the whole array when
-      one of more dimensions is reshaped after a row was written; bits, because a CPU would convert
-      all rows to float32 and back to write one.
+    first_moment: pytree like params, leaves `[T, *p.shape]` (`[T, width]` if devices share them by
+      columns, see `tagjax.transforms.columns`), at least float32, or uint16: the bits of bfloat16,
+      see `tagjax.transforms._task_rows`.
     second_moment: the same for the second moment.
-    norm: pytree like params, leaves `[T]`: the L2 norm of each row of `first_moment`.
-    relatedness: pytree like params, leaves `[T]`: the weights of the last step, NaN where the task
-      is not a past one; see `task_relatedness`.
+    norm: `[P, T]`, a row for each of the P parameter tensors, in the order of `jax.tree.leaves`:
+      the L2 norm of each row of its `first_moment`.
+    relatedness: `[P, T]`, the weights of the last step, 0 where the task is not a past one; see
+      `task_relatedness`.
     count: int32 `[T]`, steps taken in each task.
     current: see `CurrentTask`; None unless the rows are bfloat16.
   """
 
   first_moment: optax.Updates
   second_moment: optax.Updates
-  norm: optax.Updates
-  relatedness: optax.Updates
+  norm: chex.Array
+  relatedness: chex.Array
   count: chex.Array
   current: CurrentTask | None = None
 
@@ -83,22 +90,26 @@ class _Rule(NamedTuple):
   beta1: Any
   beta2: Any
   eps: Any
+  axis_name: AxisName | None
   columns: Columns
 
+  def total(self, part: chex.Array, size: int) -> chex.Array:
+    """Sum over the devices that hold the parts of a tensor of `size` numbers."""
+    if self.axis_name is not None:
+      return jax.lax.psum(part, self.axis_name)
+    return self.columns.total(part, size)
 
-class _Tensor(NamedTuple):
-  """What one step makes of one parameter tensor; fields as in `ScaleByTagState`.
 
-  The last two are those of `CurrentTask`, None where the rows themselves are accumulated.
+class _Moments(NamedTuple):
+  """The moments of one parameter tensor; fields as in `ScaleByTagState` and `CurrentTask`.
+
+  The last two are None where the rows themselves are accumulated.
   """
 
-  update: chex.Array | None
-  first_moment: chex.Array
-  second_moment: chex.Array
-  norm: chex.Array
-  relatedness: chex.Array
-  current_first: chex.Array | None
-  current_second: chex.Array | None
+  first: chex.Array
+  second: chex.Array
+  current_first: chex.Array | None = None
+  current_second: chex.Array | None = None
 
 
 def scale_by_tag(
@@ -112,6 +123,7 @@ def scale_by_tag(
   bias_correction: BiasCorrection = "task",
   steps_per_epoch: int | Sequence[int] | None = None,
   accumulator_dtype: Any = None,
+  axis_name: AxisName | None = None,
   columns: Columns = Columns(),  # noqa: B008  (it is immutable)
 ) -> optax.GradientTransformationExtraArgs:
   r"""Divides gradients by the task-weighted root of the accumulated second moments.
@@ -128,7 +140,8 @@ def scale_by_tag(
   outside the root, accumulators that start at 0). From the second task on the learning rate is in
   effect about `exp(b / 2)` times larger where past tasks left no second moment.
 
-  The state holds `2 T` times the parameters, and every step reads it once: donate it. With
+  The state holds `2 T` times the parameters, and every step reads it once: donate it. It is sharded
+  as the parameters are, see `ScaleByTagState`: of it a step sends T numbers a tensor. With
   `accumulator_dtype=jnp.bfloat16` it holds half of that and two float32 rows. What is rounded are
   the moments that past tasks have left; those of the task in progress are accumulated and used in
   float32, as is all arithmetic. They must be: in bfloat16, with 8 bits of precision, what a step
@@ -158,9 +171,12 @@ def scale_by_tag(
     accumulator_dtype: of the moments of past tasks: None or `jnp.float32` (float32, or the dtype of
       the parameters where it is wider), or `jnp.bfloat16`. To `optax.inject_hyperparams` give it by
       name, `"bfloat16"`.
+    axis_name: in `jax.shard_map`, the mesh axes over which parameters are sharded. Each device
+      gives its part of a gradient and gets that of the update; the products are summed over the
+      devices. None where a device has whole tensors, and under `jax.jit`, whatever the shardings.
     columns: `Columns(axis_name, D)` shares the rows out over the D devices of a mapped axis, each
-      of which must be given the same gradient; a step sends the update and T numbers for each
-      tensor. `init` gives what one device holds, and need not be mapped.
+      of which must be given the same whole gradient; a step sends the update and T numbers for each
+      tensor. Rows are flat then. `init` gives what one device holds, and need not be mapped.
 
   Returns:
     A transformation whose `update` takes the keyword `task_id` (0-based; Python int, or integer
@@ -169,7 +185,8 @@ def scale_by_tag(
     traced task id cannot be refused: outside `[0, T)` it turns the updates into NaN.
 
   Raises:
-    ValueError: for an argument out of its range; in `update`, for a known task id out of range.
+    ValueError: for an argument out of its range, or both `axis_name` and `columns`; in `update`,
+      for a known task id out of range.
     TypeError: in `update`, if `task_id` is missing or not an integer; in `init`, for parameters
       that are not real floating point.
 
@@ -203,7 +220,9 @@ def scale_by_tag(
   check_steps_per_epoch(
     steps_per_epoch, "bias_correction='epoch'" if by_epoch else None, num_tasks=num_tasks
   )
-  rule = _Rule(base, b, beta1, beta2, eps, columns)
+  if columns.num_devices > 1 and axis_name is not None:
+    raise ValueError("give axis_name if parameters are sharded, or columns if they are not")
+  rule = _Rule(base, b, beta1, beta2, eps, axis_name, columns)
   rounded = _check_accumulator_dtype(accumulator_dtype)
 
   def init(params: optax.Params) -> ScaleByTagState:
@@ -228,18 +247,25 @@ def scale_by_tag(
     if by_epoch:
       step = count % steps_of_task(steps_per_epoch, task_id)
 
-    goes_on = None if state.current is None else state.current.task_id == task_id
-
-    def one(grad, *tensor):
-      tensor = _Tensor(None, *tensor, *(() if rounded else (None, None)))
-      return _step(grad, tensor, task_id=task_id, goes_on=goes_on, step=step + 1, rule=rule)
-
-    fields = (*state[:4], *(state.current[1:] if rounded else ()))
-    tensors = jax.tree.map(one, updates, *fields, is_leaf=lambda leaf: leaf is None)
-    new_updates, *moments = (_field(tensors, name) for name in _Tensor._fields)
+    structure = jax.tree.structure(state.first_moment)
+    trees = (state.first_moment, state.second_moment, *(state.current[1:] if rounded else ()))
+    new_updates, moments, norm, relatedness = _step(
+      structure.flatten_up_to(updates),
+      [_Moments(*leaves) for leaves in zip(*map(jax.tree.leaves, trees), strict=True)],
+      state.norm,
+      task_id=task_id,
+      goes_on=state.current.task_id == task_id if rounded else None,
+      step=step + 1,
+      rule=rule,
+    )
+    first, second, *current = (
+      structure.unflatten(getattr(one, name) for one in moments)
+      for name in _Moments._fields[: len(trees)]
+    )
     count = _task_rows.write(state.count, count + 1, task_id)
-    current = CurrentTask(task_id, *moments[4:]) if rounded else None
-    return new_updates, ScaleByTagState(*moments[:4], count, current)
+    exact = CurrentTask(task_id, *current) if rounded else None
+    new_state = ScaleByTagState(first, second, norm, relatedness, count, exact)
+    return structure.unflatten(new_updates), new_state
 
   return optax.GradientTransformationExtraArgs(init, update)
 
@@ -256,6 +282,7 @@ def tag(
   bias_correction: BiasCorrection = "task",
   steps_per_epoch: int | Sequence[int] | None = None,
   accumulator_dtype: Any = None,
+  axis_name: AxisName | None = None,
   columns: Columns = Columns(),  # noqa: B008  (it is immutable)
 ) -> optax.GradientTransformationExtraArgs:
   """The TAG optimizer: `scale_by_tag`, then the learning rate.
@@ -272,6 +299,7 @@ def tag(
     bias_correction: `"task"` or `"epoch"`.
     steps_per_epoch: for `bias_correction="epoch"`.
     accumulator_dtype: of the moments of past tasks; `jnp.bfloat16` halves the state.
+    axis_name: in `jax.shard_map`, the mesh axes over which parameters are sharded.
     columns: `Columns(axis_name, D)`: each of D devices holds a share of the state.
 
   Returns:
@@ -304,6 +332,7 @@ def tag(
     bias_correction=bias_correction,
     steps_per_epoch=steps_per_epoch,
     accumulator_dtype=accumulator_dtype,
+    axis_name=axis_name,
     columns=columns,
   )
   return optax.chain(scale, optax.scale_by_learning_rate(learning_rate))
@@ -319,8 +348,9 @@ def task_relatedness(state: optax.OptState) -> chex.ArrayTree:
     state: TAG's state, or that of any optimizer that contains TAG once.
 
   Returns:
-    Pytree like the params, each leaf `[T]`; NaN where the task is not a past one (the current one
-    included, whose weight is the constant `exp(-b)`), and everywhere before the first step.
+    Pytree like the params, each leaf `[T]`. A weight is greater than 0; 0 stands where the task is
+    not a past one (the current one included, whose weight is the constant `exp(-b)`), and
+    everywhere before the first step.
 
   Raises:
     ValueError: if the state contains no TAG state, or several.
@@ -332,13 +362,8 @@ def task_relatedness(state: optax.OptState) -> chex.ArrayTree:
       f"expected the state of an optimizer with tag() in it once, found {len(found)} TAG states"
       + ("; pass the state of one of them" if found else "")
     )
-  return found[0].relatedness
-
-
-def _field(tensors: chex.ArrayTree, name: str) -> chex.ArrayTree:
-  """The tree of one field out of a tree of `_Tensor`."""
-  is_tensor = lambda node: isinstance(node, _Tensor)  # noqa: E731
-  return jax.tree.map(lambda tensor: getattr(tensor, name), tensors, is_leaf=is_tensor)
+  structure, weights = jax.tree.structure(found[0].first_moment), found[0].relatedness
+  return structure.unflatten(weights[..., i, :] for i in range(structure.num_leaves))
 
 
 def _check_accumulator_dtype(value: Any) -> bool:
@@ -354,52 +379,128 @@ def _check_accumulator_dtype(value: Any) -> bool:
 
 
 def _init(params: optax.Params, num_tasks: int, rounded: bool, columns: Columns) -> ScaleByTagState:
-  def full(value, *shape, flat=False, dtype=None):
-    def one(p):
-      exact = jnp.result_type(p)
-      if not jnp.issubdtype(exact, jnp.floating):
-        raise TypeError(
-          f"TAG needs real floating point parameters, got {exact}: leave it out with optax.masked"
-        )
-      size = (columns.width(math.prod(jnp.shape(p))),) if flat else ()
-      return jnp.full(shape + size, value, dtype or jnp.promote_types(exact, jnp.float32))
+  def zeros(p, *tasks, dtype=None):
+    shape = (*tasks, *columns.shape(jnp.shape(p)))
+    sharding = _sharding_of_rows(p, len(tasks)) if columns.num_devices == 1 else None
+    return jax.lax.full(shape, 0, dtype or _accumulator(p), sharding=sharding)
 
-    return jax.tree.map(one, params)
+  def rows():
+    dtype = jnp.uint16 if rounded else None
+    return jax.tree.map(lambda p: zeros(p, num_tasks, dtype=dtype), params)
 
-  dtype = jnp.uint16 if rounded else None
-  current = CurrentTask(jnp.full((), -1, jnp.int32), full(0.0, flat=True), full(0.0, flat=True))
+  def of_tensors():
+    leaves = jax.tree.leaves(params)
+    dtype = jnp.result_type(jnp.float32, *map(_accumulator, leaves))
+    replicated = next(filter(None, map(_replicated, leaves)), None)
+    return jax.lax.full((len(leaves), num_tasks), 0, dtype, sharding=replicated)
+
+  def current():
+    exact = (jax.tree.map(zeros, params) for _ in range(2))
+    return CurrentTask(jnp.full((), -1, jnp.int32), *exact)
+
   return ScaleByTagState(
-    first_moment=full(0.0, num_tasks, flat=True, dtype=dtype),
-    second_moment=full(0.0, num_tasks, flat=True, dtype=dtype),
-    norm=full(0.0, num_tasks),
-    relatedness=full(jnp.nan, num_tasks),
+    first_moment=rows(),
+    second_moment=rows(),
+    norm=of_tensors(),
+    relatedness=of_tensors(),
     count=jnp.zeros(num_tasks, jnp.int32),
-    current=current if rounded else None,
+    current=current() if rounded else None,
   )
 
 
-def _step(grad, tensor: _Tensor, *, task_id, goes_on, step, rule: _Rule) -> _Tensor:
-  """One step of one tensor; `step` counts from 1 in this task (or epoch)."""
-  _, first, second, norm, relatedness, current_first, current_second = tensor
-  if grad is None:
-    nowhere = None if relatedness is None else jnp.full_like(relatedness, jnp.nan)
-    return tensor._replace(relatedness=nowhere)
-  dtype = norm.dtype
-  total = functools.partial(rule.columns.total, size=grad.size)
-  g = rule.columns.own(grad.astype(dtype).reshape(-1))
+def _accumulator(p: Any) -> jnp.dtype:
+  """The dtype of a tensor's exact moments."""
+  exact = jnp.result_type(p)
+  if not jnp.issubdtype(exact, jnp.floating):
+    raise TypeError(
+      f"TAG needs real floating point parameters, got {exact}: leave it out with optax.masked"
+    )
+  return jnp.promote_types(exact, jnp.float32)
+
+
+def _known_sharding(p: Any) -> NamedSharding | None:
+  """How a tensor is sharded, where that is known: of arrays, or by the type on explicit axes."""
+  if isinstance(p, jax.core.Tracer):
+    sharding = jax.typeof(p).sharding
+    return sharding if sharding.mesh.explicit_axes else None
+  sharding = getattr(p, "sharding", None)
+  return sharding if isinstance(sharding, NamedSharding) else None
+
+
+def _sharding_of_rows(p: Any, num_axes: int) -> NamedSharding | None:
+  """That of `p`, with `num_axes` axes in front which are not sharded."""
+  sharding = _known_sharding(p)
+  if sharding is None:
+    return None
+  return NamedSharding(sharding.mesh, PartitionSpec(*[None] * num_axes, *sharding.spec))
+
+
+def _replicated(p: Any) -> NamedSharding | None:
+  """That of an array which all devices of `p` hold whole."""
+  sharding = _known_sharding(p)
+  return None if sharding is None else NamedSharding(sharding.mesh, PartitionSpec())
+
+
+def _step(grads, moments, norm, *, task_id, goes_on, step, rule: _Rule):
+  """One step of all tensors.
+
+  The sums over rows of all tensors stand together, which `_task_rows` needs.
+
+  Args:
+    grads: gradients, None for a tensor that is left alone.
+    moments: `_Moments` of each tensor.
+    norm: `[P, T]`.
+    task_id: int32 scalar.
+    goes_on: bool scalar, whether the last step was of this task; None if the rows are not rounded.
+    step: int32 scalar, counts from 1 in this task (or epoch).
+    rule: see `_Rule`.
+
+  Returns:
+    Updates and moments, lists; norms and the weights of past tasks, `[P, T]`.
+  """
+  updates, moments, norms = list(grads), list(moments), list(norm)
+  weights = [jnp.zeros_like(row) for row in norms]
+  told = [index for index, grad in enumerate(grads) if grad is not None]
+  g, m, v, alphas = {}, {}, {}, {}
+  for i in told:
+    g[i] = rule.columns.own(grads[i].astype(_accumulator(grads[i])))
+    moments[i], m[i], v[i] = _accumulate(g[i], moments[i], task_id, goes_on, rule)
+
+  products = _task_rows.products([(moments[i].first, m[i]) for i in told], task_id)
+  for i, dots in zip(told, products, strict=True):
+    total = functools.partial(rule.total, size=grads[i].size)
+    dots, own = total(dots), norms[i].astype(dots.dtype)
+    norms[i], length = _task_rows.lengths(own, dots, moments[i].first, m[i], task_id, total)
+    past, alphas[i] = _weights(dots, norms[i] * length, task_id, jnp.asarray(rule.b, dots.dtype))
+    weights[i] = jnp.where(past, alphas[i], 0)
+
+  sums = _task_rows.weighted_sums([(alphas[i], moments[i].second, v[i]) for i in told], task_id)
+  for i, second_sum in zip(told, sums, strict=True):
+    update = rule.columns.whole(_divided(g[i], m[i], second_sum, step, rule), grads[i].shape)
+    updates[i] = update.astype(grads[i].dtype)
+  return updates, moments, _stacked(norms, norm), _stacked(weights, norm)
+
+
+def _accumulate(g, moments: _Moments, task_id, goes_on, rule: _Rule):
+  """The moments of one tensor after one more gradient, and the task's own rows, exact."""
+  first, second, current_first, current_second = moments
   first, m = _task_rows.accumulate(first, current_first, g, task_id, goes_on, rule.beta1)
   second, v = _task_rows.accumulate(second, current_second, g * g, task_id, goes_on, rule.beta2)
-  dots = total(_task_rows.products(first, m))
-  norm, length = _task_rows.lengths(norm, dots, first, m, task_id, total)
-  past, weight = _weights(dots, norm * length, task_id, jnp.asarray(rule.b, dtype))
-  second_sum = _task_rows.weighted_sum(weight, second, v, task_id)
-  if rule.base == "adam":
-    g = m / _one_minus_power(rule.beta1, step, dtype)
-    second_sum = second_sum / _one_minus_power(rule.beta2, step, dtype)
-  update = g / (jnp.sqrt(second_sum) + jnp.asarray(rule.eps, dtype))
-  update = rule.columns.whole(update, grad.size).reshape(grad.shape).astype(grad.dtype)
   current = (None, None) if current_first is None else (m, v)
-  return _Tensor(update, first, second, norm, jnp.where(past, weight, jnp.nan), *current)
+  return _Moments(first, second, *current), m, v
+
+
+def _divided(g, m, second_sum, step, rule: _Rule):
+  """The gradient, or Adam's first moment, over the root of the weighted sum of second moments."""
+  if rule.base == "adam":
+    g = m / _one_minus_power(rule.beta1, step, g.dtype)
+    second_sum = second_sum / _one_minus_power(rule.beta2, step, g.dtype)
+  return g / (jnp.sqrt(second_sum) + jnp.asarray(rule.eps, g.dtype))
+
+
+def _stacked(rows, like):
+  """The rows of all tensors as one array; there may be none."""
+  return jnp.stack([row.astype(like.dtype) for row in rows]) if rows else like
 
 
 def _weights(dots, length, task_id, b):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from tagjax.core.types import PartlyDefined
 from tagjax.training.record import RunRecord, from_lists, to_lists
 
 
@@ -39,7 +40,8 @@ def test_diagnostics_are_means_over_the_last_epoch():
   record = RunRecord.empty(num_trials=1, num_tasks=2)
   earlier = {"alpha": np.array([[[100.0, np.nan]]])}
   record.add_diagnostics(2, earlier, anew=True)
-  record.add_diagnostics(2, {"alpha": np.array([[[2.0, np.nan], [4.0, np.nan]]])}, anew=True)
+  value = np.array([[[2.0, 0.0], [4.0, 0.0]]])
+  record.add_diagnostics(2, {"alpha": PartlyDefined(value, value > 0)}, anew=True)
   record = reopened(record)
   record.add_diagnostics(1, {"alpha": np.array([[[4.0, np.nan], [8.0, np.nan]]])}, anew=False)
   tensors = record.end_epoch_diagnostics(0, 1)

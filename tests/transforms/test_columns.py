@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tagjax.transforms import Columns, scale_by_tag
+from tagjax.transforms import Columns, scale_by_tag, task_relatedness
 from tagjax.transforms.columns import join, split
 
 DEVICES, T = 4, 3
@@ -31,7 +31,7 @@ def test_own_and_whole_are_split_and_join(size):
 
   def share(_):
     own = SHARED.own(row)
-    return own, SHARED.whole(own, size), SHARED.total(jnp.sum(own), size)
+    return own, SHARED.whole(own, (size,)), SHARED.total(jnp.sum(own), size)
 
   own, whole, total = jax.pmap(share, axis_name="devices")(jnp.arange(DEVICES))
   expected = split(np.asarray(row), DEVICES) if size >= DEVICES else np.tile(row, (DEVICES, 1))
@@ -70,4 +70,4 @@ def test_tag_on_shared_rows_is_tag(base, accumulator_dtype):
     size = int(np.prod(shape))
     width = -(-size // DEVICES) if size >= DEVICES else size
     assert state.first_moment[name].shape == state.second_moment[name].shape == (DEVICES, T, width)
-    assert state.relatedness[name].shape == (DEVICES, T)
+    assert task_relatedness(state)[name].shape == (DEVICES, T)

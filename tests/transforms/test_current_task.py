@@ -112,7 +112,7 @@ def test_rows_hold_one_state_each():
     tagjax.tag(1.0, num_tasks=T), STACKED, rows=tagjax.tag(1.0, num_tasks=1)
   ).init(params)
   (rows,) = (part for part in tag.rows if isinstance(part, ScaleByTagState))
-  assert rows.first_moment["columns"]["w"].shape == (T, 1, 8)
+  assert rows.first_moment["columns"]["w"].shape == (T, 1, 4, 2)
 
 
 def test_tag_of_all_tasks_is_refused_in_a_row():

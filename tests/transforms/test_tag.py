@@ -113,7 +113,7 @@ def test_tensors_without_gradient_stay_where_they_are(base):
   assert np.isfinite(updates).all()
   assert not np.any(updates[0])
   assert not np.any(updates[3])
-  np.testing.assert_array_equal(task_relatedness(state), [1, 1, 1, np.nan])
+  np.testing.assert_array_equal(task_relatedness(state), [1, 1, 1, 0])
 
 
 @pytest.mark.parametrize("base", BASES)
@@ -164,7 +164,7 @@ def test_inside_partition_multi_steps_and_chain():
   state, updates = steps(parts, grads, [0, 0, 1, 1], params)
   np.testing.assert_allclose(updates[-1]["a"], expected[-1]["a"], rtol=1e-6)
   np.testing.assert_allclose(updates[-1]["b"], -grads[-1]["b"])
-  assert np.isfinite(task_relatedness(state)["a"][0])
+  assert task_relatedness(state)["a"][0] > 0
 
   twice = optax.MultiSteps(optax.chain(optax.identity(), tag(0.1, T)), 2)
   doubled = [g for grad in grads for g in (grad, grad)]
@@ -173,7 +173,7 @@ def test_inside_partition_multi_steps_and_chain():
   )
   np.testing.assert_allclose(updates[-1]["a"], expected[-1]["a"], rtol=1e-5)
   assert not np.any(updates[-2]["a"])
-  assert np.isfinite(task_relatedness(state)["b"][0])
+  assert task_relatedness(state)["b"][0] > 0
 
 
 @pytest.mark.parametrize("static", [(), "num_tasks"])
@@ -188,7 +188,7 @@ def test_injected_hyperparameters_may_be_traced(base, static):
   assert task_relatedness(state).shape == (T,)
   state.hyperparams["b"] = jnp.float32(0.0)
   updates, state = jax.jit(transform.update)(grads[0], state, grads[0], task_id=2)
-  np.testing.assert_array_equal(task_relatedness(state), [1, 1, np.nan, np.nan])
+  np.testing.assert_array_equal(task_relatedness(state), [1, 1, 0, 0])
 
 
 def test_injected_number_of_tasks_cannot_be_traced_in_init():
@@ -283,8 +283,8 @@ def test_the_moments_are_written_in_place(base, mode):
 
   run = jax.jit(step if mode == "step" else loop, donate_argnums=(0, 1))
   text = run.lower(initial, params, params, jnp.int32(1)).compile().as_text()
-  assert re.search(rf"f32\[(2,)?{T},315\]\S* (dynamic-update-slice|fusion)\(", text)
-  assert not re.findall(rf"= f32\[(?:2,)?{T},(?:315|11)\]\S* copy\(", text)
+  assert re.search(rf"f32\[(2,)?{T},3,3,5,7\]\S* (dynamic-update-slice|fusion)\(", text)
+  assert not re.findall(rf"= f32\[(?:2,)?{T},(?:315|3,3,5,7|11)\]\S* copy\(", text)
 
 
 @pytest.mark.parametrize("task_id", [-1, T, np.int64(T), np.int32(-2), jnp.int32(T), np.array(T)])
@@ -367,7 +367,7 @@ def test_relatedness_needs_exactly_one_tag():
   params = jnp.ones(2)
   one = tag(0.1, T)
   assert isinstance(one.init(params)[0], ScaleByTagState)
-  assert np.isnan(task_relatedness(one.init(params))).all()
+  assert not task_relatedness(one.init(params)).any()
   with pytest.raises(ValueError, match="found 0"):
     task_relatedness(optax.adam(0.1).init(params))
   with pytest.raises(ValueError, match="found 2"):
