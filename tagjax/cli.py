@@ -12,7 +12,7 @@ from typing import Any, get_args
 from absl import flags
 from ml_collections import config_flags
 
-from tagjax.config import listing, plugins, settings
+from tagjax.config import listing, plugins, search_flags, settings
 from tagjax.config.defaults import known_options, nested
 from tagjax.core.errors import ConfigError, InterruptedRun, TagjaxError
 from tagjax.distributed import processes
@@ -41,10 +41,11 @@ def parse(argv: list[str], default_config: str) -> list[str]:
     What is left of `argv`: the program's name, and arguments that are no flags.
   """
   _print_list(argv)
+  argv, ranges = search_flags.take_ranges(argv)
   try:
     plugins.import_named(_overrides(argv))  # their keys must be known before flags are read
-    config_flags.DEFINE_config_file(  # reads sys.argv at once, so not at import
-      "config", default_config, "Config; FILE.py:METHOD picks a method."
+    config_flags.DEFINE_config_file(
+      "config", default_config, "Config; FILE.py:METHOD picks a method.", sys_argv=argv
     )
     for name, text in _FLAGS.items():
       flags.DEFINE_string(name, None, text)
@@ -56,6 +57,8 @@ def parse(argv: list[str], default_config: str) -> list[str]:
     for name in _SHOWN:
       flags.FLAGS.register_key_flag_for_module(argv[0], flags.FLAGS[name])
     left = flags.FLAGS(argv)
+    if ranges:
+      flags.FLAGS.config.search = {**(flags.FLAGS.config.search or {}), **ranges}
     if flags.FLAGS["verbosity"].using_default_value:  # absl would make it 0 then
       flags.FLAGS.verbosity = -1  # TFDS tells of every file that it writes
   except ConfigError as error:
@@ -116,7 +119,7 @@ def main(argv: list[str]) -> None:
   except TagjaxError as error:
     sys.exit(f"error: {error}")
   if processes.is_writer():
-    show = print_sweep if chosen["sweep"] else print_run
+    show = print_sweep if chosen["sweep"] or chosen["search"] else print_run
     show(run.results)
     print(f"Everything is in {workdir}")
 
@@ -175,7 +178,7 @@ def flag_error(argv: list[str], error: BaseException) -> str:
   """
   known = known_options()
   for key, _ in _overrides(argv):
-    if key not in known and not key.startswith("sweep."):
+    if key not in known and not key.startswith(("sweep.", "search.")):
       return settings.unknown(key)
   if isinstance(error, flags.Error) and "\n" not in str(error):
     return str(error)

@@ -257,7 +257,7 @@ def train_trials(
     trainer: the trials.
     options: of the run.
     folder: takes the log and the checkpoints.
-    forecast: what the run will hold in memory.
+    forecast: what the run will hold in memory; None: it has been told.
     begun: `time.perf_counter()` from which on seconds count as this run's.
     progress: show a line of progress.
     profile: see `fit`.
@@ -267,7 +267,7 @@ def train_trials(
     CheckpointError, DivergedError, InterruptedRun: see `fit`.
   """
   progress = progress and processes.is_writer()
-  if progress:
+  if progress and forecast is not None:
     print(f"memory: {forecast}, besides what a step needs", file=sys.stderr, flush=True)
   with contextlib.ExitStack() as stack:
     store = stack.enter_context(
