@@ -57,8 +57,7 @@ def parse(argv: list[str], default_config: str) -> list[str]:
     for name in _SHOWN:
       flags.FLAGS.register_key_flag_for_module(argv[0], flags.FLAGS[name])
     left = flags.FLAGS(argv)
-    if ranges:
-      flags.FLAGS.config.search = {**(flags.FLAGS.config.search or {}), **ranges}
+    search_flags.add_ranges(flags.FLAGS.config, ranges)
     if flags.FLAGS["verbosity"].using_default_value:  # absl would make it 0 then
       flags.FLAGS.verbosity = -1  # TFDS tells of every file that it writes
   except ConfigError as error:

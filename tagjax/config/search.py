@@ -78,4 +78,4 @@ def _kind(option: Option) -> Any:
     return type(option.default)
   is_union = get_origin(option.type) in (Union, UnionType)
   kinds = get_args(option.type) if is_union else (option.type,)
-  return float if float in kinds else int if kinds else object
+  return float if float in kinds else int if int in kinds else object

@@ -2,8 +2,10 @@
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from ml_collections import ConfigDict
 
 
 def take_ranges(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
@@ -24,6 +26,12 @@ def take_ranges(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     else:
       ranges[match[1]] = _value(next(rest, "") if match[2] is None else match[2])
   return left, ranges
+
+
+def add_ranges(config: ConfigDict, ranges: Mapping[str, Any]) -> None:
+  """Adds ranges to those that the config has; of a key that it has, they take the place."""
+  if ranges:
+    config.search = {**(config.search or {}), **ranges}
 
 
 def _value(text: str) -> Any:

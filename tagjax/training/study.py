@@ -143,13 +143,16 @@ def open_study(
   storage = _open_storage(options.storage, folder)
   pruners = library.pruners
   median = pruners.MedianPruner(n_warmup_steps=options.prune_from - 1)
-  study = library.create_study(
-    storage=storage,
-    study_name=options.study_name,
-    direction="maximize",
-    load_if_exists=True,
-    pruner=median if options.prune else pruners.NopPruner(),
-  )
+  try:
+    study = library.create_study(
+      storage=storage,
+      study_name=options.study_name,
+      direction="maximize",
+      load_if_exists=True,
+      pruner=median if options.prune else pruners.NopPruner(),
+    )
+  except library.exceptions.StorageInternalError as error:
+    raise _unusable(str(options.storage), error.__cause__ or error) from error
   if _IDENTITY not in study.user_attrs and not study.get_trials(deepcopy=False):
     study.set_user_attr(_IDENTITY, dict(identity))
   there = study.user_attrs.get(_IDENTITY, {})
@@ -160,8 +163,8 @@ def open_study(
   if differing:
     where = shown_storage(options.storage) if options.storage else folder
     raise WorkdirError(
-      f"study {options.study_name!r} in {where} is of another search: {'; '.join(differing)}. Choose "
-      "another study.study_name, or the same config to take part in that search"
+      f"study {options.study_name!r} in {where} is of another search: {'; '.join(differing)}. "
+      "Choose another study.study_name, or the same config to take part in that search"
     )
   return study
 
@@ -312,10 +315,16 @@ class Worker:
       fcntl.flock(self._lock, fcntl.LOCK_EX)
     return self
 
-  def __exit__(self, *exception) -> None:
+  def __exit__(self, kind, error, traceback) -> None:
     if self._lock is not None:
-      (self._folder / WORKERS / self._name).unlink(missing_ok=True)  # type: ignore[operator]
+      Path(self._lock.name).unlink(missing_ok=True)
       self._lock.close()
+    if isinstance(error, import_optuna().exceptions.StorageInternalError):
+      reason = str(error.__cause__ or error).splitlines()[0]
+      raise WorkdirError(
+        f"the storage of study {self._options.study_name!r} fails: {reason}. When it works again, "
+        "the same command goes on"
+      ) from error
 
   def trials(self) -> Iterator[Asked]:
     """Trials to train, until the study has ended: those of other workers are waited for.
@@ -381,8 +390,8 @@ class Worker:
 
   def _is_dead(self, trial: Any) -> bool:
     worker, beat = trial.user_attrs.get(_WORKER, ""), trial.user_attrs.get(_BEAT)
-    if self._has_left(worker):
-      return True
+    if worker == self._name or self._has_left(worker):
+      return worker != self._name
     known, since = self._heard.get(trial.number, (None, math.nan))
     if trial.number not in self._heard or known != beat:
       self._heard[trial.number] = (beat, time.monotonic())
@@ -391,7 +400,7 @@ class Worker:
 
   def _has_left(self, worker: str) -> bool:
     """Whether a worker of this machine and folder holds its lock no more."""
-    if self._folder is None or worker == self._name or worker.rsplit(".", 2)[0] != self._host:
+    if self._folder is None or worker.rsplit(".", 2)[0] != self._host:
       return False
     path = self._folder / WORKERS / worker
     try:
