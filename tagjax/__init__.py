@@ -5,9 +5,9 @@ What is public: the names below, and what the packages `tagjax.methods`, `tagjax
 
 - An optimizer for Optax pipelines of your own: `tag`, `scale_by_tag`, `task_relatedness`,
   `stable_sgd`, `only_current_task`.
-- A run: `fit`, `sweep`, with `load_benchmark` or `Stream.from_arrays`, any model, and a method made
-  by `chain`; `RunOptions` lists the options. `Run`, `Grid`, `load_runs` hold the results.
-  `IncompleteRun` tells that other processes have not ended yet.
+- A run: `fit`, `sweep`, `search`, with `load_benchmark` or `Stream.from_arrays`, any model, and a
+  method made by `chain`; `RunOptions` lists the options. `Run`, `Grid`, `load_runs` hold the
+  results. `IncompleteRun` tells that other processes have not ended yet.
 - To extend it: `Method`, `Phase`, `Step`, `Boundary`, `Query`, `lift`, `register`, `Model`,
   `task_stacked`, `Batch`, `StreamSpec`.
 - A loop of your own: `make_learner`.

@@ -28,6 +28,7 @@ from .report.runs import Runs as Runs
 from .report.runs import load_runs as load_runs
 from .training.fit import fit as fit
 from .training.options import RunOptions as RunOptions
+from .training.search import search as search
 from .training.sweep import sweep as sweep
 from .transforms import only_current_task as only_current_task
 from .transforms import scale_by_tag as scale_by_tag

@@ -38,6 +38,7 @@ def parse(argv: list[str], default_config: str) -> list[str]:
     What is left of `argv`: the program's name, and arguments that are no flags.
   """
   _print_list(argv)
+  argv, ranges = config.search_flags.take_ranges(argv)
   text = "Config; FILE.py:METHOD picks a method."
   try:
     if _asks_for_help(argv):  # answered without loading anything
@@ -45,7 +46,7 @@ def parse(argv: list[str], default_config: str) -> list[str]:
     else:
       # Keys of what is named there must be known before flags are read.
       config.plugins.import_named(_overrides(argv))
-      config_flags.DEFINE_config_file("config", default_config, text)  # reads sys.argv at once
+      config_flags.DEFINE_config_file("config", default_config, text, sys_argv=argv)
     for name, text in _FLAGS.items():
       flags.DEFINE_string(name, None, text)
     text = "How many processes share out the seeds, or each batch if config.data_parallel > 1."
@@ -59,6 +60,7 @@ def parse(argv: list[str], default_config: str) -> list[str]:
     for name in _SHOWN:
       flags.FLAGS.register_key_flag_for_module(argv[0], flags.FLAGS[name])
     left = flags.FLAGS(argv)
+    config.search_flags.add_ranges(flags.FLAGS.config, ranges)
     if flags.FLAGS["verbosity"].using_default_value:  # absl would make it 0 then
       flags.FLAGS.verbosity = -1  # TFDS tells of every file that it writes
   except ConfigError as error:
@@ -126,7 +128,8 @@ def main(argv: list[str]) -> None:
   except TagjaxError as error:
     sys.exit(f"error: {error}")
   if distributed.processes.is_writer():
-    show = report.tables.print_sweep if chosen["sweep"] else report.tables.print_run
+    is_grid = chosen["sweep"] or chosen["search"]
+    show = report.tables.print_sweep if is_grid else report.tables.print_run
     show(run.results)
     print(f"Everything is in {workdir}")
 
@@ -195,7 +198,7 @@ def flag_error(argv: list[str], error: BaseException) -> str:
   """
   known = config.defaults.known_options()
   for key, _ in _overrides(argv):
-    if key not in known and not key.startswith("sweep."):
+    if key not in known and not key.startswith(("sweep.", "search.")):
       return config.settings.unknown(key)
   if isinstance(error, flags.Error) and "\n" not in str(error):
     return str(error)

@@ -54,6 +54,7 @@ _MOSTLY_COMPILING = {
   "test_programs",
   "test_precision",
   "test_protocols",
+  "test_search",
   "test_seeds",
   "test_build",
   "test_shared_state",

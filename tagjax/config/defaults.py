@@ -13,6 +13,7 @@ from tagjax.benchmarks import load_benchmark
 from tagjax.config import plugins
 from tagjax.core import register
 from tagjax.core.register import Option
+from tagjax.training import study  # noqa: F401  (declares the section of that name)
 from tagjax.training.options import RunOptions
 
 
@@ -43,7 +44,11 @@ class Choices:
       with their names.
     sweep: a grid: keys and their values, such as `{"learning_rate": [0.1, 0.01], "tag.b": [3]}`.
       Every point is trained with every seed; validation examples choose the best.
-    sweep_tasks: how many tasks, the first ones, the grid is trained on, at least 1; None: all.
+    sweep_tasks: how many tasks, the first ones, the grid or search is trained on, at least 1; None:
+      all.
+    search: a search by Optuna: keys with a range or a list of choices, such as `{"learning_rate":
+      "1e-4..1e-1,log", "tag.b": "1..7", "batch_size": [10, 20]}`. On the command line also
+      `--config.search.KEY=RANGE`. Validation examples choose the best of `study.trials` points.
   """
 
   benchmark: str = "permuted_digits"
@@ -60,6 +65,7 @@ class Choices:
   freeze: tuple[str, ...] = ()
   sweep: Any = None
   sweep_tasks: int | None = None
+  search: Any = None
 
 
 def known_options() -> dict[str, Option]:
@@ -118,7 +124,7 @@ def flat_items(config: ConfigDict) -> dict[str, Any]:
   """
   flat: dict[str, Any] = {}
   for name, value in config.items():
-    nested = isinstance(value, ConfigDict) and name != "sweep"
+    nested = isinstance(value, ConfigDict) and name not in ("sweep", "search")
     flat |= {f"{name}.{inner}": value[inner] for inner in value} if nested else {name: value}
   return flat
 

@@ -1,6 +1,7 @@
 """Grids of settings: the points that `config.sweep` spans, and which keys they may have."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from tagjax import benchmarks
@@ -33,20 +34,32 @@ _OF_THE_WHOLE = {
   "plots",
   "sweep",
   "sweep_tasks",
+  "search",
 }
-"""Options that a grid does not vary: they belong to all of its points."""
+"""Options that a grid or search does not vary: they belong to all of its points."""
+
+
+_NO_POINTS: Mapping[str, None] = MappingProxyType(
+  {"sweep": None, "sweep_tasks": None, "search": None}
+)
 
 
 def at_point(settings: Settings, point: Point) -> Settings:
-  """The settings without their grid, with the values of `point`.
+  """The settings without their grid or search, with the values of `point`.
 
   Raises:
     ConfigError: if a value is of the wrong type.
   """
   try:
-    return typed({**settings, **point, "sweep": None, "sweep_tasks": None})
+    return typed({**settings, **point, **_NO_POINTS})
   except ConfigError as error:
-    raise ConfigError(f"config.sweep: {error}") from error
+    raise ConfigError(f"config.{'search' if settings['search'] else 'sweep'}: {error}") from error
+
+
+def variable_keys(settings: Settings) -> set[str]:
+  """The keys that the points of a grid or search may have."""
+  of_study = {key for key in settings if key.startswith("study.")}
+  return settings.keys() - _OF_THE_STREAM - _OF_THE_WHOLE - of_study
 
 
 def check_sweep(settings: Settings) -> None:
@@ -61,7 +74,7 @@ def check_sweep(settings: Settings) -> None:
       f"config.sweep={sweep!r}: must name keys and their values, such as "
       "{'learning_rate': [0.1, 0.01], 'tag.b': [3, 5]}"
     )
-  known = settings.keys() - _OF_THE_STREAM - _OF_THE_WHOLE
+  known = variable_keys(settings)
   for key, values in sweep.items():
     if key not in known:
       raise ConfigError(f"config.sweep: no grid over {key!r}{nearest(key, known)}")
@@ -69,28 +82,37 @@ def check_sweep(settings: Settings) -> None:
       raise ConfigError(f"config.sweep: {key}={values!r} must be a list of values, at least one")
     if any(value in values[:place] for place, value in enumerate(values)):
       raise ConfigError(f"config.sweep: {key}={list(values)} names a value twice")
-  _check_used(settings, sweep)
+  check_choice(settings, sweep, "config.sweep")
+
+
+def check_choice(settings: Settings, varied: Mapping[str, Sequence[Any]], where: str) -> None:
+  """Refuses what chooses among nothing: keys that nothing reads, no validation examples.
+
+  Args:
+    settings: of the run.
+    varied: keys and their values; every key must be read by some method and some model of them.
+    where: the key of the config that has them.
+
+  Raises:
+    ConfigError: one line that names the key.
+  """
+  read: set[str] = set()
+  for method in varied.get("method", [settings["method"]]):
+    for model in varied.get("model", [settings["model"]]):
+      read |= set(used_keys({**settings, "method": method, "model": model}))
+  for key in varied:
+    if key not in read:
+      raise ConfigError(
+        f"{where}: {key} changes nothing in config.method={settings['method']!r} and "
+        f"config.model={settings['model']!r}; it is read by {', '.join(readers(key))}"
+      )
   if settings["validation_fraction"] == 0:
     raise ConfigError(
-      "config.sweep chooses on validation examples: set config.validation_fraction, say to 0.1"
+      f"{where} chooses on validation examples: set config.validation_fraction, say to 0.1"
     )
 
 
-def _check_used(settings: Settings, sweep: Mapping[str, Sequence[Any]]) -> None:
-  """Every key must be read by some method of the grid, and some model."""
-  read: set[str] = set()
-  for method in sweep.get("method", [settings["method"]]):
-    for model in sweep.get("model", [settings["model"]]):
-      read |= set(used_keys({**settings, "method": method, "model": model}))
-  for key in sweep:
-    if key not in read:
-      raise ConfigError(
-        f"config.sweep: {key} changes nothing in config.method={settings['method']!r} and "
-        f"config.model={settings['model']!r}; it is read by {', '.join(readers(key))}"
-      )
-
-
-def traced_of_grid(settings: Settings) -> set[str]:
-  """The keys of the grid that may be inputs of the compiled programs."""
-  methods = settings["sweep"].get("method", [settings["method"]])
-  return set.intersection(*(traced_keys(method) for method in methods)) & set(settings["sweep"])
+def traced_of(settings: Settings, varied: Mapping[str, Any]) -> set[str]:
+  """The keys of a grid or search that may be inputs of the compiled programs."""
+  methods = varied.get("method", [settings["method"]])
+  return set.intersection(*(traced_keys(method) for method in methods)) & set(varied)

@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from tagjax.config import build, grid
+from tagjax.config import build, grid, search
 from tagjax.config.defaults import nested
 from tagjax.config.settings import Settings, read, typed, used
 from tagjax.config.validate import validate
@@ -16,7 +16,9 @@ from tagjax.training import sweep
 from tagjax.training.assemble import training_sizes
 from tagjax.training.cpu_devices import use_cpu_devices
 from tagjax.training.fit import ended_run, fit
+from tagjax.training.search import train_search
 from tagjax.training.shares import ALONE, Process
+from tagjax.training.space import describe_space
 from tagjax.training.trainer import num_steps
 
 
@@ -28,17 +30,17 @@ def run_config(
   profile: bool = False,
   process: Process = ALONE,
 ) -> Run | Grid:
-  """Trains the stream, or every point of the grid `config.sweep`.
+  """Trains the stream, every point of the grid `config.sweep`, or points of `config.search`.
 
   Args:
     config: see `tagjax.config.defaults.base_config`.
     workdir: see `tagjax.fit`.
     progress: see `tagjax.fit`.
-    profile: see `tagjax.fit`; not for a grid.
-    process: see `tagjax.fit`.
+    profile: see `tagjax.fit`; not for a grid or search.
+    process: see `tagjax.fit`; not for a search, whose workers share a study.
 
   Returns:
-    The run, or the grid.
+    The run, or the points of the grid or search.
 
   Raises:
     ConfigError: a key of the config cannot work; one line that names it.
@@ -48,8 +50,8 @@ def run_config(
   use_cpu_devices(at_least=build.run_options(values).data_parallel)  # before JAX computes anything
   settings = validate(values)
   try:
-    if settings["sweep"]:
-      return _run_grid(settings, workdir, progress, profile, process)
+    if settings["sweep"] or settings["search"]:
+      return _run_points(settings, workdir, progress, profile, process)
     identity = nested(used(settings))
     if (ended := ended_run(workdir, identity)) is not None:
       return ended
@@ -85,15 +87,17 @@ def make_parts(settings: Settings) -> sweep.Parts:
   return sweep.Parts(stream, model, method, options, pretrained)
 
 
-def _run_grid(
+def _run_points(
   settings: Settings,
   workdir: str | os.PathLike | None,
   progress: bool,
   profile: bool,
   process: Process,
 ) -> Grid:
+  """A grid or a search."""
   if profile:
-    raise ConfigError("config.sweep does not go with --profile: leave one of the two away")
+    name = "sweep" if settings["sweep"] else "search"
+    raise ConfigError(f"config.{name} does not go with --profile: leave one of the two away")
   base = {**settings, "evaluate_on": "validation"}
   if settings["sweep_tasks"]:
     base["end_task"] = settings["first_task"] + settings["sweep_tasks"]
@@ -101,17 +105,26 @@ def _run_grid(
   def parts_of(constants: sweep.Point) -> sweep.Parts:
     return make_parts(grid.at_point(base, constants))
 
-  return sweep.train_grid(
-    parts_of,
-    sweep.grid_points(settings["sweep"]),
-    grid.traced_of_grid(settings),
-    build.run_options(settings),
-    nested(used(settings)),
-    workdir,
-    tasks=settings["sweep_tasks"],
-    progress=progress,
-    process=process,
-  )
+  common = (build.run_options(settings), nested(used(settings)), workdir)
+  shown = {"tasks": settings["sweep_tasks"], "progress": progress}
+  if settings["search"]:
+    if process != ALONE:
+      raise ConfigError(
+        "config.search does not go with --num_processes or --distributed: start the same command "
+        "in each process without them, and they share the study"
+      )
+    return _run_search(settings, parts_of, common, shown)
+  points = sweep.grid_points(settings["sweep"])
+  traced = grid.traced_of(settings, settings["sweep"])
+  return sweep.train_grid(parts_of, points, traced, *common, **shown, process=process)
+
+
+def _run_search(settings: Settings, parts_of, common: tuple, shown: dict[str, Any]) -> Grid:
+  space, study = search.space_of(settings), search.study_options(settings)
+  options, identity, workdir = common
+  identity = {**identity, "search": describe_space(space)}
+  traced = grid.traced_of(settings, space)
+  return train_search(parts_of, space, traced, options, study, identity, workdir, **shown)
 
 
 def _with_key(text: str, settings: dict[str, Any] | Settings) -> str:

@@ -104,10 +104,9 @@ def used_keys(settings: Settings) -> list[str]:
   of_parts = {
     f"{section}.{name}" for section, options in register.sections().items() for name in options
   }
-  augmentation = {key for key in of_parts if key.startswith("augmentation.")}
-  return [
-    key for key in known_options() if key not in of_parts - augmentation or key in read_by_parts
-  ]
+  sections = ("augmentation.", "study.") if settings["search"] else ("augmentation.",)
+  of_run = {key for key in of_parts if key.startswith(sections)}
+  return [key for key in known_options() if key not in of_parts - of_run or key in read_by_parts]
 
 
 def unused(settings: Settings, keys: Iterable[str]) -> list[str]:
@@ -126,6 +125,8 @@ def unused(settings: Settings, keys: Iterable[str]) -> list[str]:
 
 def readers(key: str) -> list[str]:
   """The names of the declarations that have this option."""
+  if key.startswith("study."):
+    return ["config.search"]
   found = register.declared(*register.KINDS).values()
   return [one.name for one in found if key in one.option_keys()]
 
@@ -135,6 +136,9 @@ def traced_keys(method: str) -> set[str]:
   return {key for member in members(method) for key in member.traced_keys()}
 
 
+_OF_NO_RUN = ("study.trials", "study.storage")  # how long, and where: a search may change them
+
+
 def used(settings: Settings) -> dict[str, Any]:
   """The settings that the run reads: what its folder belongs to."""
-  return {key: settings[key] for key in used_keys(settings)}
+  return {key: settings[key] for key in used_keys(settings) if key not in _OF_NO_RUN}

@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from tagjax import benchmarks
-from tagjax.config import build, grid, plugins, settings
+from tagjax.config import build, grid, plugins, search, settings
 from tagjax.config.settings import Settings
 from tagjax.core.errors import ConfigError
 from tagjax.core.register import Declaration
@@ -32,12 +32,19 @@ def validate(config: ConfigDict | Settings) -> Settings:
     raise ConfigError(
       "config.evaluate_on='validation' needs examples: set config.validation_fraction, say to 0.1"
     )
+  if values["sweep"] and values["search"]:
+    raise ConfigError("config.search does not go with config.sweep: leave one of the two away")
   if values["sweep"]:
     grid.check_sweep(values)
     for point in grid_points(values["sweep"]):
       validate(grid.at_point(values, point))
+  elif values["search"]:
+    for point in search.corners(values):
+      validate(grid.at_point(values, point))
   elif values["sweep_tasks"]:
-    raise ConfigError(f"config.sweep_tasks={values['sweep_tasks']}: there is no config.sweep")
+    raise ConfigError(
+      f"config.sweep_tasks={values['sweep_tasks']}: there is no config.sweep or config.search"
+    )
   else:
     build.check_parts(values)
   return values

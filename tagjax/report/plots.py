@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -35,6 +36,7 @@ from tagjax.report.drawing import (
   set_title,
   square_figure,
   std,
+  style,
   style_task_axis,
   task_labels,
   weight_map,
@@ -43,6 +45,7 @@ from tagjax.report.results import definition_of
 from tagjax.report.tables import value_text
 
 Results = Mapping[str, Any]
+_PANELS = 3  # side by side
 
 
 def plot_accuracy_matrix(results: Results) -> Figure:
@@ -231,6 +234,64 @@ def _sweep_grid(results: Results, sweep: Mapping, rows: str | None, columns: str
       where = place(point["values"])
       grid[where] = np.fmax(grid[where], point["average_accuracy"]["mean"])
   return grid, place(results["chosen"]) if results["chosen"] else None
+
+
+def plot_search(results: Results) -> Figure:
+  """Average accuracy of each point that ended over the values of each key; the choice is ringed.
+
+  Args:
+    results: what results.json of a search holds, see `tagjax.training.search.train_search`.
+  """
+  ended = [point for point in results["points"] if point["average_accuracy"]]
+  space = results["config"]["search"]
+  rows, columns = -(-len(space) // _PANELS), min(len(space), _PANELS)
+  figure = new_plot(0.6 + 2.9 * columns, 0.9 + 2.5 * rows)
+  panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+  for number, (axes, key) in enumerate(zip(panels.flat, space, strict=False)):
+    _draw_key(axes, key, space[key], ended, results["chosen"])
+    if number % columns == 0:
+      axes.set_ylabel("average accuracy (%)")
+  for axes in panels.flat[len(space) :]:
+    axes.set_axis_off()
+  seeds = results["selected_on"]["seeds"]
+  over = f", mean of {seeds} seeds" if seeds > 1 else ", 1 seed"
+  ringed = "\n(ringed: chosen)" if results["chosen"] else ""
+  left_out = len(results["points"]) - len(ended)
+  others = f"; {left_out} diverged or were given up" if left_out else ""
+  set_title(
+    figure,
+    f"{run_title(results)}\n{len(ended)} points on validation examples{over}{others}{ringed}",
+  )
+  return figure
+
+
+def _draw_key(
+  axes: Axes,
+  key: str,
+  own: str | list[Any],
+  ended: list[Mapping[str, Any]],
+  chosen: Mapping[str, Any] | None,
+) -> None:
+  style(axes)
+  axes.set_xlabel(key)
+  if isinstance(own, list):
+    axes.set_xticks(range(len(own)), [value_text(value) for value in own])
+    axes.set_xlim(-0.5, len(own) - 0.5)
+    places = [own.index(_plain(point["values"][key])) for point in ended]
+  else:
+    if own.endswith("log"):
+      axes.set_xscale("log")
+    places = [point["values"][key] for point in ended]
+  means = [100 * point["average_accuracy"]["mean"] for point in ended]
+  axes.scatter(places, means, s=18, color=COLORS[0], alpha=0.7, linewidth=0)
+  if chosen is not None:
+    best = int(np.argmax(means))  # the first of equals, as the choice is
+    axes.scatter(places[best], means[best], s=90, facecolor="none", edgecolor=INK, linewidth=1.5)
+
+
+def _plain(value: Any) -> Any:
+  """A value as JSON has it: results that come from memory have tuples."""
+  return list(value) if isinstance(value, tuple) else value
 
 
 def save_all(results: Results, directory: str | os.PathLike) -> list[Path]:

@@ -350,7 +350,7 @@ class Run:
 
 
 class Grid:
-  """A finished grid of settings (`config.sweep`): its points, and what was chosen.
+  """A finished grid (`config.sweep`) or search (`config.search`): its points, and the choice.
 
   A notebook shows it as the table of its points. Its results are summaries on validation
   examples; there are no accuracy matrices.
@@ -406,7 +406,7 @@ class Grid:
 
   @property
   def at_edge(self) -> list[str]:
-    """The keys whose chosen value is the least or greatest that was tried."""
+    """The keys whose chosen value is at an end of what was tried."""
     return list(self.results.get("at_edge") or [])
 
   def to_frame(self) -> pd.DataFrame:
@@ -414,26 +414,28 @@ class Grid:
 
     Returns:
       The columns `grid` (its name), the swept keys, mean, `_std` and `_ci95` of each metric (NaN
-      where the point diverged), `diverged_seeds` (how many) and `chosen`.
+      where the point diverged or was given up), `diverged_seeds` (how many), of a search
+      `pruned_after` (the tasks after which the point was given up, else NaN), and `chosen`.
     """
     rows = []
     for point in self.results["points"]:
       row: dict[str, Any] = {"grid": self.name, **point["values"]}
-      for name in [key for key in point if key not in ("values", "diverged_seeds")]:
+      for name in [key for key in point if key not in _NO_METRIC]:
         summary = point[name] or {}
         row |= {name + end: _number(summary.get(key)) for end, key in _SUMMARY.items()}
-      row |= {
-        "diverged_seeds": len(point.get("diverged_seeds", [])),
-        "chosen": point["values"] == self.chosen,
-      }
+      row["diverged_seeds"] = len(point.get("diverged_seeds", []))
+      if "pruned_after" in point:
+        row["pruned_after"] = _number(point["pruned_after"])
+      row["chosen"] = point["values"] == self.chosen
       rows.append(row)
     import pandas as pd  # a third of a second, which a run has no use for
 
     return pd.DataFrame(rows)
 
   def plot(self) -> Figure:
-    """See `tagjax.report.plots.plot_sweep`."""
-    return report.plots.plot_sweep(self.results)
+    """See `plot_sweep` in `tagjax.report.plots`, of a search `plot_search`."""
+    plot = report.plots.plot_search if self.config.get("search") else report.plots.plot_sweep
+    return plot(self.results)
 
   def __repr__(self) -> str:
     where = f", {self.folder}" if self.folder else ""
@@ -446,6 +448,7 @@ class Grid:
 
 
 _SUMMARY = {"": "mean", "_std": "std", "_ci95": "ci95"}
+_NO_METRIC = ("values", "diverged_seeds", "pruned_after")
 
 
 def load(path: str | os.PathLike[str]) -> Run | Grid:

@@ -85,7 +85,7 @@ def print_run(results: Mapping[str, Any], console: Console | None = None) -> Non
 
 
 def sweep_rows(results: Mapping[str, Any]) -> list[Row]:
-  """One row a point of a grid, the best first: its values and figures, mean ± std over seeds."""
+  """One row a point of a grid or search, the best first: values and figures, mean ± std."""
   points = results["points"]
   order = sorted(points, key=lambda point: -_mean(point))
   rows = []
@@ -95,9 +95,14 @@ def sweep_rows(results: Mapping[str, Any]) -> list[Row]:
       f"{title} (%)": mean_and_std(point[name]["mean"], point[name]["std"]) if point[name] else "–"  # noqa: RUF001
       for name, title in _FIGURES[:3]
     }
-    note = f"diverged with seed {', '.join(map(str, point['diverged_seeds']))}"
-    rows.append({**values, **figures, "": note if point["diverged_seeds"] else ""})
+    rows.append({**values, **figures, "": _note(point)})
   return rows
+
+
+def _note(point: Mapping[str, Any]) -> str:
+  if point["diverged_seeds"]:
+    return f"diverged with seed {', '.join(map(str, point['diverged_seeds']))}"
+  return f"given up after task {point['pruned_after']}" if point.get("pruned_after") else ""
 
 
 def value_text(value: Any) -> str:
@@ -114,7 +119,7 @@ def _mean(point: Mapping[str, Any]) -> float:
 
 
 def print_sweep(results: Mapping[str, Any], console: Console | None = None) -> None:
-  """Prints the points of a grid, what was chosen and how to run it; on stdout by default."""
+  """Prints the points of a grid or search, the choice and how to run it; on stdout by default."""
   console = console or Console()
   seeds = results["selected_on"]["seeds"]
   title = f"{_name(results)}, validation, {seeds} seed{'s' if seeds > 1 else ''} a point"

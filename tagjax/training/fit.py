@@ -300,7 +300,7 @@ def train_trials(
     trainer: the trials.
     options: of the run.
     folder: takes the log and the checkpoints.
-    forecast: what the run will hold in memory.
+    forecast: what the run will hold in memory; None: it has been told.
     begun: `time.perf_counter()` from which on seconds count as this run's.
     progress: show a line of progress.
     profile: see `fit`.
@@ -314,8 +314,9 @@ def train_trials(
     noun = "run" if trainer.keep_going else "seed"
     placed = describe(trainer.programs.layout, len(trainer.trials), noun)
     lines = [f"placement: {placed}"] * bool(placed)
-    lines.append(f"memory: {forecast}, besides what a step needs")
-    print(*lines, sep="\n", file=sys.stderr, flush=True)
+    if forecast is not None:
+      lines.append(f"memory: {forecast}, besides what a step needs")
+    print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr, flush=True)
   group_size.keep(folder.path, trainer.programs.layout.num_lanes)
   with contextlib.ExitStack() as stack:
     store = stack.enter_context(

@@ -40,7 +40,7 @@ from tagjax.training.shares import (
 from tagjax.training.trainer import Trainer, Trial
 
 TABLE, RECORDS = "points.json", "records.json"
-_METRICS = ("average_accuracy", "forgetting", "learning_accuracy")
+METRICS = ("average_accuracy", "forgetting", "learning_accuracy")
 
 Point = dict[str, Any]
 """A value for each key of the grid."""
@@ -456,9 +456,9 @@ def row_of(point: Point, record: RunRecord, index: int, options: RunOptions) -> 
   if not all(ended):
     return None
   if any(diverged):
-    summaries = dict.fromkeys(_METRICS)
+    summaries = dict.fromkeys(METRICS)
   else:
     summary = summarise(matrices, forgetting_definition=options.forgetting)
-    summaries = {name: summary[name] for name in _METRICS}
+    summaries = {name: summary[name] for name in METRICS}
   lost = (options.seed + np.flatnonzero(diverged)).tolist()
   return {"values": point, **summaries, "diverged_seeds": lost}

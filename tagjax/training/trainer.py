@@ -82,6 +82,12 @@ class Trainer:
     self._method = method
     self._training, self._evaluation = training, evaluation
 
+  def renew(self, trials: Sequence[Trial]) -> None:
+    """Takes other trials, as many as before and of the same keys; programs stay compiled."""
+    vars(self).pop("state", None)  # two of them need not fit
+    self.trials = list(trials)
+    self.record = RunRecord.empty(len(trials), self.num_tasks)
+
   @property
   def chunk_steps(self) -> int:
     """The most steps of one compiled call."""

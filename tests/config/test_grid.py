@@ -3,7 +3,7 @@
 import pytest
 
 from tagjax.config.defaults import base_config
-from tagjax.config.grid import at_point, traced_of_grid
+from tagjax.config.grid import at_point, traced_of
 from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError
 from tagjax.core.method import identity
@@ -67,7 +67,7 @@ def test_a_grid_over_ones_own_options(lab_pull):
   values = validate(
     grid({"lab_pull.strength": [1, 2], "lab_pull.depth": [1, 2]}, method="lab_pull+tag")
   )
-  assert traced_of_grid(values) == {"lab_pull.strength"}
+  assert traced_of(values, values["sweep"]) == {"lab_pull.strength"}
   with pytest.raises(ConfigError, match=r"^config.lab_pull.depth=0: must be at least 1$"):
     validate(grid({"lab_pull.depth": [1, 0]}, method="lab_pull+tag"))
   with pytest.raises(ConfigError, match=r"lab_pull.strength changes nothing in .*='tag'"):
@@ -76,9 +76,9 @@ def test_a_grid_over_ones_own_options(lab_pull):
 
 def test_inputs_of_the_programs_are_inputs_for_every_method_of_the_grid():
   two = {"method": ["tag", "stable_sgd"], "learning_rate": [0.1], "tag.b": [1.0]}
-  assert traced_of_grid(validate(grid(two))) == {"learning_rate"}
+  assert traced_of(validate(grid(two)), two) == {"learning_rate"}
   one = {"tag.b": [1.0], "learning_rate": [0.1], "epochs": [1]}
-  assert traced_of_grid(validate(grid(one))) == {"learning_rate", "tag.b"}
+  assert traced_of(validate(grid(one)), one) == {"learning_rate", "tag.b"}
 
 
 @pytest.mark.parametrize(

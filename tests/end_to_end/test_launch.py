@@ -144,6 +144,10 @@ WRONG = {
     ["--config.data_parallel=64", "--config.batch_size=64"],
     ["config.data_parallel=64", "device"],
   ),
+  "search": (
+    ["--config.search.learning_rte=1e-4..1,log", "--config.validation_fraction=0.2"],
+    ["config.search", "'learning_rte'", "mean learning_rate"],
+  ),
   "no batch left": (
     ["--config.drop_last=True", "--config.batch_size=64"],
     ["config.batch_size=64", "drop_last"],
