@@ -1,7 +1,8 @@
 """The reduced ResNet's training step under XLA's own flags, and with a device for each core.
 
 Flags are read when a process starts, so each set of them has a process of its own; all sets take
-turns, `--passes` times, the one without flags among them. A step is that of bench/convolutions.py:
+turns, `--passes` times, the one without flags among them; a product by NumPy, which no flag
+changes, tells how fast the machine was meanwhile. A step is that of bench/convolutions.py:
 batch 10, 32 pixels, SGD. "direct" is XLA's convolution, "patches" one product of matrices
 (`tagjax.models.convolution`), each in a compiled loop and called from Python.
 
@@ -20,6 +21,7 @@ import re
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -56,7 +58,25 @@ DEVICES: Mapping[str, tuple[str, dict]] = {
     {"seeds": 2, "seed_axis": "devices"},
   ),
 }
+REFERENCE = "NumPy product"
 KNOWN = re.compile(r"^\s*(--xla_(?:cpu|force_host)\w*=\S*)", re.MULTILINE)
+
+
+class Reference:
+  """A product by NumPy, which no flag of XLA changes: how fast the machine is at the moment."""
+
+  def __init__(self, size: int = 1024):
+    import numpy as np
+
+    self.matrix = np.ones((size, size), np.float32)
+
+  def time(self, steps: int) -> tuple[float, float]:
+    """Milliseconds, as `bench.convolutions.Variant.time`."""
+    wall, processor = time.perf_counter(), time.process_time()
+    for _ in range(steps):
+      self.matrix @ self.matrix
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    return 1e3 * wall / steps, 1e3 * processor / steps
 
 
 def time_flags(rounds: int, steps: int, lowerings: list[str]) -> dict[str, float]:
@@ -68,6 +88,7 @@ def time_flags(rounds: int, steps: int, lowerings: list[str]) -> dict[str, float
     for name in lowerings
     for place in ("in a loop", "from Python")
   }
+  variants[REFERENCE] = Reference()
   times = {name: [] for name in variants}
   for number in range(rounds + 1):  # the first warms up
     for name, variant in variants.items():
@@ -140,7 +161,10 @@ def keep(found: Found, path: Path | None) -> None:
 
 
 def show(found: Found) -> None:
-  """Medians and minima over the processes, and the median against the first row's."""
+  """Medians and minima over the processes, and the median against the first row's.
+
+  The comparison is of times relative to the reference of the same process, where there is one.
+  """
   first = next(row for row in found.values() if not isinstance(row, str))
   width = max(map(len, found)) + 2
   print(" " * width + "".join(f"{column:>26}" for column in first) + "  processes")
@@ -155,6 +179,14 @@ def show(found: Found) -> None:
         f"{median:9.1f}{min(values):8.1f}{median / statistics.median(first[column]):9.2f}"
       )
     print(f"{name:{width}}" + "".join(cells) + f"{len(values):11}")
+
+
+def relative(row: Mapping[str, list[float]], column: str) -> float:
+  """The median over processes, in units of the reference."""
+  references = row.get(REFERENCE, [1.0] * len(row[column]))
+  if column == REFERENCE:
+    return statistics.median(references)
+  return statistics.median(x / y for x, y in zip(row[column], references, strict=True))
 
 
 def known_flags() -> list[str]:
@@ -192,8 +224,8 @@ def main():
   import jaxlib
 
   print(
-    f"jaxlib {jaxlib.__version__}, {os.cpu_count()} cores; ms: median and minimum over processes, "
-    "and the median against the first row's"
+    f"jaxlib {jaxlib.__version__}, {os.cpu_count()} cores; ms: median and minimum over processes; "
+    "median against the first row's, both relative to NumPy's product if there is one"
   )
   known = options.out is not None and options.out.exists()
   show(measure(options.part, sets, options, json.loads(options.out.read_text()) if known else {}))
