@@ -1,5 +1,6 @@
 """Grids: each point is its own run, whatever happens to its neighbours and to the process."""
 
+import contextlib
 import functools
 import json
 
@@ -145,6 +146,21 @@ def in_turn(tiny, once, tmp_path_factory):
     return config, run_config(config, tmp_path_factory.mktemp("whole"), progress=False).results
 
 
+@contextlib.contextmanager
+def stopping(made, first_trial):
+  """Stops the second group before this trial of it."""
+  perform = Cursor.perform
+
+  def stopping(self, action, trials, *arguments):
+    if made[-1][1].epochs == 2 and trials.start == first_trial:
+      raise Stopped
+    perform(self, action, trials, *arguments)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(Cursor, "perform", stopping)
+    yield
+
+
 def test_processes_share_out_points_and_seeds(in_turn, once, tmp_path, monkeypatch):
   """Shares of three trials and two: they cut through groups, and through the seeds of a point."""
   config, expected = in_turn
@@ -152,8 +168,13 @@ def test_processes_share_out_points_and_seeds(in_turn, once, tmp_path, monkeypat
   for number in (0, 2):
     with pytest.raises(IncompleteRun, match=r"Missing: trials 4 to 6 of 8"):
       run_config(config, tmp_path, progress=False, process=(number, 3))
+  made = []
+  monkeypatch.setattr(sweep, "assemble", watching(made))
+  with stopping(made, first_trial=1), pytest.raises(Stopped):
+    run_config(config, tmp_path, progress=False, process=(1, 3))
   assert not (tmp_path / "points.json").exists()
   results = run_config(config, tmp_path, progress=False, process=(1, 3)).results
+  assert [options.epochs for _, options, _ in made] == [1, 2, 2]
   for name in ("points", "chosen", "at_edge", "selected_on", "config"):
     assert results[name] == expected[name]
   table = json.loads((tmp_path / "points.json").read_text())
@@ -165,18 +186,10 @@ def test_stopped_grid_goes_on_where_it_was(in_turn, once, tmp_path, monkeypatch)
   """Two groups of programs, in turn; stopped in the middle of the second."""
   config, expected = in_turn
   monkeypatch.setattr(assembling, "Programs", once)
-  made, perform = [], Cursor.perform
+  made = []
   monkeypatch.setattr(sweep, "assemble", watching(made))
-
-  def stopping(self, action, trials, *arguments):
-    if made[-1][1].epochs == 2 and trials.start == 2:
-      raise Stopped
-    perform(self, action, trials, *arguments)
-
-  with monkeypatch.context() as patch:
-    patch.setattr(Cursor, "perform", stopping)
-    with pytest.raises(Stopped):
-      run_config(config, tmp_path / "stopped", progress=False)
+  with stopping(made, first_trial=2), pytest.raises(Stopped):
+    run_config(config, tmp_path / "stopped", progress=False)
   ended = json.loads((tmp_path / "stopped" / "points.json").read_text())["points"]
   assert set(ended) == {"0", "1", "2"}
 

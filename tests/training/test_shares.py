@@ -97,6 +97,15 @@ def test_more_processes_than_shares_have_nothing_to_do(run, capsys):
   assert run.start(1, 3) == [[0, 1], [2, 3]]
 
 
+def test_more_processes_than_trials_make_a_share_of_each_trial(tmp_path):
+  run = Run(tmp_path, num_trials=2)
+  with pytest.raises(IncompleteRun):
+    run.start(0, 3)
+  with pytest.raises(IncompleteRun):
+    run.start(2, 3)
+  assert run.start(1, 3) == [[0], [1]]
+
+
 def test_a_share_in_use_is_left_alone(run, capsys):
   with pytest.raises(IncompleteRun):
     run.start(0, 2)
