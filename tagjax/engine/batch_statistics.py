@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Literal
 
-from tagjax.core.types import StreamSpec
+from tagjax.core.types import StreamSpec, Variables
 from tagjax.engine.model import as_model, image_dtype, takes_axis_name, variable_shapes
 
 _ROWS = 3
@@ -40,6 +40,7 @@ def check_batch_statistics(
   batch_size: int,
   drop_last: bool,
   num_devices: int = 1,
+  shapes: Variables | None = None,
 ) -> None:
   """Refuses a model whose batch statistics would be wrong in this run.
 
@@ -54,11 +55,12 @@ def check_batch_statistics(
     batch_size: examples in a batch, over all devices.
     drop_last: whether the incomplete last batch of an epoch is left out.
     num_devices: devices that share a batch.
+    shapes: of the model's initial variables; None: they are traced.
 
   Raises:
     ValueError: with the reason and the ways out.
   """
-  statistics = _moved_by_images(model, spec)
+  statistics = _moved_by_images(model, spec, shapes)
   if not statistics:
     return
   shown = ", ".join(sorted({path.split("/")[0] for path in statistics}))
@@ -80,14 +82,18 @@ def check_batch_statistics(
   )
 
 
-def _moved_by_images(model: Any, spec: StreamSpec) -> set[str]:
-  return _moved_by(model, spec, "image")
+def _moved_by_images(model: Any, spec: StreamSpec, shapes: Variables | None = None) -> set[str]:
+  return _moved_by(model, spec, "image", shapes)
 
 
-def _moved_by(model: Any, spec: StreamSpec, argument: str) -> set[str]:
+def _moved_by(
+  model: Any, spec: StreamSpec, argument: str, shapes: Variables | None = None
+) -> set[str]:
   """Paths of the variables, other than parameters, that a training pass changes by `argument`."""
   model = as_model(model, spec)
-  variables = variable_shapes(model, spec)
+  variables = variable_shapes(model, spec) if shapes is None else shapes
+  if set(variables) == {"params"}:
+    return set()
   arguments = {
     "image": jax.ShapeDtypeStruct((_ROWS, *spec.image_shape), image_dtype(spec)),
     "mask": jax.ShapeDtypeStruct((_ROWS,), bool),

@@ -173,12 +173,15 @@ def variable_shapes(model: Any, spec: StreamSpec) -> Variables:
   return jax.eval_shape(functools.partial(initial_variables, model, spec), jax.random.key(0))
 
 
-def check_model(model: Any, spec: StreamSpec) -> None:
+def check_model(model: Any, spec: StreamSpec) -> Variables:
   """Refuses a model that does not fit the stream, from shapes alone.
 
   Args:
     model: whatever `as_model` takes, without the name of an axis of devices.
     spec: the stream's head and shapes.
+
+  Returns:
+    The shapes and dtypes of the initial variables.
 
   Raises:
     ValueError: if the model cannot take the stream's images, has no parameters, does not give
@@ -193,6 +196,7 @@ def check_model(model: Any, spec: StreamSpec) -> None:
     logits, after = _traced(functools.partial(_outputs, model, spec, before, train), spec)
     _check_logits(logits, spec)
     _check_kept(before, after)
+  return before
 
 
 def _outputs(model: Model, spec: StreamSpec, variables: Variables, train: bool):

@@ -240,7 +240,7 @@ def _learner(stream, model, method_of, options, pretrained, axis_name) -> Learne
 def _check_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: RunOptions) -> None:
   """Refuses a model that does not fit the stream."""
   try:
-    check_model(model, spec)
+    shapes = check_model(model, spec)
     check_batch_statistics(
       model,
       spec,
@@ -248,6 +248,7 @@ def _check_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: Ru
       batch_size=options.batch_size,
       drop_last=options.drop_last,
       num_devices=options.data_parallel,
+      shapes=shapes,
     )
   except (TypeError, ValueError) as error:
     raise ConfigError(f"model: {error}") from error
