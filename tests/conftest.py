@@ -59,6 +59,8 @@ _MOSTLY_COMPILING = {
   "test_build",
   "test_shared_state",
   "test_streaming",
+  "test_tag_sharded",
+  "test_with_task",
   "test_sweep",
 }
 

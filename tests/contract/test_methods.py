@@ -52,6 +52,13 @@ ON = {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _no_nans():
+  """No program makes a NaN: none is a marker of anything."""
+  with jax.debug_nans(True):
+    yield
+
+
 def spell(*names: str) -> str:
   return "+".join(name for name in names if name)
 

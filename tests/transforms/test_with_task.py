@@ -82,7 +82,8 @@ def test_train_state():
     told = state.replace(tx=with_task(state.tx, task))
     return told.apply_gradients(grads=gradient(state.params, task)).replace(tx=state.tx)
 
-  ours = run(step, TrainState.create(apply_fn=None, params=START, tx=OPTIMIZER))
+  start = TrainState.create(apply_fn=None, params=START, tx=OPTIMIZER)
+  ours = run(step, start.replace(step=jnp.zeros((), jnp.int32)))
   params, expected = START, OPTIMIZER.init(START)
   for task in TASKS:
     params, expected = tell(params, expected, gradient(params, task), task)
