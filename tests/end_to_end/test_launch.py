@@ -144,6 +144,9 @@ WRONG = {
     ["--config.data_parallel=64", "--config.batch_size=64"],
     ["config.data_parallel=64", "device"],
   ),
+  "no cpu device": (["--cpu_devices=0"], ["--cpu_devices=0", "at least 1"]),
+  # The tests ask for four by XLA_FLAGS.
+  "two numbers of devices": (["--cpu_devices=3"], ["--cpu_devices=3", "XLA_FLAGS", "for 4"]),
   "no batch left": (
     ["--config.drop_last=True", "--config.batch_size=64"],
     ["config.batch_size=64", "drop_last"],
