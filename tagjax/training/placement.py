@@ -101,20 +101,17 @@ def _group_size(number: int, most: int) -> int:
 
 
 def describe(layout: Layout, num_trials: int, noun: str) -> str:
-  """Where the trials are, in a few words; empty if there is one alone on one device.
+  """Where the trials are, in a few words; empty if there is one alone.
 
   >>> describe(Layout(5, 2, share_lanes=True, in_turn=True), 5, "seed")
   '5 seeds on 2 devices, up to 3 in turn on each'
   >>> describe(Layout(4), 12, "run")
   '12 runs, 4 at a time, side by side'
   """
-  parts = []
-  if num_trials > 1:
-    groups = "" if layout.num_lanes == num_trials else f", {layout.num_lanes} at a time"
-    parts.append(f"{num_trials} {noun}s{groups}{_on_devices(layout)}")
-  if layout.batch_devices > 1:
-    parts.append(f"{layout.batch_devices} devices share each batch")
-  return "; ".join(parts)
+  if num_trials == 1:
+    return ""
+  groups = "" if layout.num_lanes == num_trials else f", {layout.num_lanes} at a time"
+  return f"{num_trials} {noun}s{groups}{_on_devices(layout)}"
 
 
 def _on_devices(layout: Layout) -> str:

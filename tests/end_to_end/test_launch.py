@@ -148,6 +148,9 @@ WRONG = {
     ["--config.search.learning_rte=1e-4..1,log", "--config.validation_fraction=0.2"],
     ["config.search", "'learning_rte'", "mean learning_rate"],
   ),
+  "no cpu device": (["--cpu_devices=0"], ["--cpu_devices=0", "at least 1"]),
+  # The tests ask for four by XLA_FLAGS.
+  "two numbers of devices": (["--cpu_devices=3"], ["--cpu_devices=3", "XLA_FLAGS", "for 4"]),
   "no batch left": (
     ["--config.drop_last=True", "--config.batch_size=64"],
     ["config.batch_size=64", "drop_last"],

@@ -69,9 +69,7 @@ def test_a_line_says_where_the_trials_are():
   assert describe(Layout(), 1, "seed") == ""
   assert describe(Layout(4, 4, True), 4, "seed") == "4 seeds on 4 devices"
   assert describe(Layout(1), 4, "seed") == "4 seeds, 1 at a time"
-  assert describe(Layout(6, 2, in_turn=True), 6, "run") == (
-    "6 runs, in turn; 2 devices share each batch"
-  )
+  assert describe(Layout(6, 2, in_turn=True), 6, "run") == "6 runs, in turn"
 
 
 def test_devices_share_batches_and_state():
