@@ -362,7 +362,7 @@ class Programs:
 
     def one(leaf, own, like):
       same = own.shape == like.shape
-      return own if same else columns.join(np.asarray(leaf), like.shape[-1])
+      return own if same else columns.join(np.asarray(leaf), like.shape)
 
     return jax.tree.map(one, state, first, whole)
 
@@ -375,8 +375,15 @@ class Programs:
     shared = [leaf.shape != own.shape for leaf, own in zip(leaves, held, strict=True)]
     pairs = list(zip(leaves, shared, strict=True))
     copies = iter(self.replicate([leaf for leaf, is_shared in pairs if not is_shared]))
-    split = functools.partial(columns.split, num_devices=self.layout.num_devices)
-    parts = iter(self._give_out([split(leaf) for leaf, is_shared in pairs if is_shared]))
+    parts = iter(
+      self._give_out(
+        [
+          columns.split(leaf, own.shape, self.layout.num_devices)
+          for leaf, own, is_shared in zip(leaves, held, shared, strict=True)
+          if is_shared
+        ]
+      )
+    )
     return structure.unflatten([next(parts if is_shared else copies) for is_shared in shared])
 
   def _give_out(self, tree: chex.ArrayTree) -> chex.ArrayTree:

@@ -55,30 +55,37 @@ class Columns(NamedTuple):
     return columns.reshape(shape)
 
 
-def join(parts: np.ndarray, size: int) -> np.ndarray:
-  """Rows from the columns of all devices, on the host.
+def join(parts: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+  """Tensors from the columns of all devices, on the host.
 
   Args:
-    parts: `[D, ..., width]`.
-    size: n, numbers in a row.
+    parts: `[D, ..., width]`, of tensors whose number has the axes in the middle.
+    shape: `[..., *tensor]`.
 
-  Returns:
-    `[..., n]`.
-
-  >>> join(np.array([[[1, 2]], [[3, 0]]]), 3)
+  >>> join(np.array([[[1, 2]], [[3, 0]]]), (1, 3))
   array([[1, 2, 3]])
   """
   rows = np.moveaxis(parts, 0, -2)
-  return rows.reshape(*rows.shape[:-2], -1)[..., :size]
+  leading = rows.shape[:-2]
+  size = math.prod(shape[len(leading) :])
+  return rows.reshape(*leading, -1)[..., :size].reshape(shape)
 
 
-def split(rows: np.ndarray, num_devices: int) -> np.ndarray:
-  """The inverse of `join`: `[..., n] -> [D, ..., width]`, padded with zeros.
+def split(tensors: np.ndarray, held: tuple[int, ...], num_devices: int) -> np.ndarray:
+  """The inverse of `join`: `[..., *tensor] -> [D, ..., width]`, padded with zeros.
 
-  >>> split(np.array([[1, 2, 3]]), 2).tolist()
+  Args:
+    tensors: `[..., *tensor]`.
+    held: `(..., width)`, the shape of what a device holds.
+    num_devices: D.
+
+  >>> split(np.array([[1, 2, 3]]), (1, 2), 2).tolist()
   [[[1, 2]], [[3, 0]]]
   """
-  width = -(-rows.shape[-1] // num_devices)
+  rows = tensors.reshape(*held[:-1], -1)
+  width = held[-1]
+  if width == rows.shape[-1]:  # fewer numbers than devices: each holds all
+    return np.broadcast_to(rows, (num_devices, *rows.shape))
   widths = [(0, 0)] * (rows.ndim - 1) + [(0, width * num_devices - rows.shape[-1])]
-  padded = np.pad(rows, widths).reshape(*rows.shape[:-1], num_devices, width)
+  padded = np.pad(rows, widths).reshape(*held[:-1], num_devices, width)
   return np.moveaxis(padded, -2, 0)

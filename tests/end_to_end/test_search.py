@@ -11,6 +11,7 @@ import tagjax
 from tagjax.benchmarks import Experience
 from tagjax.config.run import run_config
 from tagjax.core.errors import ConfigError, InterruptedRun, WorkdirError
+from tagjax.training import assemble as assembling
 from tagjax.training import search as library
 from tagjax.training.fit import Cursor
 from tagjax.training.study import Asked
@@ -120,9 +121,11 @@ def test_an_ended_search_gives_its_results_again(searched, tiny, monkeypatch):
     run_config(tiny(**OPTIONS, study__seed=1, plots=True), workdir, progress=False)
 
 
-def test_a_stopped_search_goes_on_where_it_was(searched, tiny, tmp_path, monkeypatch, capsys):
+def test_a_stopped_search_goes_on_where_it_was(searched, made, tiny, tmp_path, monkeypatch, capsys):
   """Stopped within a point, by an error and by a signal; and asked for one more at the end."""
   _, whole = searched
+  programs = made[0][0].programs  # compiled once for all tests
+  monkeypatch.setattr(assembling, "Programs", lambda *arguments, **options: programs)
   config = tiny(**OPTIONS, study__trials=TRIALS)
   train, trained = Trainer.train, []
 

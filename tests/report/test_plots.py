@@ -172,3 +172,33 @@ def test_grids_of_one_key_and_of_one_point(sweep_results, keys):
   assert axes.images[0].get_array().shape == (1, 2 if keys else 1)
   assert axes.get_xlabel() == (keys[0] if keys else "")
   assert len(axes.patches) == 1
+
+
+def test_a_search_shows_the_ended_points_over_each_key_and_rings_the_choice(sweep_results):
+  config = sweep_results["config"]
+  space = {
+    "learning_rate": "0.01..1.0,log",
+    "tag.b": "1..9",
+    "epochs": [20, 1],
+    "mlp.hidden": [[8]],
+  }
+  points = [
+    point | {"values": point["values"] | {"mlp.hidden": (8,)}} for point in sweep_results["points"]
+  ]
+  chosen = sweep_results["chosen"] | {"mlp.hidden": [8]}
+  results = sweep_results | {"config": {**config, "search": space}, "points": points}
+  figure = plots.plot_search(results | {"chosen": chosen})
+  used = [axes for axes in figure.axes if axes.axison]
+  assert [axes.get_xlabel() for axes in used] == list(space)
+  assert [axes.get_xscale() for axes in used] == ["log", *["linear"] * 3]
+  for axes, places in zip(used, ([0.1] * 6, [1, 1, 5, 5, 9, 9], [1, 0] * 3, [0] * 6), strict=True):
+    shown, ringed = axes.collections
+    assert shown.get_offsets()[:, 0].tolist() == places
+    assert shown.get_offsets()[:, 1] == pytest.approx([50, 51, 60, 61, 50, 51])
+    assert ringed.get_offsets().tolist() == [[places[3], pytest.approx(61)]]
+  assert [label.get_text() for label in used[2].get_xticklabels()] == ["20", "1"]
+  title = figure.get_suptitle()
+  assert "6 points on validation examples, mean of 2 seeds; 6 diverged or were given up" in title
+  lost = [point | {"average_accuracy": None} for point in points]
+  nothing = plots.plot_search(results | {"points": lost, "chosen": None})
+  assert not any(len(axes.collections) > 1 for axes in nothing.axes)

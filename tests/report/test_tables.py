@@ -90,6 +90,15 @@ def test_a_grid_lists_the_best_first_and_the_diverged_last(sweep_results):
   assert {row["learning_rate"] for row in rows[6:]} == {"1e+10"}
 
 
+def test_a_search_lists_what_was_given_up_and_when(sweep_results):
+  sweep_results["points"][0] |= dict.fromkeys(("average_accuracy", "forgetting"))
+  sweep_results["points"][0] |= {"learning_accuracy": None, "pruned_after": 3}
+  sweep_results["points"][1]["pruned_after"] = None
+  notes = [row[""] for row in tables.sweep_rows(sweep_results)]
+  assert notes[:5] == [""] * 5
+  assert notes[5] == "given up after task 3"
+
+
 def test_a_grid_says_what_was_chosen_and_where_to_look_further(sweep_results):
   output = io.StringIO()
   tables.print_sweep(sweep_results, Console(file=output, width=120))

@@ -33,6 +33,8 @@ def train() -> tagjax.Run:
 def search() -> tagjax.Grid:
   stream = tagjax.load_benchmark("split_digits")
   model = tagjax.Model(init=lambda key, image: {}, apply=lambda params, image: image)
+  by_optuna = tagjax.search(stream, model, lambda h: optax.sgd(h["rate"]), space={"rate": "1..2"})
+  assert_type(by_optuna, tagjax.Grid)
   return tagjax.sweep(stream, model, lambda h: optax.sgd(h["rate"]), grid={"rate": [0.1, 0.01]})
 
 
