@@ -161,9 +161,9 @@ def keep(found: Found, path: Path | None) -> None:
 
 
 def show(found: Found) -> None:
-  """Medians and minima over the processes, and the median against the first row's.
+  """Medians and minima over the processes, and the minimum against the first row's.
 
-  The comparison is of times relative to the reference of the same process, where there is one.
+  Minima, since the machine's slow minutes meet some processes and not others.
   """
   first = next(row for row in found.values() if not isinstance(row, str))
   width = max(map(len, found)) + 2
@@ -174,19 +174,9 @@ def show(found: Found) -> None:
       continue
     cells = []
     for column, values in row.items():
-      median = statistics.median(values)
-      cells.append(
-        f"{median:9.1f}{min(values):8.1f}{median / statistics.median(first[column]):9.2f}"
-      )
+      against = min(values) / min(first[column])
+      cells.append(f"{statistics.median(values):9.1f}{min(values):8.1f}{against:9.2f}")
     print(f"{name:{width}}" + "".join(cells) + f"{len(values):11}")
-
-
-def relative(row: Mapping[str, list[float]], column: str) -> float:
-  """The median over processes, in units of the reference."""
-  references = row.get(REFERENCE, [1.0] * len(row[column]))
-  if column == REFERENCE:
-    return statistics.median(references)
-  return statistics.median(x / y for x, y in zip(row[column], references, strict=True))
 
 
 def known_flags() -> list[str]:
@@ -224,8 +214,8 @@ def main():
   import jaxlib
 
   print(
-    f"jaxlib {jaxlib.__version__}, {os.cpu_count()} cores; ms: median and minimum over processes; "
-    "median against the first row's, both relative to NumPy's product if there is one"
+    f"jaxlib {jaxlib.__version__}, {os.cpu_count()} cores; ms: median and minimum over processes, "
+    "and the minimum against the first row's"
   )
   known = options.out is not None and options.out.exists()
   show(measure(options.part, sets, options, json.loads(options.out.read_text()) if known else {}))

@@ -47,6 +47,8 @@ def test_a_part_in_a_process_of_its_own():
   # Without PyTorch it says so; with it, a whole stream takes longer than that.
   (*_, last) = accelerator.apart("torch", 4)
   assert last["error"].startswith("not measured")
+  (only,) = accelerator.apart("torch", 0)
+  assert only == {"case": "the rest", "error": "not measured: 0 s are over"}
 
 
 def test_an_unknown_part_is_refused(capsys):
@@ -68,7 +70,7 @@ def test_work_agrees_with_xlas_count(name, model, shape):
   variables = jax.eval_shape(lambda: model.init(jax.random.key(0), image, **call))
   lowered = jax.jit(lambda v, x: model.apply(v, x, **call)).lower(variables, image)
   forward = accelerator.least(name, "float32", 0)["work"] / 3
-  assert forward == pytest.approx(lowered.cost_analysis()["flops"], rel=0.05)
+  assert forward == pytest.approx(lowered.cost_analysis()["flops"], rel=0.02)
 
 
 def test_goals_and_ratios():
