@@ -16,13 +16,15 @@ SHARED = Columns("devices", DEVICES)
 SHAPES = {"a": (5, 7), "b": (8,), "c": (3,), "d": (), "e": (0, 2), "f": (4,), "g": (5,)}
 
 
-@pytest.mark.parametrize("size", [4, 5, 7, 8, 35])
-def test_join_undoes_split_and_padding_is_zero(size):
-  rows = np.arange(1.0, 2 * 3 * size + 1).reshape(2, 3, size)
-  parts = split(rows, DEVICES)
+@pytest.mark.parametrize("shape", [(4,), (5,), (2, 4), (5, 7), (3, 1)], ids=str)
+def test_join_undoes_split_and_padding_is_zero(shape):
+  size = int(np.prod(shape))
+  tensors = np.arange(1.0, 2 * 3 * size + 1).reshape(2, 3, *shape)
+  parts = split(tensors, (2, 3, *SHARED.shape(shape)), DEVICES)
   assert parts.shape == (DEVICES, 2, 3, SHARED.width(size))
-  np.testing.assert_array_equal(join(parts, size), rows)
-  assert np.count_nonzero(parts) == rows.size
+  np.testing.assert_array_equal(join(parts, tensors.shape), tensors)
+  copies = DEVICES if size < DEVICES else 1
+  assert np.count_nonzero(parts) == copies * tensors.size
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 4, 5, 35])
@@ -34,8 +36,7 @@ def test_own_and_whole_are_split_and_join(size):
     return own, SHARED.whole(own, (size,)), SHARED.total(jnp.sum(own), size)
 
   own, whole, total = jax.pmap(share, axis_name="devices")(jnp.arange(DEVICES))
-  expected = split(np.asarray(row), DEVICES) if size >= DEVICES else np.tile(row, (DEVICES, 1))
-  np.testing.assert_array_equal(own, expected)
+  np.testing.assert_array_equal(own, split(np.asarray(row), SHARED.shape((size,)), DEVICES))
   np.testing.assert_array_equal(whole, np.tile(row, (DEVICES, 1)))
   np.testing.assert_array_equal(total, [row.sum()] * DEVICES)
 
