@@ -5,6 +5,7 @@ by side in one program.
 """
 
 import functools
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -283,8 +284,10 @@ class Programs:
     whole = self._shapes(self.single, (first.key, first.hyper))
 
     def one(leaf, own, like):
-      same = own.shape == like.shape
-      return own if same else columns.join(np.asarray(leaf), like.shape[-1])
+      if own.shape == like.shape:
+        return own
+      row_size = like.size // math.prod(own.shape[:-1])
+      return columns.join(np.asarray(leaf), row_size).reshape(like.shape)
 
     return jax.tree.map(one, state, first, whole)
 
@@ -295,7 +298,11 @@ class Programs:
     leaves, structure = jax.tree.flatten(state)
     held = jax.tree.leaves(self._shapes(self._learner, (state.key, state.hyper)))
     shared = [leaf.shape != own.shape for leaf, own in zip(leaves, held, strict=True)]
-    pairs = list(zip(leaves, shared, strict=True))
+    rows = [
+      leaf.reshape(*own.shape[:-1], -1) if is_shared else leaf
+      for leaf, own, is_shared in zip(leaves, held, shared, strict=True)
+    ]
+    pairs = list(zip(rows, shared, strict=True))
     copies = iter(self.replicate([leaf for leaf, is_shared in pairs if not is_shared]))
     split = functools.partial(columns.split, num_devices=self.layout.num_devices)
     parts = iter(self._give_out([split(leaf) for leaf, is_shared in pairs if is_shared]))

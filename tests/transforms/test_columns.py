@@ -13,7 +13,16 @@ from tagjax.transforms.columns import join, split
 DEVICES, T = 4, 3
 SHARED = Columns("devices", DEVICES)
 # More and fewer numbers than devices, divisible and not, a scalar, and nothing.
-SHAPES = {"a": (5, 7), "b": (8,), "c": (3,), "d": (), "e": (0, 2), "f": (4,), "g": (5,)}
+SHAPES = {
+  "a": (5, 7),
+  "b": (8,),
+  "c": (3,),
+  "h": (1, 2),
+  "d": (),
+  "e": (0, 2),
+  "f": (4,),
+  "g": (5,),
+}
 
 
 @pytest.mark.parametrize("size", [4, 5, 7, 8, 35])
@@ -68,6 +77,6 @@ def test_tag_on_shared_rows_is_tag(base, accumulator_dtype):
   jax.tree.map(lambda four: np.testing.assert_array_equal(four, four[:1].repeat(4, 0)), shared)
   for name, shape in SHAPES.items():
     size = int(np.prod(shape))
-    width = -(-size // DEVICES) if size >= DEVICES else size
-    assert state.first_moment[name].shape == state.second_moment[name].shape == (DEVICES, T, width)
+    own = (-(-size // DEVICES),) if size >= DEVICES else shape
+    assert state.first_moment[name].shape == state.second_moment[name].shape == (DEVICES, T, *own)
     assert task_relatedness(state)[name].shape == (DEVICES, T)
