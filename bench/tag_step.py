@@ -149,7 +149,8 @@ def main():
   print(
     f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {os.cpu_count()} cores; "
     f"{len(params)} tensors, {sum(p.size for p in params):,} parameters, "
-    f"T = {options.num_tasks}, {options.accumulator_dtype}; median ms a step of {options.rounds} rounds x {options.steps}"
+    f"T = {options.num_tasks}, {options.accumulator_dtype}; "
+    f"median ms a step of {options.rounds} rounds x {options.steps}"
   )
   columns = "".join(f"{name:>10}{f'/{name}':>10}" for name in timers if name != "tag")
   print(f"{'mode':8}{'task':>6}{'tag':>10}{columns}")
