@@ -129,6 +129,7 @@ def main():
   parser.add_argument("--steps", type=int, default=20)
   parser.add_argument("--num_tasks", type=int, default=20)
   parser.add_argument("--parameters", type=int, help="of one tensor in place of the network's")
+  parser.add_argument("--accumulator_dtype", default="float32", help="of TAG: float32, bfloat16")
   parser.add_argument("--torch", action="store_true", help="time PyTorch as well")
   options = parser.parse_args()
 
@@ -138,7 +139,9 @@ def main():
   grads = [0.01 * p for p in params]
   timers = {
     "rmsprop": Timer(optax.rmsprop(1e-3, decay=0.99), params, grads),
-    "tag": Timer(tag(2.5e-4, options.num_tasks), params, grads),
+    "tag": Timer(
+      tag(2.5e-4, options.num_tasks, accumulator_dtype=options.accumulator_dtype), params, grads
+    ),
     "floor": Floor(options.num_tasks, params),
   }
   if options.torch:
@@ -146,7 +149,8 @@ def main():
   print(
     f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {os.cpu_count()} cores; "
     f"{len(params)} tensors, {sum(p.size for p in params):,} parameters, "
-    f"T = {options.num_tasks}; median ms a step of {options.rounds} rounds x {options.steps}"
+    f"T = {options.num_tasks}, {options.accumulator_dtype}; "
+    f"median ms a step of {options.rounds} rounds x {options.steps}"
   )
   columns = "".join(f"{name:>10}{f'/{name}':>10}" for name in timers if name != "tag")
   print(f"{'mode':8}{'task':>6}{'tag':>10}{columns}")

@@ -5,6 +5,7 @@ trains the lanes of a device, side by side under `vmap` or one after another.
 """
 
 import functools
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -373,17 +374,11 @@ class Programs:
     leaves, structure = jax.tree.flatten(state)
     held = jax.tree.leaves(self._shapes(self._learner, (state.key, state.hyper)))
     shared = [leaf.shape != own.shape for leaf, own in zip(leaves, held, strict=True)]
-    pairs = list(zip(leaves, shared, strict=True))
-    copies = iter(self.replicate([leaf for leaf, is_shared in pairs if not is_shared]))
-    parts = iter(
-      self._give_out(
-        [
-          columns.split(leaf, own.shape, self.layout.num_devices)
-          for leaf, own, is_shared in zip(leaves, held, shared, strict=True)
-          if is_shared
-        ]
-      )
-    )
+    triples = list(zip(leaves, held, shared, strict=True))
+    copies = iter(self.replicate([leaf for leaf, _, is_shared in triples if not is_shared]))
+    split = functools.partial(columns.split, num_devices=self.layout.num_devices)
+    rows = [split(leaf, own.shape) for leaf, own, is_shared in triples if is_shared]
+    parts = iter(self._give_out(rows))
     return structure.unflatten([next(parts if is_shared else copies) for is_shared in shared])
 
   def _give_out(self, tree: chex.ArrayTree) -> chex.ArrayTree:

@@ -32,14 +32,15 @@ class Columns(NamedTuple):
     return -(-size // self.num_devices) if size >= self.num_devices else size
 
   def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of what a device holds of a tensor: its own if one device holds all, else flat."""
-    return tuple(shape) if self.num_devices == 1 else (self.width(math.prod(shape)),)
+    """The shape of what a device holds of a tensor: its own if that is all of it, else flat."""
+    size = math.prod(shape)
+    return tuple(shape) if self.width(size) == size else (self.width(size),)
 
   def own(self, tensor: chex.Array) -> chex.Array:
     """This device's columns of a tensor, of the shape that `shape` says."""
     width = self.width(tensor.size)
     if width == tensor.size:
-      return tensor.reshape(self.shape(tensor.shape))
+      return tensor
     padded = jnp.pad(tensor.reshape(-1), (0, width * self.num_devices - tensor.size))
     return jax.lax.dynamic_slice_in_dim(padded, jax.lax.axis_index(self.axis_name) * width, width)
 
@@ -50,9 +51,9 @@ class Columns(NamedTuple):
   def whole(self, columns: chex.Array, shape: tuple[int, ...]) -> chex.Array:
     """The inverse of `own`: the tensor, on every device."""
     size = math.prod(shape)
-    if self.width(size) < size:
-      columns = jax.lax.all_gather(columns, self.axis_name, tiled=True)[:size]
-    return columns.reshape(shape)
+    if self.width(size) == size:
+      return columns
+    return jax.lax.all_gather(columns, self.axis_name, tiled=True)[:size].reshape(shape)
 
 
 def join(parts: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -84,8 +85,6 @@ def split(tensors: np.ndarray, held: tuple[int, ...], num_devices: int) -> np.nd
   """
   rows = tensors.reshape(*held[:-1], -1)
   width = held[-1]
-  if width == rows.shape[-1]:  # fewer numbers than devices: each holds all
-    return np.broadcast_to(rows, (num_devices, *rows.shape))
   widths = [(0, 0)] * (rows.ndim - 1) + [(0, width * num_devices - rows.shape[-1])]
   padded = np.pad(rows, widths).reshape(*held[:-1], num_devices, width)
   return np.moveaxis(padded, -2, 0)
