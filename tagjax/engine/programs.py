@@ -5,7 +5,6 @@ trains the lanes of a device, side by side under `vmap` or one after another.
 """
 
 import functools
-import math
 import time
 from collections import Counter
 from collections.abc import Callable

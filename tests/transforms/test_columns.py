@@ -44,8 +44,9 @@ def test_own_and_whole_are_split_and_join(size):
     return own, SHARED.whole(own, (size,)), SHARED.total(jnp.sum(own), size)
 
   own, whole, total = jax.pmap(share, axis_name="devices")(jnp.arange(DEVICES))
-  shared = split(np.asarray(row), SHARED.shape((size,)), DEVICES) if size >= DEVICES else None
-  np.testing.assert_array_equal(own, np.tile(row, (DEVICES, 1)) if shared is None else shared)
+  is_shared = size >= DEVICES
+  parts = split(np.asarray(row), SHARED.shape((size,)), DEVICES) if is_shared else [row] * DEVICES
+  np.testing.assert_array_equal(own, parts)
   np.testing.assert_array_equal(whole, np.tile(row, (DEVICES, 1)))
   np.testing.assert_array_equal(total, [row.sum()] * DEVICES)
 
