@@ -97,8 +97,9 @@ def test_on_a_mesh_of_four(kind, accumulator_dtype):
 
 
 def test_on_a_mesh_of_eight():
-  flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-  subprocess.run([sys.executable, __file__], env={**os.environ, **flags}, check=True)
+  flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+  options = {"XLA_FLAGS": flags, "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
+  subprocess.run([sys.executable, __file__], env={**os.environ, **options}, check=True)
 
 
 def test_compiled_init_and_a_loop_on_explicit_axes():
@@ -198,4 +199,4 @@ def test_the_state_is_restored_to_its_devices(tmp_path):
 
 if __name__ == "__main__":
   for mesh_kind in (AxisType.Auto, AxisType.Explicit):
-    check_run(8, mesh_kind, "float32" if mesh_kind is AxisType.Auto else "bfloat16")
+    check_run(8, mesh_kind, "float32")
