@@ -63,7 +63,7 @@ def step(params, state, target, task_id):
 for task_id, target in enumerate(targets):
   for _ in range(200):
     params, state, loss = step(params, state, target, task_id)
-  relatedness = np.round(tagjax.task_relatedness(state)["w"], 3)
+  relatedness = np.round(tagjax.task_relatedness(state)["w"][:task_id], 3)
   print(f"task {task_id}: loss {loss:.4f}, weights of the earlier tasks for w: {relatedness}")
 
 # %% [markdown]

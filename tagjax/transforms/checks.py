@@ -119,6 +119,16 @@ def check_task_id(task_id: Any, num_tasks: int | None = None) -> chex.Array:
   return jnp.asarray(number, jnp.int32)
 
 
+def nan_unless_task(value: chex.Array, task_id: chex.Array, num_tasks: int) -> chex.Array:
+  """`value`, or NaN where a traced `task_id` is outside `[0, num_tasks)`, which cannot raise.
+
+  Dynamic slices would clamp it in silence. Other ids have passed `check_task_id`.
+  """
+  if not isinstance(task_id, jax.core.Tracer):
+    return value
+  return jnp.where((task_id >= 0) & (task_id < num_tasks), value, jnp.nan)
+
+
 def _as_int(value: Any) -> int | None:
   """`value` as a Python integer; None if it is not an integer scalar (booleans are not)."""
   if isinstance(value, (bool, np.bool_)) or getattr(value, "ndim", 0) or callable(value):

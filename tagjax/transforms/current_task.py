@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tagjax.transforms.checks import check_task_id
+from tagjax.transforms.checks import check_task_id, nan_unless_task
 from tagjax.transforms.tag import ScaleByTagState
 
 
@@ -163,12 +163,10 @@ def _update_row(own, grads, state, params, task_id, extra) -> tuple[optax.Update
     extra = {**extra, "grad": _row(extra["grad"], task_id)}
   told = jnp.zeros_like(task_id) if _tags(row_state) else task_id
   row_updates, row_state = own.update(row_grads, row_state, row_params, task_id=told, **extra)
-  # A traced id out of range must not go unnoticed: dynamic slices would clamp it in silence.
-  known = (task_id >= 0) & (task_id < num_rows)
 
   def placed(row):
     others = jnp.zeros((num_rows, *row.shape), row.dtype)
-    return _write(others, jnp.where(known, row, jnp.nan), task_id)
+    return _write(others, nan_unless_task(row, task_id, num_rows), task_id)
 
   state = jax.tree.map(lambda rows, row: _write(rows, row, task_id), state, row_state)
   return jax.tree.map(placed, row_updates), state

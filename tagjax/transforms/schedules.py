@@ -29,6 +29,7 @@ from tagjax.transforms.checks import (
   check_range,
   check_steps_per_epoch,
   check_task_id,
+  nan_unless_task,
 )
 
 Over = Literal["task", "stream"]
@@ -137,8 +138,7 @@ def scale_by_task_schedule(
       steps_per_epoch=_of_task(unit, task_id),
       longest=longest,
     )
-    known = (task_id >= 0) & (task_id < len(steps))
-    factor = jnp.where(known, schedule(progress), jnp.nan)
+    factor = nan_unless_task(schedule(progress), task_id, len(steps))
     updates = jax.tree.map(lambda u: (factor * u).astype(u.dtype), updates)
     return updates, state._replace(step=optax.safe_increment(state.step))
 

@@ -24,6 +24,7 @@ from tagjax.transforms.checks import (
   check_range,
   check_steps_per_epoch,
   check_task_id,
+  nan_unless_task,
   steps_of_task,
 )
 from tagjax.transforms.columns import Columns
@@ -517,11 +518,9 @@ def _weights(dots, length, task_id, b):
   cosine = jnp.where(length > 0, dots / jnp.where(length > 0, length, 1), 0)
   past = tasks < task_id
   itself = jnp.where(task_id == 0, jnp.ones_like(b), jnp.exp(-b))
-  # A traced id out of range must not go unnoticed: dynamic slices would clamp it in silence.
-  known = (task_id >= 0) & (task_id < dots.size)
   others = jnp.where(past, jnp.exp(-b * jnp.clip(cosine, -1, 1)), 0)
   weight = jnp.where(tasks == task_id, itself, others)
-  return past, jnp.where(known, weight, jnp.nan)
+  return past, nan_unless_task(weight, task_id, dots.size)
 
 
 def _one_minus_power(beta, exponent, dtype):

@@ -26,7 +26,6 @@ SPECS = {
   "whole": PartitionSpec(),
 }
 SHAPES = {"first": (8, 3), "middle": (5, 8, 2), "last": (2, 3, 8), "whole": (3,)}
-DTYPES = ("float32", "bfloat16")
 
 
 def gradients(step):
@@ -90,15 +89,17 @@ def check_run(devices, kind, accumulator_dtype):
       assert ours.sharding.is_equivalent_to(NamedSharding(mesh, SPECS[name]), ours.ndim)
 
 
-@pytest.mark.parametrize("accumulator_dtype", DTYPES)
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize(
+  ("kind", "accumulator_dtype"), [(AxisType.Auto, "bfloat16"), (AxisType.Explicit, "float32")]
+)
 def test_on_a_mesh_of_four(kind, accumulator_dtype):
   check_run(4, kind, accumulator_dtype)
 
 
 def test_on_a_mesh_of_eight():
-  flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-  subprocess.run([sys.executable, __file__], env={**os.environ, **flags}, check=True)
+  flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+  options = {"XLA_FLAGS": flags, "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
+  subprocess.run([sys.executable, __file__], env={**os.environ, **options}, check=True)
 
 
 def test_compiled_init_and_a_loop_on_explicit_axes():
@@ -118,7 +119,7 @@ def test_compiled_init_and_a_loop_on_explicit_axes():
 
 
 @pytest.mark.parametrize(
-  ("accumulator_dtype", "check_vma"), [("float32", True), ("float32", False), ("bfloat16", True)]
+  ("accumulator_dtype", "check_vma"), [("float32", False), ("bfloat16", True)]
 )
 def test_in_shard_map(accumulator_dtype, check_vma):
   mesh = make_mesh(4, AxisType.Auto)
