@@ -1,8 +1,11 @@
 """Results come in order, a few ahead, and no more are worked out when nobody asks."""
 
+import contextlib
 import gc
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -64,20 +67,32 @@ def test_what_nobody_asks_for_is_left():
   assert settled(work) < 500
 
 
-def test_threads_are_shared_and_a_forked_process_has_its_own():
+def test_threads_are_shared():
   for _ in range(3):
     assert list(ReadAhead(abs, [-1, -2], ahead=2)) == [1, 2]
   ours = [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
   assert len(ours) <= num_threads()
-  pid = os.fork()
-  if not pid:
-    os._exit(0 if list(ReadAhead(abs, [-1, -2], ahead=2)) == [1, 2] else 1)
-  for _ in range(200):
-    ended, status = os.waitpid(pid, os.WNOHANG)
-    if ended:
-      break
-    time.sleep(0.05)
-  else:
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-  assert (ended, status) == (pid, 0)
+
+
+_FORKS = """
+import os, time
+from tagjax.datasets.read_ahead import ReadAhead
+def works():
+  return len(list(ReadAhead(time.sleep, [0.01] * 9, ahead=9))) == 9
+assert works()
+time.sleep(0.1)  # all threads are idle
+pid = os.fork()
+if not pid:
+  os._exit(0 if works() else 1)
+assert os.waitpid(pid, 0) == (pid, 0)
+"""
+
+
+def test_a_forked_process_has_threads_of_its_own():
+  command = [sys.executable, "-W", "ignore", "-c", _FORKS]
+  process = subprocess.Popen(command, start_new_session=True)
+  try:
+    assert process.wait(timeout=30) == 0
+  finally:
+    with contextlib.suppress(ProcessLookupError):
+      os.killpg(process.pid, signal.SIGKILL)
