@@ -254,7 +254,7 @@ def _npy_header(shape: Shape) -> bytes:
 
 
 def _checksum(image: np.ndarray) -> bytes:
-  return (zlib.crc32(image) or 1).to_bytes(4, "little")
+  return zlib.crc32(image).to_bytes(4, "little")
 
 
 def _open(owner: object, path: pathlib.Path, how: int) -> int:

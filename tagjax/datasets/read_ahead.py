@@ -6,6 +6,7 @@ it over.
 """
 
 import collections
+import functools
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -41,6 +42,16 @@ def num_threads() -> int:
   return min(max(2, cores), MOST_THREADS)
 
 
+@functools.cache
+def _threads() -> futures.ThreadPoolExecutor:
+  """One pool for the whole process: new threads would get new memory from malloc each time."""
+  return futures.ThreadPoolExecutor(num_threads(), "read-ahead")
+
+
+if hasattr(os, "register_at_fork"):
+  os.register_at_fork(after_in_child=_threads.cache_clear)  # a child has none of the threads
+
+
 class ReadAhead(Generic[Argument, Result], Iterator[Result]):
   """`map(function, arguments)`, some results ahead of what is asked for.
 
@@ -58,14 +69,13 @@ class ReadAhead(Generic[Argument, Result], Iterator[Result]):
     """Begins to work.
 
     Args:
-      function: must not hold this iterator, or it is never let go.
+      function: must not hold this iterator, or it is let go late; nor read ahead itself.
       arguments: one for each result.
       ahead: results that are worked out before they are asked for, at least 1.
     """
     self._function, self._arguments = function, iter(arguments)
     self._futures: collections.deque[futures.Future[Result]] = collections.deque()
-    self._threads = futures.ThreadPoolExecutor(min(num_threads(), ahead), "read-ahead")
-    weakref.finalize(self, self._threads.shutdown, wait=False, cancel_futures=True)
+    weakref.finalize(self, _cancel, self._futures)
     for _ in range(ahead):
       self._begin_next()
 
@@ -78,5 +88,10 @@ class ReadAhead(Generic[Argument, Result], Iterator[Result]):
 
   def _begin_next(self) -> None:
     for argument in self._arguments:
-      self._futures.append(self._threads.submit(self._function, argument))
+      self._futures.append(_threads().submit(self._function, argument))
       break
+
+
+def _cancel(pending: Iterable[futures.Future]) -> None:
+  for future in pending:
+    future.cancel()

@@ -95,6 +95,17 @@ def test_damaged_files_are_mended(opened, folder, name, damage):
   assert source.made == []
 
 
+@pytest.mark.parametrize("name", ["image.partial", "image.npy"])
+def test_a_file_that_is_cut_off_while_it_is_open(opened, folder, name):
+  images, source = opened()
+  check(images, ALL if name == "image.npy" else ALL[:-1])
+  images, source = opened()
+  check(images, ALL[:20])
+  os.truncate(folder / name, 1000)
+  check(images, ALL)
+  assert source.made
+
+
 def test_two_at_once(opened, folder):
   images, sources = zip(*(opened() for _ in range(2)), strict=True)
   rng = np.random.default_rng(1)

@@ -1,12 +1,17 @@
-"""Results come in order, a few ahead, from threads that end when nobody asks any more."""
+"""Results come in order, a few ahead, and no more are worked out when nobody asks."""
 
+import contextlib
 import gc
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
-from tagjax.datasets.read_ahead import ReadAhead
+from tagjax.datasets.read_ahead import ReadAhead, num_threads
 
 
 class Work:
@@ -53,25 +58,41 @@ def test_an_error_is_raised_in_its_place():
   assert next(results) == 4
 
 
-def threads():
-  return [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
-
-
-def has_none_within_seconds():
-  for _ in range(100):
-    gc.collect()
-    if not threads():
-      return True
-    time.sleep(0.02)
-  return False
-
-
-def test_what_nobody_asks_for_is_left_and_its_threads_end():
-  assert has_none_within_seconds()
+def test_what_nobody_asks_for_is_left():
   work = Work()
-  results = ReadAhead(work, range(1000), ahead=500)
+  results = ReadAhead(work, [1] * 1000, ahead=500)
   next(results)
-  assert threads()
   del results
-  assert has_none_within_seconds()
-  assert len(work.begun) < 500
+  gc.collect()
+  assert settled(work) < 500
+
+
+def test_threads_are_shared():
+  for _ in range(3):
+    assert list(ReadAhead(abs, [-1, -2], ahead=2)) == [1, 2]
+  ours = [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+  assert len(ours) <= num_threads()
+
+
+_FORKS = """
+import os, time
+from tagjax.datasets.read_ahead import ReadAhead
+def works():
+  return len(list(ReadAhead(time.sleep, [0.01] * 9, ahead=9))) == 9
+assert works()
+time.sleep(0.1)  # all threads are idle
+pid = os.fork()
+if not pid:
+  os._exit(0 if works() else 1)
+assert os.waitpid(pid, 0) == (pid, 0)
+"""
+
+
+def test_a_forked_process_has_threads_of_its_own():
+  command = [sys.executable, "-W", "ignore", "-c", _FORKS]
+  process = subprocess.Popen(command, start_new_session=True)
+  try:
+    assert process.wait(timeout=30) == 0
+  finally:
+    with contextlib.suppress(ProcessLookupError):
+      os.killpg(process.pid, signal.SIGKILL)
