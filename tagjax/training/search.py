@@ -182,11 +182,12 @@ def train_search(
   trainers = _Trainers(parts_of, traced)
   try:
     with Worker(opened, space, study, folder.path) as worker:
-      for asked in worker.trials():
+      for asked in worker.trials(progress):
+        row = None
         with asked:
           row = _train(asked, trainers, identity, folder, progress)
         _keep(worker, folder)
-        if progress:
+        if progress and row is not None:  # else another worker has the point
           _tell(asked, row, worker, study)
       rows = worker.rows()
   except InterruptedRun as stop:

@@ -326,14 +326,17 @@ class Worker:
         "the same command goes on"
       ) from error
 
-  def trials(self) -> Iterator[Asked]:
+  def trials(self, progress: bool = True) -> Iterator[Asked]:
     """Trials to train, until the study has ended: those of other workers are waited for.
+
+    Args:
+      progress: say on stderr when others are waited for.
 
     Raises:
       InterruptedRun: SIGINT or SIGTERM came while it waited.
     """
     shortest, longest = _WAIT_SECONDS
-    wait, told = shortest, False
+    wait, told = shortest, not progress
     while not self.has_ended():
       asked = self._take()
       if asked is not None:

@@ -194,7 +194,7 @@ def test_a_search_shows_the_ended_points_over_each_key_and_rings_the_choice(swee
   for axes, places in zip(used, ([0.1] * 6, [1, 1, 5, 5, 9, 9], [1, 0] * 3, [0] * 6), strict=True):
     shown, ringed = axes.collections
     assert shown.get_offsets()[:, 0].tolist() == places
-    assert shown.get_offsets()[:, 1] == pytest.approx([50, 51, 60, 61, 50, 51])
+    assert shown.get_offsets()[:, 1].tolist() == pytest.approx([50, 51, 60, 61, 50, 51])
     assert ringed.get_offsets().tolist() == [[places[3], pytest.approx(61)]]
   assert [label.get_text() for label in used[2].get_xticklabels()] == ["20", "1"]
   title = figure.get_suptitle()
