@@ -56,7 +56,7 @@ def points(method: str) -> list[Point]:
 
 def is_memory(method: str) -> bool:
   found = declared("modifier").get(method)
-  return found is not None and found.shares == "memory"
+  return found is not None and "memory" in found.shared.values()
 
 
 def measure(method: str, point: Point, steps: int) -> dict[str, float]:
@@ -163,7 +163,11 @@ def page(figures: dict) -> str:
   ]
   for what, scale, title in (("milliseconds", 1, "Milliseconds a step"), ("bytes", 2**-20, "MiB")):
     note = " of the method's state" if what == "bytes" else ""
-    heads = [f"{number} {axis}" for axis, numbers in AXES.items() for number in numbers]
+    heads = [
+      f"{number} {axis if number > 1 else axis[:-1]}"
+      for axis, numbers in AXES.items()
+      for number in numbers
+    ]
     lines += ["", f"## {title}{note}", "", "| | " + " | ".join(heads) + " |"]
     lines += ["|---|" + "---:|" * len(heads)]
     for method in order(figures):

@@ -23,3 +23,14 @@ def run_keys(key: chex.PRNGKey) -> RunKeys:
   """Splits the key of a run into streams that never meet."""
   init, steps, order, boundaries = jax.random.split(key, 4)
   return RunKeys(init, steps, order, boundaries, jax.random.fold_in(key, _OF_EVALUATIONS))
+
+
+def step_keys(key: chex.PRNGKey, step: chex.Array) -> tuple[chex.PRNGKey, chex.PRNGKey]:
+  """The keys of a training step: of its forward pass, and of its method.
+
+  Args:
+    key: of the run.
+    step: int32 scalar, training steps before it.
+  """
+  forward, method = jax.random.split(jax.random.fold_in(run_keys(key).steps, step))
+  return forward, method

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from tagjax.core import losses
-from tagjax.core.keys import run_keys
+from tagjax.core.keys import run_keys, step_keys
 from tagjax.core.method import (
   Boundary,
   GradFn,
@@ -85,7 +85,8 @@ class Learner(NamedTuple):
 
   Attributes:
     init: `(key, hyper) -> LearnerState`; None or `{}`: all hyperparameters are constants.
-    step: `(state, batch, task_id, *, phase) -> (state, StepInfo)`.
+    step: `(state, batch, task_id, *, phase, keys) -> (state, StepInfo)`; `keys` are those of
+      `tagjax.core.keys.step_keys`, None: they are drawn here.
     consolidate: `(state, chunk, task_id, *, phase) -> state`.
     rehearsal: `state -> Batch | None`, see `Method`.
     prepare: `(state, current_task) -> ServedState`; `current_task` is the last task learned.
@@ -218,11 +219,16 @@ def _init(parts: _Parts, key: chex.PRNGKey, hyper: Hyper | None = None) -> Learn
 
 
 def _step(
-  parts: _Parts, state: LearnerState, batch: Batch, task_id: chex.Array, *, phase: str
+  parts: _Parts,
+  state: LearnerState,
+  batch: Batch,
+  task_id: chex.Array,
+  *,
+  phase: str,
+  keys: tuple[chex.PRNGKey, chex.PRNGKey] | None = None,
 ) -> tuple[LearnerState, StepInfo]:
   method = parts.method_of(state.hyper)
-  step_key = jax.random.fold_in(run_keys(state.key).steps, state.step)
-  forward_key, method_key = jax.random.split(step_key)
+  forward_key, method_key = step_keys(state.key, state.step) if keys is None else keys
   loss_fn = functools.partial(_task_loss, parts, task_id)
   (loss, (logits, variables)), grad = parts.fns.value_and_grad(
     state.variables, batch, key=forward_key, train=True, loss_fn=loss_fn

@@ -12,6 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from tagjax.core.keys import step_keys
 from tagjax.engine.learner import Learner, LearnerState
 from tagjax.input_pipeline.device_examples import DeviceExamples, take
 from tagjax.input_pipeline.order import (
@@ -118,10 +119,15 @@ def train_chunk(
   if order is None:
     order = rows_in_order(examples, batch_size)
 
+  # All at once: on a CPU each draw of a key is a loop of its own.
+  steps = state.step - start + jnp.arange(order.shape[0])
+  keys = jax.vmap(step_keys, (None, 0))(state.key, steps)
+
   def body(carry):
     index, state, total = carry
-    rows = _own_share(order[index], num_devices)
-    state, info = learner.step(state, take(examples, rows, exemplars), task_id, phase=phase)
+    batch = take(examples, _own_share(order[index], num_devices), exemplars)
+    own_keys = jax.tree.map(lambda key: key[index], keys)
+    state, info = learner.step(state, batch, task_id, phase=phase, keys=own_keys)
     return index + 1, state, _accumulate(total, info)
 
   def go_on(carry):

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 
 from tagjax.core.types import Batch, StreamSpec
 
+_FEW = 64
+
 
 def exemplar(spec: StreamSpec) -> Batch:
   """Shape and dtype of one stored example; no arrays.
@@ -72,6 +74,36 @@ def choose(key: chex.PRNGKey, valid: chex.Array, count: int) -> tuple[chex.Array
   drawn = min(count, valid.shape[0])
   # Integers of 31 bits: floats in [0, 1) have only 23, and equal ones would favour early places.
   priority = (jax.random.bits(key, valid.shape, jnp.uint32) >> 1).astype(jnp.int32)
-  best, places = jax.lax.top_k(jnp.where(valid, priority, -1), drawn)
+  best, places = largest(jnp.where(valid, priority, -1), drawn)
   pad = (0, count - drawn)
   return jnp.pad(places.astype(jnp.int32), pad), jnp.pad(best >= 0, pad)
+
+
+def largest(values: chex.Array, count: int) -> tuple[chex.Array, chex.Array]:
+  """`jax.lax.top_k` of numbers from -1 on: of equal ones the first.
+
+  XLA sorts all of them on a CPU. To look for the largest one again and again takes a tenth of the
+  time for a batch (10 of 1000: 9 against 131 microseconds), until some hundred are asked for.
+
+  Args:
+    values: int32 `[N]`, at least -1.
+    count: static, at most N.
+
+  Returns:
+    `(values, places)`, int32 `[count]` each, the largest first.
+
+  >>> [found.tolist() for found in largest(jnp.array([5, 7, -1, 7]), 3)]
+  [[7, 7, 5], [1, 3, 0]]
+  """
+  if jax.default_backend() != "cpu" or count > _FEW:
+    return jax.lax.top_k(values, count)
+
+  def pick(index, carry):
+    left, found, places = carry
+    place = jnp.argmax(left).astype(jnp.int32)
+    taken = left.at[place].set(-2)
+    return taken, found.at[index].set(left[place]), places.at[index].set(place)
+
+  nothing = jnp.zeros(count, jnp.int32)
+  _, found, places = jax.lax.fori_loop(0, count, pick, (values, nothing, nothing))
+  return found, places

@@ -87,7 +87,9 @@ def insert(
     ValueError: if `variant` is unknown.
   """
   check_variant(variant)
-  place = _places(state, mask, key, variant) + _never(after).astype(jnp.int32)
+  place = _places(state, mask, key, variant)
+  # A branch, since XLA would otherwise compute the condition anew for every row.
+  place = jax.lax.cond(_never(after), lambda p: p + 1, lambda p: p, place)
   return ReservoirState(
     items=jax.tree.map(
       lambda held, new: held.at[place].set(new.astype(held.dtype), mode="drop"),
@@ -101,13 +103,13 @@ def insert(
 def _never(tree: chex.ArrayTree) -> chex.Array:
   """False, for a reason that no compiler sees: the largest number is less than the smallest one.
 
-  On a CPU `jax.lax.optimization_barrier` is gone before XLA decides what to copy. Small leaves are
-  left out: they may be copied.
+  On a CPU `jax.lax.optimization_barrier` is gone before XLA decides what to copy. A number of each
+  row will do; rows of a single number are left out: to copy them costs little.
   """
   large = [leaf for leaf in jax.tree.leaves(tree) if leaf.ndim > 1]
-  return functools.reduce(
-    jnp.logical_or, (jnp.max(leaf) < jnp.min(leaf) for leaf in large), jnp.zeros((), bool)
-  )
+  firsts = [leaf.reshape(leaf.shape[0], -1)[:, 0] for leaf in large]
+  crossed = [jnp.max(first) < jnp.min(first) for first in firsts]
+  return functools.reduce(jnp.logical_or, crossed, jnp.zeros((), bool))
 
 
 def _places(state: ReservoirState, mask: chex.Array, key: chex.PRNGKey, variant: str) -> chex.Array:

@@ -2,8 +2,8 @@
 
 A task's end comes with its examples as a chunk `[N, B, ...]`. The batches are scanned over and the
 rows of a batch mapped (`tagjax.core.mapping`), so that memory holds the gradients of B examples at
-most, whatever N is. Every
-device has the whole chunk: plain local gradients are right, and the same on each of them.
+most, whatever N is. Every device has the whole chunk: plain local gradients are right, and the same
+on each of them.
 """
 
 import functools

@@ -101,16 +101,20 @@ def gem_project(
   rows = [_masked(row, mask) for row in rows]
 
   linear = _total(_inner_products(row, _wide(g)) for row, g in zip(rows, leaves, strict=True))
-  gram = _total(map(_gram, rows))
-  gram = (gram + gram.T) / 2 + eps * jnp.eye(count, dtype=gram.dtype)
-  keep = jnp.all(~mask | (linear >= 0))
-  weights = solve_gem_dual(gram, linear, mask, margin=margin)
 
-  def project(g, row):
-    push = _weighted_sum(weights, row).reshape(g.shape)
-    return jnp.where(keep, g, (g + push).astype(g.dtype))
+  def pushed():
+    gram = _total(map(_gram, rows))
+    gram = (gram + gram.T) / 2 + eps * jnp.eye(count, dtype=gram.dtype)
+    weights = solve_gem_dual(gram, linear, mask, margin=margin)
 
-  return structure.unflatten(map(project, leaves, rows))
+    def push(g, row):
+      return (g + _weighted_sum(weights, row).reshape(g.shape)).astype(g.dtype)
+
+    return [push(g, row) for g, row in zip(leaves, rows, strict=True)]
+
+  # Most of the work is of steps in conflict only.
+  is_free = jnp.all(~mask | (linear >= 0))
+  return structure.unflatten(jax.lax.cond(is_free, lambda: leaves, pushed))
 
 
 def _inner(one: chex.ArrayTree, two: chex.ArrayTree) -> chex.Array:

@@ -54,3 +54,12 @@ def test_an_exemplar_is_as_the_stream_stores_it():
   spec = helpers.spec()._replace(image_dtype=np.dtype(np.float32))
   assert items.exemplar(spec).image == jax.ShapeDtypeStruct(helpers.IMAGE, jnp.float32)
   assert items.exemplar(helpers.spec()).image.dtype == jnp.uint8
+
+
+@pytest.mark.parametrize("count", [1, 4, 9])
+def test_largest_is_top_k_to_the_place(count):
+  rng = np.random.default_rng(count)
+  for values in (rng.integers(-1, 4, 9), np.full(9, -1), rng.integers(0, 2**31 - 1, 9)):
+    values = jnp.asarray(values, jnp.int32)
+    found, expected = items.largest(values, count), jax.lax.top_k(values, count)
+    jax.tree.map(np.testing.assert_array_equal, found, tuple(expected))

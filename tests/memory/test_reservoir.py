@@ -1,5 +1,6 @@
 """The reservoir against sequential references, and its distribution against exact figures."""
 
+import re
 from typing import get_args
 
 import jax
@@ -161,3 +162,29 @@ def test_wrong_arguments_are_refused():
   state = reservoir.empty(2, NUMBER)
   with pytest.raises(ValueError, match=r"variant='random' is unknown"):
     reservoir.insert(state, jnp.arange(2), jnp.ones(2, bool), jax.random.key(0), variant="random")
+
+
+def test_what_is_read_first_changes_nothing_and_saves_the_copy():
+  state = reservoir.empty(64, jax.ShapeDtypeStruct((40,), jnp.uint8))
+
+  def loop(state, steps, *, ordered):
+    def body(step, carry):
+      state, total = carry
+      draw, place = jax.random.split(jax.random.fold_in(jax.random.key(0), step))
+      items, mask = reservoir.sample(state, draw, 4)
+      new = (jnp.arange(160).reshape(4, 40) + step).astype(jnp.uint8)
+      after = items if ordered else ()
+      state = reservoir.insert(state, new, jnp.ones(4, bool), place, after=after)
+      used = jax.lax.cond(step > 0, lambda: jnp.sum(items[mask.argmax()]), lambda: jnp.uint32(0))
+      return state, total + used
+
+    return jax.lax.fori_loop(0, steps, body, (state, jnp.uint32(0)))
+
+  programs = [
+    jax.jit(loop, static_argnames="ordered").lower(state, 30, ordered=ordered).compile()
+    for ordered in (True, False)
+  ]
+  copies = [len(re.findall(r"u8\[64,40\]\S* copy\(", program.as_text())) for program in programs]
+  assert copies[0] < copies[1]
+  results = [program(state, 30) for program in programs]
+  jax.tree.map(np.testing.assert_array_equal, *results)

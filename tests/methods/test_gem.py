@@ -1,6 +1,7 @@
 """GEM against a queue a class and SciPy in float64, and in the compiled loop."""
 
 import collections
+import importlib
 
 import helpers
 import jax
@@ -214,3 +215,22 @@ def test_refuses_what_makes_no_sense():
   ]:
     with pytest.raises(ValueError, match=message):
       gem(STREAM, **options)
+
+
+def test_all_tasks_pass_together_where_exemplars_are_few(monkeypatch):
+  module = importlib.import_module("tagjax.methods.gem")
+  rule, answers, results = module._is_worth_it, [], []
+  for choose in (rule, lambda *args: False):
+
+    def asked(*args, choose=choose):
+      answers.append(choose(*args))
+      return answers[-1]
+
+    monkeypatch.setattr(module, "_is_worth_it", asked)
+    run = helpers.programs(STREAM, chain(gem(STREAM), SGD), width=128, dropout=0.2)
+    state = helpers.train_stream(run, STREAM, KEY, size=12)
+    results.append((answers[-1], jax.device_get(state.variables)))
+  (together, found), (one_by_one, expected) = results
+  assert together
+  assert not one_by_one
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), found, expected)

@@ -1,5 +1,7 @@
 """Means over a task's single examples against NumPy in float64."""
 
+import operator
+
 import boundaries
 import helpers
 import jax
@@ -27,6 +29,25 @@ def test_mean_over_examples(size, examples):
   images = boundaries.inputs(STREAM, 0, size)[0][:examples]
   np.testing.assert_allclose(actual["square"], np.mean(images**2, axis=0), rtol=1e-5)
   assert actual["rows"] == 1
+
+
+@pytest.mark.parametrize("of", [jnp.square, jnp.abs])
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_numbers_of_thin_gradients_are_those_of_plain_ones(of, tokens):
+  """With several rows an example, the square of a sum is not the sum of squares."""
+  chunk = boundaries.chunk(STREAM, 0, 22)
+  kernel = jax.random.normal(jax.random.key(0), (16, 20))
+
+  def gradient(batch):
+    rows = batch.image.reshape(1, -1) / 255 * jnp.arange(-1, tokens - 1)[:, None]
+    return jax.grad(lambda kernel: jnp.sum(jnp.sin(rows @ kernel)))(kernel)
+
+  found = per_example.mean_over_examples(gradient, chunk, of=of)
+  flat = jax.tree.map(lambda leaf: leaf.reshape(-1, 1, *leaf.shape[2:])[:22], chunk)
+  rows = [jax.tree.map(operator.itemgetter(i), flat) for i in range(22)]
+  expected = np.mean([of(gradient(row)) for row in rows], axis=0)
+  assert expected.max() > 0.1
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(("examples", "batches", "rows"), [(None, 6, 23), (8, 2, 8), (9, 3, 9)])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
+from tagjax.core.mapping import Thin, dense
 from tagjax.transforms.projection import agem_project, gem_project
 
 SHAPES = {"kernel": (3, 4), "bias": (4,), "scale": ()}
@@ -197,3 +198,19 @@ def test_works_under_jit_and_vmap():
     for values in (together, pushed):
       got = flat(jax.tree.map(lambda leaf, i=index: leaf[i], values))
       np.testing.assert_allclose(got, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_thin_gradients_are_their_products(seed):
+  rng = np.random.default_rng(seed)
+  left, right = (jnp.asarray(rng.normal(size=(4, 2, n)), jnp.float32) for n in (3, 4))
+  bias = jnp.asarray(rng.normal(size=(4, 4)), jnp.float32)
+  gradient = {"kernel": -jnp.asarray(rng.normal(size=(3, 4)), jnp.float32), "bias": -bias[1]}
+  thin = {"kernel": Thin(left, right), "bias": bias}
+  whole = {"kernel": dense(thin["kernel"]), "bias": bias}
+  mask = jnp.arange(4) != seed
+  found, expected = (gem_project(gradient, rows, mask) for rows in (thin, whole))
+  assert bits(expected) != bits(gradient)
+  np.testing.assert_allclose(flat(found), flat(expected), rtol=1e-3, atol=1e-3)
+  bad = {"kernel": Thin(left.at[seed].set(jnp.nan), right), "bias": bias}
+  assert bits(gem_project(gradient, bad, mask)) == bits(found)

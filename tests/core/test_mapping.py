@@ -1,0 +1,105 @@
+"""Thin gradients against plain ones, in networks of several kinds; both ways to map."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tagjax.core import mapping
+from tagjax.core.mapping import Thin, dense, factored, is_thin, map_gradients, map_over
+
+X = jax.random.normal(jax.random.key(0), (5, 3))
+PARAMS = {
+  "one": jax.random.normal(jax.random.key(1), (3, 4)),
+  "bias": jnp.zeros(4),
+  "two": jax.random.normal(jax.random.key(2), (4, 2)),
+}
+
+
+def loss(params, x=X):
+  hidden = nn.relu(x @ params["one"] + params["bias"])
+  return jnp.sum(jax.nn.log_softmax(hidden @ params["two"])[:, 0])
+
+
+def filled(tree):
+  return jax.tree.map(lambda n: dense(n) if is_thin(n) else n, tree, is_leaf=is_thin)
+
+
+def assert_close(one, two):
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one, two)
+
+
+def test_kernels_of_a_perceptron_are_thin():
+  found = factored(lambda: jax.grad(loss)(PARAMS))
+  assert found["one"].left.shape == (5, 3)
+  assert found["one"].right.shape == (5, 4)
+  assert is_thin(found["two"])
+  assert not is_thin(found["bias"])
+  assert_close(filled(found), jax.grad(loss)(PARAMS))
+
+
+class Net(nn.Module):
+  """A convolution, a kernel for each token, a kernel used twice, a transposed one."""
+
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x):
+    x = nn.Conv(4, (2, 2), name="convolution")(x)
+    x = nn.Dense(4, name="tokens")(x)
+    x = nn.Dense(6, name="once", dtype=self.dtype)(x.reshape(x.shape[0], -1))
+    twice = nn.Dense(6, name="twice")
+    x = twice(nn.tanh(twice(x.astype(jnp.float32))))
+    embedding = self.param("turned", nn.initializers.normal(), (3, 6))
+    return jax.nn.logsumexp(x @ embedding.T, axis=-1).sum()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_what_is_not_one_product_is_an_array(dtype):
+  net, x = Net(dtype), jax.random.normal(jax.random.key(3), (2, 3, 3, 2))
+  params = net.init(jax.random.key(4), x)
+  gradient = jax.grad(lambda params: net.apply(params, x))
+  found = factored(lambda: gradient(params))
+  thin = {
+    path[1].key for path, node in jax.tree_util.tree_leaves_with_path(found, is_leaf=is_thin)
+    if is_thin(node)
+  }  # fmt: skip
+  assert thin == {"once", "turned"}
+  close = {"rtol": 1e-2, "atol": 1e-3} if dtype == jnp.bfloat16 else {"rtol": 1e-4, "atol": 1e-6}
+  for a, b in zip(jax.tree.leaves(filled(found)), jax.tree.leaves(gradient(params)), strict=True):
+    assert a.dtype == b.dtype
+    np.testing.assert_allclose(a, b, **close)
+
+
+def test_constants_and_inputs_pass_through():
+  found = factored(lambda: {"input": X, "number": jnp.float32(2), "literal": 3.0})
+  assert_close(found, {"input": X, "number": 2.0, "literal": 3.0})
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_each_row_by_either_way(monkeypatch, backend):
+  monkeypatch.setattr(jax, "default_backend", lambda: backend)
+  rows = X[:, None]
+  expected = [jax.grad(loss)(PARAMS, row) for row in rows]
+  expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *expected)
+  assert_close(map_over(lambda row: jax.grad(loss)(PARAMS, row), rows), expected)
+  found = jax.jit(
+    lambda rows: map_gradients(lambda row: factored(lambda: jax.grad(loss)(PARAMS, row)), rows)
+  )(rows)
+  assert isinstance(found["one"], Thin)
+  assert_close(filled(found), expected)
+
+
+@pytest.mark.parametrize(("width", "used"), [(1, "vmap"), (3, "map")])
+def test_gradients_are_mapped_together_where_most_of_them_is_thin(monkeypatch, width, used):
+  monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+  found = []
+  monkeypatch.setattr(mapping, "map_over", lambda *args: found.append("map") or map_over(*args))
+
+  def function(x):
+    kernel = Thin(x[None], x[None])
+    return kernel, jnp.zeros((width, 2, 2))
+
+  map_gradients(function, jnp.ones((4, 3)))
+  assert (found or ["vmap"]) == [used]
