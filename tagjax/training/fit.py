@@ -117,7 +117,6 @@ def fit(
     raise ConfigError("profile=True writes a trace into the run's folder: give a workdir")
   check_stream(stream, options)
   trials = [Trial(options.seed + n, dict(hyper or {})) for n in range(options.seeds)]
-
   check_process(process, len(trials), options, workdir)
 
   def assembled(own: Sequence[Trial], together: int | None = None) -> tuple[Trainer, Forecast]:
