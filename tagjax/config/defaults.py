@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import types
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -97,23 +96,17 @@ _SCALARS = (bool, int, float, str)
 
 def _field(option: Option) -> Any:
   """A default from which ml_collections can tell what may take its place."""
-  default, kinds = option.default, _kinds(option.type)
+  default, kind = option.default, option.type
   if default is None:
-    return config_dict.placeholder(kinds[0] if len(kinds) == 1 and kinds[0] in _SCALARS else object)
-  if kinds == [float]:
+    return config_dict.placeholder(object)
+  if kind is float:
     return float(default)
-  if isinstance(default, _SCALARS) and (kinds == [type(default)] or option.type is type(default)):
+  if isinstance(default, _SCALARS) and kind in (type(default), register.UNKNOWN):
     return default
-  if typing.get_origin(option.type) is Literal:
+  if typing.get_origin(kind) is Literal:
     return default
+  # Of other types, such as `int | None`, `tagjax.core.values.coerce` reads what the flag says.
   return config_dict.FieldReference(default, field_type=object)
-
-
-def _kinds(annotation: Any) -> list[Any]:
-  """The types of a union, without None."""
-  if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-    return [part for part in typing.get_args(annotation) if part is not type(None)]
-  return [annotation]
 
 
 def flat_items(config: ConfigDict) -> dict[str, Any]:

@@ -176,3 +176,11 @@ def test_inputs_of_the_programs_are_those_of_all_members(pull):
 def test_every_traced_key_exists():
   for name in declared("optimizer", "modifier"):
     assert settings.traced_keys(name) <= known_options().keys()
+
+
+@pytest.mark.parametrize("key", ["ewc.examples", "mas.examples", "end_task", "ewc.clip"])
+def test_none_as_a_command_line_writes_it(key):
+  section, _, name = key.rpartition(".")
+  config = base_config()
+  (config[section] if section else config)[name] = "none"
+  assert settings.read(config)[key] is None
