@@ -380,10 +380,17 @@ class Worker:
         break
       self._study.tell(trial, state=self._state.FAIL)  # another worker was faster
     trial.set_user_attr(_WORKER, self._name)
-    # Of the place alone, so that a search that was interrupted proposes what it would have.
-    seed = int(np.random.SeedSequence([self._options.seed, place]).generate_state(1)[0])
+    # Of the place, so that a search that was interrupted proposes what it would have; but nothing
+    # that has been replaced.
+    words = [self._options.seed, place, self._replaced()]
+    seed = int(np.random.SeedSequence(words).generate_state(1)[0])
     self._study.sampler = import_optuna().samplers.TPESampler(seed=seed)
     return Asked(self._study, trial, self._space, self._shared)
+
+  def _replaced(self) -> int:
+    """How many points are not tried again."""
+    failed = self._study.get_trials(deepcopy=False, states=(self._state.FAIL,))
+    return sum(trial.user_attrs.get(_DEATHS, 0) == MOST_DEATHS - 1 for trial in failed)
 
   def _bury_the_dead(self) -> None:
     """Gives back the points of workers that have died."""

@@ -170,12 +170,15 @@ def test_a_worker_beats_while_it_trains(make, monkeypatch):
 
 
 def test_a_point_that_kills_is_replaced(make):
-  points = []
+  tried = []
   for _ in range(library.MOST_DEATHS + 1):
     worker = make(trials=1)
-    points.append(worker._take().point)
+    tried.append(worker._take())
     kill(worker)
-  assert points[:-1] == [points[0]] * library.MOST_DEATHS
+  *tries, last = [asked.point for asked in tried]
+  assert tries == [tries[0]] * library.MOST_DEATHS
+  assert last != tries[0]
+  assert [asked.first for asked in tried] == [0, 0, 0, library.MOST_DEATHS]
   assert states(worker) == ["FAIL"] * library.MOST_DEATHS + ["RUNNING"]
 
 
