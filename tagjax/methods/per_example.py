@@ -13,7 +13,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from tagjax.core.mapping import Thin, dense, factored, is_thin, map_gradients
+from tagjax.core.mapping import Thin, dense, factored, is_thin
 from tagjax.core.method import Boundary
 from tagjax.core.types import Batch, Variables
 from tagjax.transforms.checks import check_count
@@ -98,7 +98,7 @@ def mean_over_examples(
     return jax.tree.map(functools.partial(_apply, of), found, is_leaf=is_thin)
 
   def of_batch(batch):
-    values = map_gradients(of_example, batch)
+    values = jax.vmap(of_example)(batch)
 
     def valid_sum(value):
       if is_thin(value):

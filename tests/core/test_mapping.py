@@ -1,4 +1,4 @@
-"""Thin gradients against plain ones, in networks of several kinds; both ways to map."""
+"""Thin gradients against plain ones, in networks of several kinds."""
 
 import flax.linen as nn
 import jax
@@ -6,8 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tagjax.core import mapping
-from tagjax.core.mapping import Thin, dense, factored, is_thin, map_gradients, map_over
+from tagjax.core.mapping import dense, factored, is_thin
 
 X = jax.random.normal(jax.random.key(0), (5, 3))
 PARAMS = {
@@ -18,7 +17,7 @@ PARAMS = {
 
 
 def loss(params, x=X):
-  hidden = nn.relu(x @ params["one"] + params["bias"])
+  hidden = nn.relu(x @ params["one"] + params["bias"][None])
   return jnp.sum(jax.nn.log_softmax(hidden @ params["two"])[:, 0])
 
 
@@ -77,29 +76,10 @@ def test_constants_and_inputs_pass_through():
   assert_close(found, {"input": X, "number": 2.0, "literal": 3.0})
 
 
-@pytest.mark.parametrize("backend", ["cpu", "gpu"])
-def test_each_row_by_either_way(monkeypatch, backend):
-  monkeypatch.setattr(jax, "default_backend", lambda: backend)
+def test_rows_under_vmap():
   rows = X[:, None]
   expected = [jax.grad(loss)(PARAMS, row) for row in rows]
   expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *expected)
-  assert_close(map_over(lambda row: jax.grad(loss)(PARAMS, row), rows), expected)
-  found = jax.jit(
-    lambda rows: map_gradients(lambda row: factored(lambda: jax.grad(loss)(PARAMS, row)), rows)
-  )(rows)
-  assert isinstance(found["one"], Thin)
+  found = jax.jit(jax.vmap(lambda row: factored(lambda: jax.grad(loss)(PARAMS, row))))(rows)
+  assert found["one"].left.shape == (5, 1, 3)
   assert_close(filled(found), expected)
-
-
-@pytest.mark.parametrize(("width", "used"), [(1, "vmap"), (3, "map")])
-def test_gradients_are_mapped_together_where_most_of_them_is_thin(monkeypatch, width, used):
-  monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
-  found = []
-  monkeypatch.setattr(mapping, "map_over", lambda *args: found.append("map") or map_over(*args))
-
-  def function(x):
-    kernel = Thin(x[None], x[None])
-    return kernel, jnp.zeros((width, 2, 2))
-
-  map_gradients(function, jnp.ones((4, 3)))
-  assert (found or ["vmap"]) == [used]

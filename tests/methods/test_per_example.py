@@ -39,7 +39,7 @@ def test_numbers_of_thin_gradients_are_those_of_plain_ones(of, tokens):
   kernel = jax.random.normal(jax.random.key(0), (16, 20))
 
   def gradient(batch):
-    rows = batch.image.reshape(1, -1) / 255 * jnp.arange(-1, tokens - 1)[:, None]
+    rows = batch.image.reshape(1, -1) / 255 * jnp.arange(1, tokens + 1)[:, None]
     return jax.grad(lambda kernel: jnp.sum(jnp.sin(rows @ kernel)))(kernel)
 
   found = per_example.mean_over_examples(gradient, chunk, of=of)
