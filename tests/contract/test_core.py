@@ -116,7 +116,7 @@ def test_nothing_crosses_to_the_host_within_a_call(kind):
   train, consolidate = run._compiled["train", phase], run._compiled["consolidate", phase]
   with jax.transfer_guard("disallow"):
     state, chunk = train(state, data, two, *scalars)
-    state = consolidate(state, data, two)
+    state, _ = consolidate(state, data, two)
     served = run.prepare(state, two)
     run._compiled["evaluate"](served, tested, two)
   assert int(chunk.steps) == 3
