@@ -114,8 +114,10 @@ def test_nothing_crosses_to_the_host_within_a_call(kind):
   two, *scalars = [jnp.asarray(value, jnp.int32) for value in (2, 9, 0, 3)]
   phase = run.phases[0].name
   train, consolidate = run._compiled["train", phase], run._compiled["consolidate", phase]
+  epoch_id, *span = scalars
   with jax.transfer_guard("disallow"):
-    state, chunk = train(state, data, two, *scalars)
+    order = run._compiled["order"](state, data.size, epoch_id)
+    (state, _), chunk = train((state, order), data, two, *span)
     state, _ = consolidate(state, data, two)
     served = run.prepare(state, two)
     run._compiled["evaluate"](served, tested, two)
