@@ -10,7 +10,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
-WITH_PLOTS = ("analysis", "gradient_projection", "quickstart")
+WITH_PLOTS = ("analysis", "gradient_projection", "quickstart", "tag_at_scale")
 
 
 @pytest.mark.parametrize("name", NAMES)
