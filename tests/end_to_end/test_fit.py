@@ -58,6 +58,7 @@ def test_one_trace_for_the_stream_and_all_seeds(execute):
   results, log, made, workdir = run
   assert made.programs.traces == {
     "init": 1,
+    "order": 1,
     ("train", "train"): 1,
     ("consolidate", "train"): 1,
     "evaluate": 1,

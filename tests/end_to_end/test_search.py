@@ -98,6 +98,7 @@ def test_the_folder_holds_a_table_and_a_plot_as_a_grids(searched, capsys):
   assert {path.name for path in workdir.glob("trials/*/*")} == {
     ".lock",
     "config.json",
+    "group.json",
     "metrics.jsonl",
   }
   assert grid.results["seconds"]["compile"] > 0
