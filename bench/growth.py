@@ -6,7 +6,7 @@ numbers grows at a time. A step is timed in the compiled loop (median of some ca
 the method is counted: exemplars, anchors, moments. With tasks and classes the head grows too, and
 with it every step: the line of SGD shows how much.
 
-Figures go to `docs/results/growth.json`, method by method, so that some methods at a time can be
+Figures go to `docs/figures/growth.json`, method by method, so that some methods at a time can be
 measured (`--methods`); what is there of the others stays. From the file the script writes the plot
 `docs/images/growth.png` and the tables of `docs/growth.md`; `--methods=` only does that.
 
@@ -32,7 +32,7 @@ from tagjax.core.types import StreamSpec
 from tagjax.input_pipeline.device_examples import DeviceExamples
 
 ROOT = Path(__file__).parents[1]
-FIGURES = ROOT / "docs/results/growth.json"
+FIGURES = ROOT / "docs/figures/growth.json"
 PLOT = ROOT / "docs/images/growth.png"
 PAGE = ROOT / "docs/growth.md"
 BATCH, REPEATS, EXAMPLES = 10, 5, 500
@@ -155,7 +155,7 @@ def page(figures: dict) -> str:
     "# How cost grows",
     "",
     "Written by `python -m bench.growth`, which says what is measured; the figures are in",
-    "[results/growth.json](results/growth.json). Two cores of an AMD EPYC,",
+    "[figures/growth.json](figures/growth.json). Two cores of an AMD EPYC,",
     f"jax {jax.__version__}. One number grows at a time, the others stay at 5 tasks of 2 classes",
     "and one exemplar of each pair of task and class.",
     "",
