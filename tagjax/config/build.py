@@ -17,6 +17,7 @@ from tagjax import benchmarks
 from tagjax.config import plugins
 from tagjax.config.settings import Settings, members
 from tagjax.core.errors import ConfigError
+from tagjax.core.keys import key_shape
 from tagjax.core.method import Method, chain, lift
 from tagjax.core.register import Declaration, declared, signature_options
 from tagjax.core.types import Hyper, Scenario, StreamSpec, Variables
@@ -190,7 +191,7 @@ def load_pretrained(settings: Settings, model: Any, spec: StreamSpec) -> Variabl
     return None
   _check_pretrainable(settings, model)
   image = jax.ShapeDtypeStruct((1, *spec.image_shape), jnp.float32)
-  like = jax.eval_shape(as_model(model, spec).init, jax.random.key(0), image)
+  like = jax.eval_shape(as_model(model, spec).init, key_shape(), image)
   try:
     weights = load_torch_weights(path, like, model.torch_names())
   except (OSError, ValueError) as error:

@@ -378,15 +378,6 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
       new_state.append(member_state)
     return updates, tuple(new_state)
 
-  def consolidate(state, variables, *, at: Boundary):
-    new_state = []
-    for position, (member, member_state) in enumerate(zip(members, state, strict=True)):
-      member_state, variables = member.consolidate(
-        member_state, variables, at=_own_key(at, position)
-      )
-      new_state.append(member_state)
-    return tuple(new_state), variables
-
   def diagnose(state):
     return {
       name: value
@@ -397,7 +388,7 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
   return Method(
     init=init,
     update=update,
-    consolidate=consolidate,
+    consolidate=_chain_consolidate(members),
     rehearsal=_chain_rehearsal(members),
     prepare=_chain_prepare(members),
     predict=_chain_predict(members),
@@ -439,6 +430,23 @@ def _check_chain(members: tuple[Method, ...]) -> None:
 def _called(members: tuple[Method, ...], position: int) -> str:
   name = members[position].name
   return f"{position} ({name})" if name else str(position)
+
+
+def _chain_consolidate(members: tuple[Method, ...]) -> Callable[..., tuple[State, Variables]]:
+  """The consolidations one after another; the default if there is none."""
+  if not any(consolidates(member) for member in members):
+    return _keep
+
+  def consolidate(state, variables, *, at: Boundary):
+    new_state = []
+    for position, (member, member_state) in enumerate(zip(members, state, strict=True)):
+      member_state, variables = member.consolidate(
+        member_state, variables, at=_own_key(at, position)
+      )
+      new_state.append(member_state)
+    return tuple(new_state), variables
+
+  return consolidate
 
 
 def _chain_rehearsal(members: tuple[Method, ...]) -> Callable[[State], Batch | None]:

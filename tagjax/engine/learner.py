@@ -21,6 +21,7 @@ from tagjax.core.method import (
   State,
   Step,
   check_phases,
+  consolidates,
   num_boundary_examples,
   prepares,
   rehearses,
@@ -96,6 +97,7 @@ class Learner(NamedTuple):
     spec: static, of the stream.
     phases: static, see `Method`.
     num_boundary_examples: static, see `Method`; how many the chunk of `consolidate` should have.
+    consolidates: static, whether `consolidate` changes anything.
     rehearses: static, whether `rehearsal` gives exemplars.
     prepares: static, whether `prepare` gives anything but the state's variables.
   """
@@ -110,6 +112,7 @@ class Learner(NamedTuple):
   spec: StreamSpec
   phases: tuple[Phase, ...]
   num_boundary_examples: int | None
+  consolidates: bool
   rehearses: bool
   prepares: bool
 
@@ -178,6 +181,7 @@ def make_learner(
     spec=spec,
     phases=static.phases,
     num_boundary_examples=num_boundary_examples(static),
+    consolidates=consolidates(static),
     rehearses=rehearses(static),
     prepares=prepares(static),
   )

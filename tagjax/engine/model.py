@@ -18,6 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tagjax.core.keys import key_shape
 from tagjax.core.types import StreamSpec, Variables, holds_tokens
 from tagjax.engine.arguments import constructor_names, wanted
 
@@ -170,7 +171,7 @@ def image_dtype(spec: StreamSpec) -> jnp.dtype:
 
 def variable_shapes(model: Any, spec: StreamSpec) -> Variables:
   """The shapes and dtypes of `initial_variables`."""
-  return jax.eval_shape(functools.partial(initial_variables, model, spec), jax.random.key(0))
+  return jax.eval_shape(functools.partial(initial_variables, model, spec), key_shape())
 
 
 def check_model(model: Any, spec: StreamSpec) -> Variables:
@@ -210,7 +211,7 @@ def _outputs(model: Model, spec: StreamSpec, variables: Variables, train: bool):
     jax.ShapeDtypeStruct((rows, *spec.image_shape), image_dtype(spec)),
     jax.ShapeDtypeStruct((rows,), jnp.int32),
     jax.ShapeDtypeStruct((rows,), bool),
-    jax.random.key(0),
+    key_shape(),
   )
 
 
@@ -287,7 +288,7 @@ def task_stacked(model: Any, spec: StreamSpec) -> chex.ArrayTree:
   """
   model = as_model(model, spec)
   image = jax.ShapeDtypeStruct((1, *spec.image_shape), image_dtype(spec))
-  boxed = jax.eval_shape(model.init, jax.random.key(0), image).get("params", {})
+  boxed = jax.eval_shape(model.init, key_shape(), image).get("params", {})
 
   def is_stacked(path, axes, leaf):
     if not (axes and axes[0] == TASK_AXIS):
@@ -371,7 +372,7 @@ def _from_functions(model: Model, spec: StreamSpec) -> Model:
     return model.init(key, image, **given)
 
   image = jax.ShapeDtypeStruct((1, *spec.image_shape), image_dtype(spec))
-  is_bare = not _has_collections(jax.eval_shape(raw_init, jax.random.key(0), image))
+  is_bare = not _has_collections(jax.eval_shape(raw_init, key_shape(), image))
 
   def init(key, image):
     made = raw_init(key, image)

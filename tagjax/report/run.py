@@ -433,9 +433,8 @@ class Grid:
     return pd.DataFrame(rows)
 
   def plot(self) -> Figure:
-    """See `plot_sweep` in `tagjax.report.plots`, of a search `plot_search`."""
-    plot = report.plots.plot_search if self.config.get("search") else report.plots.plot_sweep
-    return plot(self.results)
+    """See `plot_points` in `tagjax.report.plots`."""
+    return report.plots.plot_points(self.results)
 
   def __repr__(self) -> str:
     where = f", {self.folder}" if self.folder else ""

@@ -10,6 +10,7 @@ import numpy as np
 
 from tagjax.core import register
 from tagjax.core.errors import ConfigError, reason
+from tagjax.core.keys import key_shape
 from tagjax.core.method import Method, predicts
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.engine.learner import Learner, LearnerState
@@ -128,7 +129,7 @@ def check_method(
   """
   name = f"method {method.name}" if method.name else "the method"
   on_shapes = functools.partial(_on_shapes, name)
-  state = on_shapes("init", learner.init, jax.random.key(0), hyper)
+  state = on_shapes("init", learner.init, key_shape(), hyper)
   task_id = jax.ShapeDtypeStruct((), np.int32)
   batch = _batch(learner.spec, (batch_size,))
   asked = learner.num_boundary_examples
