@@ -21,8 +21,8 @@ class Ending:
 
   def __init__(self, folder: Workdir | NoWorkdir, plots: bool):
     self._folder = folder
-    writes = folder.path is not None and processes.is_writer()
-    self._plotter = Plotter(folder.path) if writes and plots else None
+    draws = plots and processes.is_writer()
+    self._plotter = Plotter(folder.path) if draws and folder.path is not None else None
     self._stack = contextlib.ExitStack()
 
   def __enter__(self) -> "Ending":
