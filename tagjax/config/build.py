@@ -18,7 +18,7 @@ from tagjax.config import plugins
 from tagjax.config.settings import Settings, members
 from tagjax.core.errors import ConfigError
 from tagjax.core.keys import key_shape
-from tagjax.core.method import Method, chain, lift
+from tagjax.core.method import Method, Phase, chain, lift
 from tagjax.core.register import Declaration, declared, signature_options
 from tagjax.core.types import Hyper, Scenario, StreamSpec, Variables
 from tagjax.engine.model import as_model, task_stacked
@@ -101,7 +101,7 @@ def build_method(
     "batch_size": settings["batch_size"],
   }
   chosen = members(settings["method"])
-  schedule = _schedule(settings, provided)
+  schedule_of = _schedule(settings, provided)
   has_stacked = stacked is not None and any(jax.tree.leaves(stacked))
 
   def method_of(hyper: Hyper | None = None, *, columns: Columns | None = None) -> Method:
@@ -117,8 +117,8 @@ def build_method(
     if settings["fresh_optimizer"]:
       made[-1] = _refusing("fresh_optimizer", True, fresh_each_task, made[-1])
     made[-1] = made[-1]._replace(name=chosen[-1].name)
-    if schedule is not None:
-      made.append(lift(schedule)._replace(name="schedule"))
+    if schedule_of is not None:
+      made.append(lift(schedule_of(chain(*made).phases))._replace(name="schedule"))
     if settings["freeze"]:
       made.append(_frozen(settings["freeze"])._replace(name="freeze"))
     return made[0] if len(made) == 1 else chain(*made)
@@ -142,21 +142,35 @@ def _of_current_task(optimizer: Method, stacked: Any, alone: Method) -> Method:
 def _unlifted(method: Method) -> optax.GradientTransformationExtraArgs:
   """The Optax transformation that was lifted into a method of one phase without a task's end."""
 
-  def update(updates, state, params=None, *, task_id, value=None, grad=None, **extra):
-    del extra
-    at = types.SimpleNamespace(task_id=task_id, loss=value, grad=grad)
+  def update(updates, state, params=None, *, task_id, **told):
+    known = {name: told.get(name) for name in ("grad", "epoch_step")}
+    at = types.SimpleNamespace(task_id=task_id, loss=told.get("value"), **known)
     return method.update(updates, state, params, at=at)
 
   return optax.GradientTransformationExtraArgs(method.init, update)
 
 
 def _schedule(settings: Settings, provided: Mapping[str, Any]) -> Any:
+  """From the phases of the method to the schedule, which is as long as all of them; None: none."""
   if settings["schedule"] is None:
     return None
-  shape = _shape_of_schedule(settings, provided)
-  make = functools.partial(scale_by_task_schedule, shape, over=settings["schedule_over"])
-  steps = (provided["steps_per_task"], provided["steps_per_epoch"])
-  return _refusing("schedule", settings["schedule"], make, *steps)
+  shape, steps = _shape_of_schedule(settings, provided), provided["steps_per_epoch"]
+  joint, cycles = settings["protocol"] == "joint", settings["cycles"]
+  make = functools.partial(
+    scale_by_task_schedule,
+    shape,
+    steps_per_epoch=steps,
+    over="task" if joint else settings["schedule_over"],  # there one task is the whole stream
+    cycles=cycles if settings["protocol"] == "multitask" else 1,
+  )
+
+  @functools.cache  # a method is made anew in each trace
+  def schedule_of(phases: tuple[Phase, ...]) -> optax.GradientTransformation:
+    epochs = (sum(phase.epochs or settings["epochs"] for phase in phases) for _ in steps)
+    per_task = tuple(number * size for number, size in zip(epochs, steps, strict=True))
+    return _refusing("schedule", settings["schedule"], make, per_task)
+
+  return schedule_of
 
 
 def _shape_of_schedule(settings: Settings, provided: Mapping[str, Any]) -> Any:

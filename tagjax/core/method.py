@@ -74,6 +74,28 @@ class Phase(NamedTuple):
   epochs: int | None = None
 
 
+class EpochStep(NamedTuple):
+  """Where in the training of the stream a step stands, as the loop counts; traced int32 scalars.
+
+  Whoever counts calls of `update` instead counts wrong as soon as a method makes several of them a
+  step (inner steps), or rehearses exemplars: an epoch has more steps then.
+
+  Attributes:
+    visit: stays at tasks that have ended; the task's id if each is learned once, in order.
+    task_epoch: epochs of this stay that have ended, those of the task's earlier phases included.
+    epoch: epochs of this phase that have ended.
+    step: steps of this epoch before this one.
+    num_steps: steps of this epoch, exemplars that are rehearsed included; the same in all epochs of
+      a stay.
+  """
+
+  visit: chex.Array
+  task_epoch: chex.Array
+  epoch: chex.Array
+  step: chex.Array
+  num_steps: chex.Array
+
+
 class Step(NamedTuple):
   """What a method may look at in one training step.
 
@@ -91,6 +113,7 @@ class Step(NamedTuple):
       a memory must go through it, else the replicas' memories drift apart.
     key: the method's own random key for this step.
     phase: static name of the training phase.
+    epoch_step: which step of which epoch it is; None in a loop that does not tell.
   """
 
   task_id: chex.Array
@@ -105,6 +128,12 @@ class Step(NamedTuple):
   gather: Callable[[Any], Any]
   key: chex.PRNGKey
   phase: str
+  epoch_step: EpochStep | None = None
+
+  @property
+  def epoch(self) -> chex.Array | None:
+    """Epochs of this phase that have ended, traced int32; None in a loop that does not tell."""
+    return None if self.epoch_step is None else self.epoch_step.epoch
 
 
 class Boundary(NamedTuple):
@@ -308,7 +337,8 @@ def lift(
   """Makes a `Method` of an Optax transformation; a `Method` is returned as it is.
 
   The transformation receives what Optax's transformations may ask for: `task_id`, `value` (the
-  loss) and `grad` (the gradient before any change). Those that ask for nothing ignore them.
+  loss), `grad` (the gradient before any change) and `epoch_step` (see `Step`). Those that ask for
+  nothing ignore them.
 
   Args:
     transform: an Optax transformation, with or without extra arguments, or a method.
@@ -333,7 +363,15 @@ def lift(
   inner = optax.with_extra_args_support(transform)
 
   def update(updates, state, params, *, at: Step):
-    return inner.update(updates, state, params, task_id=at.task_id, value=at.loss, grad=at.grad)
+    return inner.update(
+      updates,
+      state,
+      params,
+      task_id=at.task_id,
+      value=at.loss,
+      grad=at.grad,
+      epoch_step=at.epoch_step,
+    )
 
   return Method(init=inner.init, update=update, diagnose=diagnose)
 

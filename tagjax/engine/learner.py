@@ -13,6 +13,7 @@ from tagjax.core import losses
 from tagjax.core.keys import run_keys, step_keys
 from tagjax.core.method import (
   Boundary,
+  EpochStep,
   GradFn,
   Method,
   Phase,
@@ -86,8 +87,8 @@ class Learner(NamedTuple):
 
   Attributes:
     init: `(key, hyper) -> LearnerState`; None or `{}`: all hyperparameters are constants.
-    step: `(state, batch, task_id, *, phase, keys) -> (state, StepInfo)`; `keys` are those of
-      `tagjax.core.keys.step_keys`, None: they are drawn here.
+    step: `(state, batch, task_id, *, phase, keys, epoch_step) -> (state, StepInfo)`; `keys` are
+      those of `tagjax.core.keys.step_keys`, None: they are drawn here; `epoch_step` as in `Step`.
     consolidate: `(state, chunk, task_id, *, phase) -> state`.
     rehearsal: `state -> Batch | None`, see `Method`.
     prepare: `(state, current_task) -> ServedState`; `current_task` is the last task learned.
@@ -230,6 +231,7 @@ def _step(
   *,
   phase: str,
   keys: tuple[chex.PRNGKey, chex.PRNGKey] | None = None,
+  epoch_step: EpochStep | None = None,
 ) -> tuple[LearnerState, StepInfo]:
   method = parts.method_of(state.hyper)
   forward_key, method_key = step_keys(state.key, state.step) if keys is None else keys
@@ -250,6 +252,7 @@ def _step(
     gather=parts.fns.gather,
     key=method_key,
     phase=phase,
+    epoch_step=epoch_step,
   )
   params = state.variables["params"]
   updates, method_state = method.update(grad, state.method, params, at=at)

@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tagjax.core.errors import ConfigError
+from tagjax.core.method import EpochStep
 from tagjax.core.types import Batch, Hyper
 from tagjax.engine.evaluate import Evaluation, evaluate
 from tagjax.engine.learner import Learner, LearnerState, ServedState, serve
@@ -211,18 +212,22 @@ class Programs:
     data, hyper = start
     return self._learner.init(jax.random.wrap_key_data(data, impl=impl), hyper)
 
-  def train(self, state, examples, task_id, epoch_id, start, stop, *, phase):
+  def train(self, state, examples, task_id, epoch_id, start, stop, *, phase, first=None):
     """See `train_chunk`; donates `state`. The sums, on the host, have an axis of lanes in front."""
 
-    def function(carried, *args):
+    def function(carried, examples, numbers):
       state, order = carried
-      state, chunk = self._train(state, order, *args, phase=phase)
+      task_id, start, stop, *where = numbers
+      told = EpochStep(*where) if where else None
+      state, chunk = self._train(
+        state, order, examples, task_id, start, stop, phase=phase, first=told
+      )
       return (state, order), chunk
 
     rows = None if self._in_order else self._order_of(state, examples, epoch_id)
-    scalars = [np.int32(value) for value in (task_id, start, stop)]
+    numbers = np.array([task_id, start, stop, *(first or ())], np.int32)  # one copy
     (state, rows), chunk = self._call(
-      ("train", phase), function, (state, rows), self._on_all(examples), *scalars, donate=True
+      ("train", phase), function, (state, rows), self._on_all(examples), numbers, donate=True
     )
     self._order = None if rows is None else _Order(rows, (state.key, examples.size, epoch_id))
     return state, self._figures(chunk)

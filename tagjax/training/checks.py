@@ -11,7 +11,7 @@ import numpy as np
 from tagjax.core import register
 from tagjax.core.errors import ConfigError, reason
 from tagjax.core.keys import key_shape
-from tagjax.core.method import Method, predicts
+from tagjax.core.method import EpochStep, Method, predicts
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.engine.learner import Learner, LearnerState
 from tagjax.training.options import RunOptions
@@ -136,8 +136,8 @@ def check_method(
   num_batches = -(-(max(sizes) if asked is None else asked) // batch_size)
   chunk = _batch(learner.spec, (num_batches, batch_size))
   for phase in learner.phases:
-    step = functools.partial(learner.step, phase=phase.name)
-    after, _ = on_shapes("update", step, state, batch, task_id)
+    step = functools.partial(_step, learner, phase.name)
+    after, _ = on_shapes("update", step, state, batch, task_id, EpochStep(*[task_id] * 5))
     _check_same(name, "update", method, state, after)
     end = functools.partial(learner.consolidate, phase=phase.name)
     after = on_shapes("consolidate", end, state, chunk, task_id)
@@ -147,6 +147,10 @@ def check_method(
   if learner.prepares or predicts(method):
     served = on_shapes("prepare", learner.prepare, state, task_id)
     on_shapes("predict", learner.predict, served, batch, task_id)
+
+
+def _step(learner: Learner, phase: str, state, batch, task_id, epoch_step):
+  return learner.step(state, batch, task_id, phase=phase, epoch_step=epoch_step)
 
 
 def _on_shapes(name: str, what: str, function: Callable[..., Any], *arguments: Any) -> Any:

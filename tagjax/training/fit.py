@@ -257,14 +257,15 @@ def train_stream(trainer: Trainer, options: RunOptions, cursor: Cursor) -> None:
         cursor.perform(trainer.evaluate_untrained, trials, trials)
       if trainer.programs.rehearses:
         cursor.perform(trainer.count_exemplars, trials, trials, visit)
+      task_epoch = 0
       for phase in trainer.programs.phases:
         epochs = phase.epochs or options.epochs
         for epoch in range(epochs):
           is_first = epoch == 0 and phase == trainer.programs.phases[0] and not visit.again
           is_last = epoch == epochs - 1 and phase == trainer.programs.phases[-1]
-          place = Place(trials, visit, phase.name, epoch, epoch_id, is_first, is_last)
+          place = Place(trials, visit, phase.name, epoch, task_epoch, epoch_id, is_first, is_last)
           train_epoch(trainer, options, cursor, place)
-          epoch_id += 1
+          task_epoch, epoch_id = task_epoch + 1, epoch_id + 1
         cursor.perform(trainer.consolidate, trials, place)
       if visit.evaluated:
         cursor.perform(trainer.evaluate, trials, trials, visit)

@@ -142,8 +142,16 @@ class Trainer:
         key=self._of_run(self.state.key),
         exemplars=self._exemplars(),
       )
+      first = (place.visit.number, place.task_epoch, place.epoch, span.start, steps)
       self.state, chunk = self.programs.train(  # the one wait of the chunk
-        self.state, examples, place.task, place.epoch_id, start, stop, phase=place.phase
+        self.state,
+        examples,
+        place.task,
+        place.epoch_id,
+        start,
+        stop,
+        phase=place.phase,
+        first=first,
       )
     chunk = jax.tree.map(lambda leaf: leaf[: len(place.trials)], chunk)
     for index, taken, loss, accuracy in zip(
