@@ -40,7 +40,11 @@ class GradFn(Protocol):
 
 
 class ApplyFn(Protocol):
-  """Unmasked logits `[B, K]` of the model on `batch`, and its other variables after the pass."""
+  """Unmasked logits `[B, K]` of the model on `batch`, and its other variables after the pass.
+
+  With `features=True` the features `[B, d]` that the model's head turns into logits, in their
+  place: for methods that say `requires=frozenset({"features"})`.
+  """
 
   def __call__(
     self,
@@ -49,6 +53,7 @@ class ApplyFn(Protocol):
     *,
     key: chex.PRNGKey | None = None,
     train: bool = False,
+    features: bool = False,
   ) -> tuple[chex.Array, Variables]: ...
 
 
