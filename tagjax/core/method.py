@@ -40,7 +40,11 @@ class GradFn(Protocol):
 
 
 class ApplyFn(Protocol):
-  """Unmasked logits `[B, K]` of the model on `batch`, and its other variables after the pass."""
+  """Unmasked logits `[B, K]` of the model on `batch`, and its other variables after the pass.
+
+  With `features=True` the features `[B, d]` that the model's head turns into logits, in their
+  place: for methods that say `requires=frozenset({"features"})`.
+  """
 
   def __call__(
     self,
@@ -49,6 +53,7 @@ class ApplyFn(Protocol):
     *,
     key: chex.PRNGKey | None = None,
     train: bool = False,
+    features: bool = False,
   ) -> tuple[chex.Array, Variables]: ...
 
 
@@ -164,8 +169,9 @@ class Query(NamedTuple):
   """What a method may look at when it predicts: examples without their labels.
 
   Attributes:
-    batch: the examples to be classified. `label` is 0 throughout. `task_id` is the example's task
-      in the scenario `"task"`, and the last task learned in the others, which hide it.
+    batch: the examples to be classified. `label` is 0 and `index` -1 throughout. `task_id` is the
+      example's task in the scenario `"task"`, and the last task learned in the others, which hide
+      it.
     current_task: traced int32 scalar, the last task learned.
     apply_fn: see `ApplyFn`.
     active_fn: see `ActiveFn`.

@@ -195,11 +195,21 @@ def _check_required(method: Method, model: Any, spec: StreamSpec) -> None:
     return
   if missing := sorted(missing - set(variable_shapes(model, spec))):
     names = ", ".join(map(repr, missing))
+    way_out = _WAYS_OUT.get(missing[0], _ANY_WAY_OUT)
     raise ValueError(
       f"the method{f' {method.name}' if method.name else ''} requires {names} of the model, and "
-      f"{model_name(model)} does not have it: choose a model whose __call__ takes an argument "
-      "of that name, or that has a collection of variables of that name"
+      f"{model_name(model)} does not have it: {way_out}"
     )
+
+
+_ANY_WAY_OUT = (
+  "choose a model whose __call__ takes an argument of that name, or that has a collection of "
+  "variables of that name"
+)
+_WAYS_OUT = {
+  "features": "give its __call__ an argument features: bool = False, and return the input of the "
+  "head where that is True (docs/add_a_model.md)"
+}
 
 
 class _Parts(NamedTuple):

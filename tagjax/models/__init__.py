@@ -2,7 +2,8 @@
 
 All are called as `module(image, *, task_id, mask, train)` and return logits `[B, K]`: `image`
 float32 `[B, ...]`, already normalised; `task_id` int32 `[B]`; `mask` bool `[B]`, False for rows
-that only fill the batch up; `train` static. Collections: "params" and "batch_stats"; random key:
+that only fill the batch up; `train` static. With `features=True` they return the input of the head,
+float32 `[B, d]`. Collections: "params" and "batch_stats"; random key:
 "dropout".
 
 `compute_dtype` is that of matrix products, convolutions and what passes between layers. Parameters,
