@@ -17,7 +17,7 @@ from tagjax import benchmarks
 from tagjax.config import plugins
 from tagjax.config.settings import Settings, members
 from tagjax.core.errors import ConfigError
-from tagjax.core.method import Method, chain, lift
+from tagjax.core.method import Method, chain, keep_state, lift
 from tagjax.core.register import Declaration, declared, signature_options
 from tagjax.core.types import Hyper, Scenario, StreamSpec, Variables
 from tagjax.engine.model import as_model, task_stacked
@@ -107,22 +107,42 @@ def build_method(
     hyper = hyper or {}
     rate = hyper.get("learning_rate", settings["learning_rate"])
     given = {**provided, "learning_rate": rate, "columns": columns}
-    made = [
-      lift(_call(member, settings, hyper, given))._replace(name=member.name) for member in chosen
-    ]
+    optimizer = lift(_call(chosen[-1], settings, hyper, given))
     if has_stacked:
       alone = lift(_call(chosen[-1], settings, hyper, {**given, "num_tasks": 1, "columns": None}))
-      made[-1] = _of_current_task(made[-1], stacked, alone)
+      optimizer = _of_current_task(optimizer, stacked, alone)
     if settings["fresh_optimizer"]:
-      made[-1] = _refusing("fresh_optimizer", True, fresh_each_task, made[-1])
-    made[-1] = made[-1]._replace(name=chosen[-1].name)
+      optimizer = _refusing("fresh_optimizer", True, fresh_each_task, optimizer)
+    made = [optimizer._replace(name=chosen[-1].name)]
     if schedule is not None:
-      made.append(lift(schedule)._replace(name="schedule"))
+      # It tells the tasks apart by itself, and must not start anew with the optimizer.
+      made.append(lift(schedule)._replace(name="schedule", restart=keep_state))
     if settings["freeze"]:
       made.append(_frozen(settings["freeze"])._replace(name="freeze"))
-    return made[0] if len(made) == 1 else chain(*made)
+    for member in reversed(chosen[:-1]):
+      made = _with_member(member, settings, hyper, given, made)
+    return _joined(made)
 
   return method_of
+
+
+def _with_member(
+  member: Declaration,
+  settings: Settings,
+  hyper: Hyper,
+  given: Mapping[str, Any],
+  rest: list[Method],
+) -> list[Method]:
+  """The chain `rest` with the member before it, or around it if it asks for an inner optimizer."""
+  if "inner" in member.provided:
+    made = _call(member, settings, hyper, {**given, "inner": _joined(rest)})
+    init = functools.partial(_refusing, "method", settings["method"], made.init)
+    return [made._replace(init=init)]
+  return [lift(_call(member, settings, hyper, given))._replace(name=member.name), *rest]
+
+
+def _joined(members: list[Method]) -> Method:
+  return members[0] if len(members) == 1 else chain(*members)
 
 
 def _frozen(patterns: tuple[str, ...]) -> Method:
@@ -143,7 +163,7 @@ def _unlifted(method: Method) -> optax.GradientTransformationExtraArgs:
 
   def update(updates, state, params=None, *, task_id, value=None, grad=None, **extra):
     del extra
-    at = types.SimpleNamespace(task_id=task_id, loss=value, grad=grad)
+    at = types.SimpleNamespace(task_id=task_id, inner_task=None, loss=value, grad=grad)
     return method.update(updates, state, params, at=at)
 
   return optax.GradientTransformationExtraArgs(method.init, update)
