@@ -71,7 +71,8 @@ def examples(stream: StreamSpec, task: int, size: int = 23, seed: int = 0) -> Ex
 
 def batch(stream: StreamSpec, task: int, size: int = 6) -> Batch:
   data = examples(stream, task, size)
-  return Batch(*map(jnp.asarray, data), mask=jnp.ones(size, bool))
+  index = jnp.arange(size, dtype=jnp.int32)
+  return Batch(*map(jnp.asarray, data), mask=jnp.ones(size, bool), index=index)
 
 
 def programs(

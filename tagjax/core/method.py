@@ -140,8 +140,9 @@ class Query(NamedTuple):
   """What a method may look at when it predicts: examples without their labels.
 
   Attributes:
-    batch: the examples to be classified. `label` is 0 throughout. `task_id` is the example's task
-      in the scenario `"task"`, and the last task learned in the others, which hide it.
+    batch: the examples to be classified. `label` is 0 and `index` -1 throughout. `task_id` is the
+      example's task in the scenario `"task"`, and the last task learned in the others, which hide
+      it.
     current_task: traced int32 scalar, the last task learned.
     apply_fn: see `ApplyFn`.
     active_fn: see `ActiveFn`.

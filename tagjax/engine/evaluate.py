@@ -68,13 +68,15 @@ def without_answers(spec: StreamSpec, batch: Batch, current_task: chex.Array) ->
   """The batch as it may be asked about: no labels, and no task ids that the scenario hides.
 
   Returns:
-    A batch whose labels are 0, and whose task ids are `current_task` unless the scenario is
-    `"task"`.
+    A batch whose labels are 0, whose indices are -1, and whose task ids are `current_task` unless
+    the scenario is `"task"`.
   """
   known = spec.scenario == "task"
   hidden = jnp.full_like(batch.task_id, current_task)
   return batch._replace(
-    label=jnp.zeros_like(batch.label), task_id=batch.task_id if known else hidden
+    label=jnp.zeros_like(batch.label),
+    task_id=batch.task_id if known else hidden,
+    index=jnp.full_like(batch.index, -1),
   )
 
 

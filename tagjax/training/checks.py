@@ -161,7 +161,7 @@ def _on_shapes(name: str, what: str, function: Callable[..., Any], *arguments: A
 def _batch(spec: StreamSpec, rows: tuple[int, ...]) -> Batch:
   integers = jax.ShapeDtypeStruct(rows, np.int32)
   image = jax.ShapeDtypeStruct((*rows, *spec.image_shape), spec.image_dtype)
-  return Batch(image, integers, integers, jax.ShapeDtypeStruct(rows, np.bool_))
+  return Batch(image, integers, integers, jax.ShapeDtypeStruct(rows, np.bool_), integers)
 
 
 def _check_same(

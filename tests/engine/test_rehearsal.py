@@ -29,7 +29,8 @@ def exemplars(mask):
   """Images that say which exemplar they are of."""
   count = len(mask)
   image = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None], (count, 3))
-  return Batch(image, np.arange(count), np.full(count, 7), np.array(mask))
+  index = np.arange(count) + 30
+  return Batch(image, np.arange(count), np.full(count, 7), np.array(mask), index)
 
 
 @pytest.mark.parametrize("rehearsed", [None, [True, False, True], [False] * 3])
@@ -57,6 +58,7 @@ def test_batches_mix_examples_and_exemplars():
     np.asarray(batch.image)[np.asarray(batch.mask)][:, 0], [0, 99, 2, 99, 2]
   )
   np.testing.assert_array_equal(np.asarray(batch.task_id)[np.asarray(batch.mask)], [7, 1, 7, 1, 7])
+  np.testing.assert_array_equal(np.asarray(batch.index)[np.asarray(batch.mask)], [30, 4, 32, 0, 32])
 
 
 def test_exemplars_of_another_dtype_are_refused():
@@ -126,6 +128,7 @@ def test_every_later_task_is_longer(in_memory):
   for row in range(12):
     own = helpers.examples(STREAM, row // 4, SIZES[row // 4])
     matches = (own.image == np.asarray(memory.image[row])).all(axis=(1, 2, 3))
+    assert matches[memory.index[row]]
     assert own.label[matches].tolist() == [row // 2]
 
 
