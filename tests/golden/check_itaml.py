@@ -268,8 +268,7 @@ def padded(trace: Trace, order: np.ndarray, p: int) -> np.ndarray:
   return np.stack([np.pad(rows, (0, length - len(rows)), constant_values=-1) for rows in own])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _predictions(learner: Learner, p: int, served, batches: Batch, current_task):
+def _predictions(learner: Learner, served, batches: Batch, current_task, *, p: int):
   """Logits of all tasks' test rows, `[T, n, K]`."""
 
   def of_task(batch):
@@ -293,6 +292,7 @@ class Driver:
     self._step = jax.jit(functools.partial(self.learner.step, phase="train"))
     self._consolidate = jax.jit(functools.partial(self.learner.consolidate, phase="train"))
     self._prepare = jax.jit(self.learner.prepare)
+    self._predict = jax.jit(functools.partial(_predictions, self.learner), static_argnames="p")
     self._apply = jax.jit(functools.partial(self._logits, model))
     drifts = trace.tensors.is_convolution and variant.optimizer == "radam"
     drifts = drifts and not jax.config.jax_enable_x64
@@ -416,7 +416,7 @@ class Driver:
       rows = padded(self.trace, order, p)
       batches = self.trace.batch(rows, "test")
       logits = np.asarray(
-        _predictions(self.learner, p, served, batches, jnp.int32(session)), np.float64
+        self._predict(served, batches, jnp.int32(session), p=p), np.float64
       )[: session + 1]
       rows = rows[: session + 1]
       known, label = rows >= 0, self.trace["test_y"][rows]
