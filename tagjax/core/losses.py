@@ -56,9 +56,7 @@ def cross_entropy(logits: chex.Array, label: chex.Array, active: chex.Array) -> 
   return optax.softmax_cross_entropy_with_integer_labels(mask_logits(logits, active), label)
 
 
-def binary_cross_entropy(
-  logits: chex.Array, label: chex.Array, active: chex.Array
-) -> chex.Array:
+def binary_cross_entropy(logits: chex.Array, label: chex.Array, active: chex.Array) -> chex.Array:
   """Binary cross-entropy of each example over its active outputs against a one-hot target.
 
   `-(1/C) sum_{k active} [k = y] log σ(z_k) + [k ≠ y] log(1 - σ(z_k))`, C the number of them.

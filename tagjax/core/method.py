@@ -395,13 +395,14 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
     return tuple(member.init(params) for member in members)
 
   def update(updates, state, params, *, at: Step):
-    new_state, moved = [], {}
+    new_state = []
+    moved: dict[str, chex.ArrayTree] = {}
     for position, (member, member_state) in enumerate(zip(members, state, strict=True)):
       updates, member_state, *collections = member.update(
         updates, member_state, params, at=_own_key(at, position)
       )
       new_state.append(member_state)
-      moved = dict(collections[0]) if collections else moved
+      moved |= collections[0] if collections else {}
     return (updates, tuple(new_state), *([moved] if moved else []))
 
   def consolidate(state, variables, *, at: Boundary):
@@ -414,9 +415,7 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
     return tuple(new_state), variables
 
   def restart(state, params):
-    return tuple(
-      member.restart(own, params) for member, own in zip(members, state, strict=True)
-    )
+    return tuple(member.restart(own, params) for member, own in zip(members, state, strict=True))
 
   def diagnose(state):
     return {
@@ -558,7 +557,8 @@ def as_transform(method: Method) -> optax.GradientTransformationExtraArgs:
   """The update of `method` as an Optax transformation that requires the keyword `at: Step`.
 
   For use inside a loop of one's own; whoever runs it must also call `method.consolidate` at each
-  task's end. Running averages that the update has moved are left out. Without `at` it raises a TypeError instead of running silently without the stream.
+  task's end. Running averages that the update has moved are left out. Without `at` it raises a
+  TypeError instead of running silently without the stream.
   """
 
   def update(updates, state, params=None, *, at: Step, **extra):

@@ -110,7 +110,9 @@ def _unless_empty(count: chex.Array, new: chex.ArrayTree, old: chex.ArrayTree) -
 def _(axis_size, in_batched, count, new, old):
   def lanes(tree, batched):
     return jax.tree.map(
-      lambda leaf, is_batched: leaf if is_batched else jnp.broadcast_to(leaf, (axis_size, *leaf.shape)),
+      lambda leaf, is_batched: (
+        leaf if is_batched else jnp.broadcast_to(leaf, (axis_size, *leaf.shape))
+      ),
       tree,
       batched,
     )

@@ -9,7 +9,6 @@ from typing import Any, Literal, NamedTuple, get_args
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from tagjax.core import losses, passes
@@ -18,7 +17,6 @@ from tagjax.core.method import (
   Method,
   Query,
   Step,
-  called_around,
   lift,
   predicts,
   prepares,
@@ -103,12 +101,12 @@ def itaml(
   first, and among the outputs of a known task argmax is the task-aware prediction.
 
   **The inner optimizer** is an Optax transformation, or a chain: on the command line all that
-  follows, schedule and `freeze` included, such as `itaml+ewc+tag`. What it sees as `at` is the inner
-  step: the rows, loss, gradient and logits of task i. `at.task_id` stays s; `at.inner_task`, which
-  Optax transformations get as `task_id`, is i: TAG has a row of moments a task. Penalties (EWC, MAS,
-  SI, RWalk, LwF) pull at every inner step; SI and RWalk measure how far the parameters are from
-  where the inner step before began. TAG's moments and what has a consolidation survive the session.
-  Refused is what replays or projects (it would bring all tasks into the steps of one).
+  follows, schedule and `freeze` included, such as `itaml+ewc+tag`. What it sees as `at` is the
+  inner step: the rows, loss, gradient and logits of task i. `at.task_id` stays s; `at.inner_task`,
+  which Optax transformations get as `task_id`, is i: TAG has a row of moments a task. Penalties
+  (EWC, MAS, SI, RWalk, LwF) pull at every inner step; the path of SI and RWalk is measured from one
+  inner step's start to the next one's. TAG's moments and what has a consolidation survive the
+  session. Refused is what replays or projects: it would bring all tasks into the steps of one.
 
   **Cost.** One task's rows are a part of the batch: a minibatch costs a forward pass over all rows
   and a training pass over less than 4 B + 8 k rows (`tagjax.core.passes`), and k r optimizer steps.
@@ -140,7 +138,7 @@ def itaml(
       exemplars, phases or a prediction of its own.
 
   Example:
-    >>> import optax
+    >>> import numpy as np, optax
     >>> spec = StreamSpec(2, 4, np.eye(2, dtype=bool).repeat(2, axis=1), "class", (4, 4, 1))
     >>> method = itaml(spec, optax.sgd(0.1, momentum=0.9), capacity=20, per="total")
     >>> state = method.init({"head": {"kernel": jnp.zeros((16, 4))}})
@@ -201,9 +199,7 @@ def itaml(
       is_of_task = exemplars.mask & (exemplars.task_id == task)
       return _shuffled(jax.random.fold_in(at.key, task), is_of_task, adapt_batch_size)
 
-    return adapt(
-      at, spec, variables, exemplars, rows_of=rows_of, learning_rate=adapt_learning_rate
-    )
+    return adapt(at, spec, variables, exemplars, rows_of=rows_of, learning_rate=adapt_learning_rate)
 
   method = Method(
     init,
@@ -508,9 +504,7 @@ def vote(
   """
   classes = jnp.asarray(spec.classes)
   best = jnp.max(losses.mask_logits(logits[:, None], classes[None]), axis=-1)
-  votes = jnp.sum(
-    jnp.where(mask[:, None], best, 0).reshape(-1, continuum, spec.num_tasks), axis=1
-  )
+  votes = jnp.sum(jnp.where(mask[:, None], best, 0).reshape(-1, continuum, spec.num_tasks), axis=1)
   is_seen = jnp.arange(spec.num_tasks) <= current_task
   return jnp.argmax(jnp.where(is_seen, votes, -jnp.inf), axis=-1).astype(jnp.int32)
 

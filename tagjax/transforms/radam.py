@@ -142,4 +142,6 @@ def _rho(k: chex.Array, b2: float) -> chex.Array:
   series = small * jnp.polyval(jnp.asarray(_LANGEVIN[::-1], k.dtype), small * small)
   own = 1 / math.tanh(a / 2) - 2 / a
   large = jnp.maximum(x, _SMALL)
-  return jnp.where(x < _SMALL, k + own - k * series, 2 / (1 - b2) - 1 - 2 * k / jnp.expm1(2 * large))
+  return jnp.where(
+    x < _SMALL, k + own - k * series, 2 / (1 - b2) - 1 - 2 * k / jnp.expm1(2 * large)
+  )

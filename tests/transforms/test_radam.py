@@ -37,10 +37,14 @@ def test_steps_are_those_of_the_authors_code(constants):
 def test_the_length_of_a_step_keeps_its_digits(k):
   """With a constant gradient the moments are its powers: only the factor is left."""
   one = jnp.ones(1)
-  state = scale_by_radam().init(one)._replace(
-    count=jnp.int32(k - 1),
-    mu=jnp.asarray([1 - 0.9 ** (k - 1)], jnp.float32),
-    nu=jnp.asarray([1 - 0.999 ** (k - 1)], jnp.float32),
+  state = (
+    scale_by_radam()
+    .init(one)
+    ._replace(
+      count=jnp.int32(k - 1),
+      mu=jnp.asarray([1 - 0.9 ** (k - 1)], jnp.float32),
+      nu=jnp.asarray([1 - 0.999 ** (k - 1)], jnp.float32),
+    )
   )
   found, _ = scale_by_radam().update(one, state)
   limit = 1999.0
