@@ -255,7 +255,7 @@ def _step(
     loss=loss,
     grad=grad,
     logits=logits,
-    variables=state.variables,
+    variables={**variables, "params": state.variables["params"]},
     grad_fn=_make_grad_fn(parts, state.variables, task_id, method_key, train=True),
     apply_fn=parts.fns.apply,
     active_fn=functools.partial(_active_outputs, parts, task_id),
@@ -265,8 +265,9 @@ def _step(
     epoch_step=epoch_step,
   )
   params = state.variables["params"]
-  updates, method_state = method.update(grad, state.method, params, at=at)
-  variables = {**variables, "params": optax.apply_updates(params, updates)}
+  updates, method_state, *moved = method.update(grad, state.method, params, at=at)
+  new_params = optax.apply_updates(params, updates)
+  variables = {**variables, **(moved[0] if moved else {}), "params": new_params}
   info = StepInfo(
     loss=loss,
     accuracy=_accuracy(parts, logits, batch, task_id),

@@ -12,6 +12,7 @@ from tagjax.methods.ewc import ewc as ewc
 from tagjax.methods.fine_tuning import fresh_each_task as fresh_each_task
 from tagjax.methods.gem import gem as gem
 from tagjax.methods.icarl import icarl as icarl
+from tagjax.methods.itaml import itaml as itaml
 from tagjax.methods.lwf import lwf as lwf
 from tagjax.methods.mas import mas as mas
 from tagjax.methods.mas_local import mas_local as mas_local
