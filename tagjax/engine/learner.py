@@ -22,6 +22,7 @@ from tagjax.core.method import (
   Step,
   check_phases,
   num_boundary_examples,
+  predicts,
   prepares,
   rehearses,
 )
@@ -58,12 +59,15 @@ class ServedState(NamedTuple):
     key: as in `LearnerState`.
     step: as in `LearnerState`.
     hyper: as in `LearnerState`.
+    variables: the model's, where evaluations compare with the model itself and `served` is
+      something else; else None.
   """
 
   served: Served
   key: chex.PRNGKey
   step: chex.Array
   hyper: Hyper
+  variables: Variables | None = None
 
 
 class StepInfo(NamedTuple):
@@ -92,12 +96,15 @@ class Learner(NamedTuple):
     prepare: `(state, current_task) -> ServedState`; `current_task` is the last task learned.
     predict: `(served, batch, current_task, *, continuum) -> logits`, float `[B, K]`, unmasked; the
       batch is what the method sees as `Query.batch`, see `tagjax.engine.evaluate`.
+    plain: `(served, batch) -> logits`, float `[B, K]`, unmasked, of the model itself, whatever the
+      method makes of them.
     diagnose: `state -> {name: array}`, see `Method`.
     spec: static, of the stream.
     phases: static, see `Method`.
     num_boundary_examples: static, see `Method`; how many the chunk of `consolidate` should have.
     rehearses: static, whether `rehearsal` gives exemplars.
     prepares: static, whether `prepare` gives anything but the state's variables.
+    predicts: static, whether `predict` gives anything but logits of the model, see `Method`.
   """
 
   init: Callable[..., LearnerState]
@@ -106,12 +113,14 @@ class Learner(NamedTuple):
   rehearsal: Callable[[LearnerState], Batch | None]
   prepare: Callable[..., ServedState]
   predict: Callable[..., chex.Array]
+  plain: Callable[[ServedState, Batch], chex.Array]
   diagnose: Callable[[LearnerState], dict[str, chex.Array]]
   spec: StreamSpec
   phases: tuple[Phase, ...]
   num_boundary_examples: int | None
   rehearses: bool
   prepares: bool
+  predicts: bool
 
 
 def make_learner(
@@ -174,12 +183,14 @@ def make_learner(
     rehearsal=bound(_rehearsal),
     prepare=bound(_prepare),
     predict=bound(_predict),
+    plain=bound(_plain),
     diagnose=bound(_diagnose),
     spec=spec,
     phases=static.phases,
     num_boundary_examples=num_boundary_examples(static),
     rehearses=rehearses(static),
     prepares=prepares(static),
+    predicts=predicts(static),
   )
 
 
@@ -305,6 +316,12 @@ def _predict(
   expected = (batch.mask.shape[0], parts.spec.num_outputs)
   if jnp.shape(logits) != expected:
     raise ValueError(f"predict gives {jnp.shape(logits)}, and must give logits [B, K], {expected}")
+  return logits
+
+
+def _plain(parts: _Parts, served: ServedState, batch: Batch) -> chex.Array:
+  variables = served.served if served.variables is None else served.variables
+  logits, _ = parts.fns.apply(variables, batch)
   return logits
 
 
