@@ -168,8 +168,9 @@ def print_rows(rows: Sequence[Row], title: str) -> None:
     table.collapse_padding = (
       table.collapse_padding or sum(words) + 3 * len(words) + 1 > console.width
     )
-    for column, width in zip(table.columns, words, strict=True):
+    for column, width, name in zip(table.columns, words, rows[0], strict=True):
       column.min_width = width
+      column.no_wrap = not any(" " in text for text in [name, *(row[name] for row in rows)])
   console.print(table)
 
 
