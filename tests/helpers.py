@@ -8,6 +8,7 @@ import numpy as np
 
 from tagjax.config import build, settings
 from tagjax.core.types import Batch, StreamSpec
+from tagjax.engine.counts import Measures
 from tagjax.engine.learner import make_learner
 from tagjax.engine.programs import Layout, Programs
 from tagjax.engine.train_loop import DEVICE_AXIS
@@ -86,6 +87,7 @@ def programs(
   keep_going=False,
   in_order=False,
   continuum=1,
+  measures=None,
   **options,
 ) -> Programs:
   """The compiled programs of a tiny learner; `options` go to the model."""
@@ -106,7 +108,7 @@ def programs(
     layout=layout,
     keep_going=keep_going,
     in_order=in_order,
-    continuum=continuum,
+    measures=measures or Measures(continuum, (continuum,)),
   )
 
 

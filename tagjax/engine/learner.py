@@ -24,6 +24,7 @@ from tagjax.core.method import (
   check_phases,
   consolidates,
   num_boundary_examples,
+  predicts,
   prepares,
   rehearses,
 )
@@ -60,12 +61,15 @@ class ServedState(NamedTuple):
     key: as in `LearnerState`.
     step: as in `LearnerState`.
     hyper: as in `LearnerState`.
+    variables: the model's, where evaluations compare with the model itself and `served` is
+      something else; else None.
   """
 
   served: Served
   key: chex.PRNGKey
   step: chex.Array
   hyper: Hyper
+  variables: Variables | None = None
 
 
 class StepInfo(NamedTuple):
@@ -94,6 +98,8 @@ class Learner(NamedTuple):
     prepare: `(state, current_task) -> ServedState`; `current_task` is the last task learned.
     predict: `(served, batch, current_task, *, continuum) -> logits`, float `[B, K]`, unmasked; the
       batch is what the method sees as `Query.batch`, see `tagjax.engine.evaluate`.
+    plain: `(served, batch) -> logits`, float `[B, K]`, unmasked, of the model itself, whatever the
+      method makes of them.
     diagnose: `state -> {name: array}`, see `Method`.
     spec: static, of the stream.
     phases: static, see `Method`.
@@ -101,6 +107,7 @@ class Learner(NamedTuple):
     consolidates: static, whether `consolidate` changes anything.
     rehearses: static, whether `rehearsal` gives exemplars.
     prepares: static, whether `prepare` gives anything but the state's variables.
+    predicts: static, whether `predict` gives anything but logits of the model, see `Method`.
   """
 
   init: Callable[..., LearnerState]
@@ -109,6 +116,7 @@ class Learner(NamedTuple):
   rehearsal: Callable[[LearnerState], Batch | None]
   prepare: Callable[..., ServedState]
   predict: Callable[..., chex.Array]
+  plain: Callable[[ServedState, Batch], chex.Array]
   diagnose: Callable[[LearnerState], dict[str, chex.Array]]
   spec: StreamSpec
   phases: tuple[Phase, ...]
@@ -116,6 +124,7 @@ class Learner(NamedTuple):
   consolidates: bool
   rehearses: bool
   prepares: bool
+  predicts: bool
 
 
 def make_learner(
@@ -178,6 +187,7 @@ def make_learner(
     rehearsal=bound(_rehearsal),
     prepare=bound(_prepare),
     predict=bound(_predict),
+    plain=bound(_plain),
     diagnose=bound(_diagnose),
     spec=spec,
     phases=static.phases,
@@ -185,6 +195,7 @@ def make_learner(
     consolidates=consolidates(static),
     rehearses=rehearses(static),
     prepares=prepares(static),
+    predicts=predicts(static),
   )
 
 
@@ -323,6 +334,12 @@ def _predict(
   expected = (batch.mask.shape[0], parts.spec.num_outputs)
   if jnp.shape(logits) != expected:
     raise ValueError(f"predict gives {jnp.shape(logits)}, and must give logits [B, K], {expected}")
+  return logits
+
+
+def _plain(parts: _Parts, served: ServedState, batch: Batch) -> chex.Array:
+  variables = served.served if served.variables is None else served.variables
+  logits, _ = parts.fns.apply(variables, batch)
   return logits
 
 

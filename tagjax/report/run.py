@@ -13,6 +13,7 @@ import numpy as np
 
 from tagjax import metrics, report
 from tagjax.report.comparison import commit_of, flat_config
+from tagjax.report.continuum import Continuum, array_of, continuum_of
 from tagjax.report.metrics_log import diagnostics, read_log, training_curve
 from tagjax.report.results import definition_of
 from tagjax.report.tables import mean_and_std, metric_rows, sweep_rows
@@ -189,6 +190,39 @@ class Run:
     weights = self.results.get("task_relatedness")
     return None if weights is None else np.asarray(weights, np.float64)
 
+  @property
+  def continuum(self) -> Continuum | None:
+    """Accuracies where test images arrive in runs of one task, arrays `[S, T, P]`.
+
+    None unless the run was asked to measure them, by `continuum`, `continuum_lengths`, `top_k` or
+    `confusion_matrix`.
+    """
+    return continuum_of(self.results)
+
+  @property
+  def predicted_tasks(self) -> np.ndarray | None:
+    """How often classes of each task were predicted, float64 `[S, T, T]`: after task t, of task u.
+
+    Counts of test images of the tasks so far; None where not measured.
+    """
+    return array_of(self.results, "predicted_tasks")
+
+  @property
+  def recency_bias(self) -> np.ndarray | None:
+    """See `tagjax.metrics.recency_bias`, `[S, T]`; None where not measured."""
+    predicted = self.predicted_tasks
+    return (
+      None if predicted is None else metrics.recency_bias(predicted, self.results["test_sizes"])
+    )
+
+  @property
+  def confusion_matrix(self) -> np.ndarray | None:
+    """Test images of each class (row) by predicted class, float64 `[S, K, K]`, of the final model.
+
+    None unless the run was asked for it.
+    """
+    return array_of(self.results, "confusion_matrix")
+
   # Frames.
 
   def to_frame(self) -> pd.DataFrame:
@@ -295,6 +329,18 @@ class Run:
   def plot_task_relatedness(self) -> Figure:
     """See `tagjax.report.plots.plot_task_relatedness`."""
     return report.plots.plot_task_relatedness(self.results)
+
+  def plot_continuum(self) -> Figure:
+    """See `tagjax.report.class_plots.plot_continuum`."""
+    return report.class_plots.plot_continuum(self.results)
+
+  def plot_confusion_matrix(self) -> Figure:
+    """See `tagjax.report.class_plots.plot_confusion_matrix`."""
+    return report.class_plots.plot_confusion_matrix(self.results)
+
+  def plot_recency_bias(self) -> Figure:
+    """See `tagjax.report.class_plots.plot_recency_bias`."""
+    return report.class_plots.plot_recency_bias(self.results)
 
   def plot_loss(self) -> Figure:
     """See `tagjax.report.log_plots.plot_loss`."""

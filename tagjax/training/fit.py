@@ -16,7 +16,7 @@ from tagjax.core.types import Variables
 from tagjax.distributed import processes
 from tagjax.distributed.shared_workdir import ReadWorkdir, open_checkpoints, open_workdir
 from tagjax.report.progress import Progress
-from tagjax.report.results import summarise
+from tagjax.report.results import summarise, summarise_counts
 from tagjax.report.run import Run
 from tagjax.storage.json_files import read_json
 from tagjax.storage.workdir import NoWorkdir, Workdir
@@ -353,13 +353,32 @@ def _progress_line(trainer: Trainer, options: RunOptions, enabled: bool) -> Prog
 
 def _results(record: RunRecord, stream: Stream, options: RunOptions) -> dict[str, Any]:
   """What results.json holds of the measurements."""
-  return summarise(
+  place = 2 if options.evaluate_on == "test" else 1
+  sizes = [size[place] for size in stream.sizes]
+  results = summarise(
     record.accuracy,
     forgetting_definition=options.forgetting,
     baseline=record.baseline if options.evaluate_future_tasks else None,
     curves=record.curves if options.learning_curve_batches else None,
     beta=options.learning_curve_batches,
-  ) | {**record.diagnostics, "task_names": list(stream.task_names), "seconds": record.seconds}
+    sizes=sizes if stream.spec.scenario == "class" else None,
+  )
+  if record.counts:
+    counted = summarise_counts(
+      record.counts,
+      sizes,
+      continuum=options.continuum,
+      lengths=options.all_lengths,
+      top_k=options.top_k,
+      classes=stream.spec.classes,
+    )
+    counted["definitions"] = results["definitions"] | counted["definitions"]
+    results |= counted
+  return results | {
+    **record.diagnostics,
+    "task_names": list(stream.task_names),
+    "seconds": record.seconds,
+  }
 
 
 def _seeds_of(trials: Sequence[Trial]) -> Callable[[range], str]:

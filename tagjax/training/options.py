@@ -42,6 +42,12 @@ class RunOptions:
       memory.
     evaluate_on: the examples to evaluate on; choose hyperparameters on `"validation"`.
     eval_batch_size: the most examples of an evaluation pass, at least 1.
+    continuum: p of the accuracy matrix: test images arrive in runs of p images of one task, and a
+      method may look at the whole run; at least 1, where nothing is promised.
+    continuum_lengths: further p that each evaluation of all tasks measures, such as
+      `(1, 2, 5, 10, 20, 50, 100)`, all in one pass; each at least 1.
+    top_k: k of the top-k accuracy, at least 1; 1 records none.
+    confusion_matrix: whether the confusion matrix of the final model is recorded.
     evaluate_future_tasks: whether tasks that have not begun are evaluated too, which forward
       transfer needs.
     learning_curve_batches: number b: each task is evaluated before each of its first b batches; at
@@ -73,6 +79,10 @@ class RunOptions:
   seeds_together: int | None = None
   evaluate_on: Part = "test"
   eval_batch_size: int = 256
+  continuum: int = 1
+  continuum_lengths: tuple[int, ...] = ()
+  top_k: int = 1
+  confusion_matrix: bool = False
   evaluate_future_tasks: bool = False
   learning_curve_batches: int = 0
   forgetting: Definition = "agem"
@@ -86,10 +96,9 @@ class RunOptions:
       value = getattr(self, name)
       if value is None and name == "seeds_together":
         continue
-      if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"{name}={value!r}: must be a whole number")
-      if value < least:
-        raise ConfigError(f"{name}={value!r}: must be at least {least}")
+      _check_least(name, value, value, least)
+    for length in self.continuum_lengths:
+      _check_least("continuum_lengths", self.continuum_lengths, length, 1)
     for name, choices in _CHOICES.items():
       _check_choice(name, getattr(self, name), choices)
     _check_choice("normalization", self.normalization, NORMALIZATIONS)
@@ -97,6 +106,21 @@ class RunOptions:
     self._check_devices()
     if self.protocol == "joint" and self.learning_curve_batches:
       raise ConfigError("protocol='joint': learns no task by itself; no learning_curve_batches")
+
+  @property
+  def all_lengths(self) -> tuple[int, ...]:
+    """Every p of the continuum that is measured, ascending.
+
+    >>> RunOptions(continuum=20, continuum_lengths=(5, 1)).all_lengths
+    (1, 5, 20)
+    """
+    return tuple(sorted({self.continuum, *self.continuum_lengths}))
+
+  @property
+  def records_details(self) -> bool:
+    """Whether evaluations of all tasks measure more than accuracies of single images."""
+    several = self.continuum > 1 or bool(self.continuum_lengths)
+    return several or self.top_k > 1 or self.confusion_matrix
 
   def _check_devices(self) -> None:
     if self.seed_axis == "devices" and self.data_parallel > 1:
@@ -124,6 +148,8 @@ _LEAST = {
   "seed": 0,
   "seeds_together": 1,
   "eval_batch_size": 1,
+  "continuum": 1,
+  "top_k": 1,
   "learning_curve_batches": 0,
   "checkpoint_every": 0,
   "keep_checkpoints": 1,
@@ -137,6 +163,14 @@ _CHOICES = {
   "evaluate_on": get_args(Part),
   "forgetting": DEFINITIONS,
 }
+
+
+def _check_least(name: str, whole: object, value: object, least: int) -> None:
+  """Refuses a number that is none, or too small; `whole` is what the message shows."""
+  if isinstance(value, bool) or not isinstance(value, int):
+    raise ConfigError(f"{name}={whole!r}: must be a whole number")
+  if value < least:
+    raise ConfigError(f"{name}={whole!r}: must be at least {least}")
 
 
 def _check_choice(name: str, value: object, choices) -> None:

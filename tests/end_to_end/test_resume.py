@@ -25,6 +25,9 @@ SETTINGS = (
   "--config.checkpoint_every=5",
   "--config.chunk_steps=3",
   "--config.plots=False",
+  "--config.continuum=4",
+  "--config.continuum_lengths=(1,10)",
+  "--config.confusion_matrix=True",
 )
 POSITIONS = 2 * (1 + 3 * (5 + 2))  # begin; 13 steps in chunks of 3, consolidate, evaluate
 

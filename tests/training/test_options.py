@@ -23,6 +23,8 @@ LEAST = {
   "seed": 0,
   "seeds_together": 1,
   "eval_batch_size": 1,
+  "continuum": 1,
+  "top_k": 1,
   "learning_curve_batches": 0,
   "checkpoint_every": 0,
   "keep_checkpoints": 1,
@@ -144,3 +146,12 @@ def test_the_last_smaller_batch_is_taken_or_left(size, drop_last, steps):
 def test_augmentation_is_of_its_own_type():
   with pytest.raises(ConfigError, match=r"^augmentation=\{'crop': 2\}: must be a tagjax"):
     RunOptions(augmentation={"crop": 2})
+
+
+def test_the_lengths_of_the_continuum():
+  refused(r"^continuum_lengths=\(1, 0\): must be at least 1$", continuum_lengths=(1, 0))
+  refused(r"^continuum_lengths=\(1, 2\.5\): must be a whole", continuum_lengths=(1, 2.5))
+  assert not RunOptions().records_details
+  for changes in ({"continuum": 2}, {"continuum_lengths": (1,)}, {"top_k": 5}):
+    assert RunOptions(**changes).records_details
+  assert RunOptions(confusion_matrix=True).records_details
