@@ -1,7 +1,6 @@
-"""The objects that settings name: a stream, a model, a method, and the options of a run."""
+"""The objects that settings name: a stream, a model and a method."""
 
 import functools
-import math
 import re
 import sys
 import types
@@ -22,10 +21,8 @@ from tagjax.core.method import Method, Phase, Step, chain, keep_state, lift
 from tagjax.core.register import Declaration, declared, signature_options
 from tagjax.core.types import Hyper, Scenario, StreamSpec, Variables
 from tagjax.engine.model import as_model, task_stacked
-from tagjax.input_pipeline.augmentation import Augmentation
 from tagjax.methods import fresh_each_task
 from tagjax.models.torch_weights import load_torch_weights
-from tagjax.training.options import RunOptions
 from tagjax.transforms import Columns, freeze, only_current_task, scale_by_task_schedule
 
 MethodOf = Callable[..., Method]
@@ -216,22 +213,6 @@ def _shape_of_schedule(settings: Settings, provided: Mapping[str, Any]) -> Any:
   return _call(schedule, settings, {}, provided)
 
 
-def run_options(settings: Settings) -> RunOptions:
-  """The options of the run.
-
-  Raises:
-    ConfigError: if one is out of range.
-  """
-  names = RunOptions.__dataclass_fields__.keys() - {"augmentation"}
-  changes = {name: settings[f"augmentation.{name}"] for name in Augmentation._fields}
-  try:
-    return RunOptions(
-      **{name: settings[name] for name in names}, augmentation=Augmentation(**changes)
-    )
-  except ConfigError as error:
-    raise ConfigError(f"config.{error}") from error
-
-
 def load_pretrained(settings: Settings, model: Any, spec: StreamSpec) -> Variables | None:
   """What the model starts with besides random values; says so if its head is not in it.
 
@@ -286,10 +267,6 @@ def check_parts(settings: Settings) -> None:
   scenario: Scenario = settings["scenario"] or "task"
   classes = np.ones((1, 1), bool)
   spec = StreamSpec(1, 1, classes, scenario, (1, 1, 1))
-  if not (settings["learning_rate"] > 0 and math.isfinite(settings["learning_rate"])):
-    raise ConfigError(
-      f"config.learning_rate={settings['learning_rate']!r}: must be positive and finite"
-    )
   _check_pretrainable(settings, build_model(settings, spec))
   build_method({**settings, "schedule": None}, spec, [1])({})
   if settings["schedule"] is not None:

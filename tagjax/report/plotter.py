@@ -66,11 +66,7 @@ class Plotter:
     """
     process, self._process = self._process, None
     if process is None:
-      try:
-        _draw(results, self._directory)
-      except Exception as error:
-        return reason(error)
-      return None
+      return _draw(results, self._directory)
     # A line and not all until the end of the file: whom this process has forked may keep it open.
     _, errors = process.communicate(f"{json.dumps(as_json(dict(results)))}\n")
     if process.returncode == 0:
@@ -83,10 +79,15 @@ def draw_what_comes(directory: str) -> None:
   from tagjax.report import plots  # noqa: F401  (while the run trains)
 
   if line := sys.stdin.readline().strip():
-    _draw(json.loads(line), directory)
+    sys.exit(_draw(json.loads(line), directory))
 
 
-def _draw(results: Mapping[str, Any], directory: str) -> None:
+def _draw(results: Mapping[str, Any], directory: str) -> str | None:
+  """Why it failed, if it did."""
   from tagjax.report import plots
 
-  plots.save_all(results, directory)
+  try:
+    plots.save_all(results, directory)
+  except Exception as error:
+    return reason(error)
+  return None
