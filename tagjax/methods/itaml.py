@@ -311,7 +311,9 @@ def _inner_loops(
 
   def own(moved, task):
     """Of the head the outputs of the task."""
-    return jax.tree.map(lambda d, is_own: d * classes[task] if is_own else d, moved, is_head)
+    return jax.tree.map(
+      lambda d, is_own: jnp.where(_wide(classes[task], d), d, 0) if is_own else d, moved, is_head
+    )
 
   def inner_loop(task, size, carry: _Inner) -> _Inner:
     part = passes.part_of(at.batch, order, start[task], count[task], size)
@@ -342,8 +344,15 @@ def _inner_loops(
   present = total > 0
   number = jnp.maximum(jnp.sum(present), 1)
   of_output = jnp.maximum(jnp.sum(classes & present[:, None], axis=0), 1)
-  moved = jax.tree.map(lambda d, is_own: d / (of_output if is_own else number), end.moved, is_head)
+  moved = jax.tree.map(
+    lambda d, is_own: d / (_wide(of_output, d) if is_own else number), end.moved, is_head
+  )
   return end._replace(moved=moved)
+
+
+def _wide(values: chex.Array, leaf: chex.Array) -> chex.Array:
+  """`values [K]` beside a leaf whose last axis is K."""
+  return values.reshape((1,) * (leaf.ndim - 1) + (-1,))
 
 
 def _inner_step(
