@@ -89,9 +89,9 @@ def bic(
   compiled end of the task. In the scenarios "task" and "domain" there are no new outputs that
   compete with old ones: nothing is held out, and nothing corrected.
 
-  Of the exemplars M, `round(held_out M)` are held out, at least one for each pair of task and class.
-  They come from the share `held_out` of each task's examples, drawn by their `index`, that is not
-  trained on: the loss leaves them out. Running averages of batch normalisation see them. See
+  Of the exemplars M, `round(held_out M)` are held out, at least one for each pair of task and
+  class. They come from the share `held_out` of each task's examples, drawn by their `index`, that
+  is not trained on: the loss leaves them out. Running averages of batch normalisation see them. See
   `tagjax.methods.icarl` for what a step costs, for the teacher, and for compositions.
 
   Args:
