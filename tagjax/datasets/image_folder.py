@@ -290,13 +290,13 @@ def _examples(images: ImageFiles, labels: list[int]) -> Iterator[tuple[np.ndarra
 
 
 def _decode(file: pathlib.Path, image_shape: tuple[int, int, int], resize: str) -> np.ndarray:
-  from PIL import Image, ImageOps
+  from PIL import ImageOps
 
-  from tagjax.datasets import decode  # imports TFDS
+  from tagjax.datasets import decode, picture_files  # imports TFDS
 
   height, width, channels = image_shape
   try:
-    with Image.open(file) as opened:
+    with picture_files.opened(file) as opened:
       image = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
       if image.size != (width, height):
         image = decode.resize(image, (height, width), resize)
