@@ -37,10 +37,9 @@ def open_regular(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> Bi
     OSError: if it cannot be opened.
     ValueError: if it is something else than a file, or longer.
   """
-  # A pipe without a writer would block the opening itself.
-  descriptor = os.open(
-    path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-  )
+  # O_NONBLOCK: a pipe without a writer would block the opening itself. Windows has none.
+  how = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+  descriptor = os.open(path, how)
   try:
     status = os.fstat(descriptor)
     if stat.S_ISDIR(status.st_mode):

@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import sys
@@ -84,8 +85,12 @@ _NESTED = '{"pythonClassName": "%s", "featuresDict": {"features": {"image": {%s}
     _NESTED % (_DICT, '"python_class_name": "outsider.Evil"'),
     _NESTED % (_DICT, r'"pythonClassName": "outsider.\u0045vil"'),
     '{"type": "outsider.Evil", "content": {}}',
-    r'{"pythonClassName": "%s", "jsonFeature": {"json": "{\"a\": {\"type\": \"outsider.Evil\", '
-    r'\"content\": 1}}"}}' % _DICT,
+    json.dumps(
+      {
+        "pythonClassName": _DICT,
+        "jsonFeature": {"json": json.dumps({"a": {"type": "outsider.Evil", "content": 1}})},
+      }
+    ),
   ],
   ids=["camel", "snake", "escaped", "old", "text"],
 )

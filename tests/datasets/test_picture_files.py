@@ -48,7 +48,7 @@ def test_no_picture_starts_a_program(tmp_path, ghostscript):
   with pytest.raises(datasets.DatasetUnavailableError, match=r"png cannot be read"):
     datasets.load_folder(tmp_path / "own", (8, 8, 3))
   file = members.Member("evil.jpg", len(EPS), lambda: io.BytesIO(EPS))
-  with pytest.raises(ValueError, match="evil.jpg is damaged or no picture"):
+  with pytest.raises(ValueError, match=r"evil\.jpg is damaged or no picture"):
     pictures.example(file, 0, vouched=False)
   assert not ghostscript.exists()
   with pytest.raises(Exception, match=r"."), Image.open(io.BytesIO(EPS)) as image:
