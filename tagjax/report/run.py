@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from tagjax.report.comparison import commit_of, flat_config
 from tagjax.report.metrics_log import diagnostics, read_log, training_curve
 from tagjax.report.results import definition_of
 from tagjax.report.tables import mean_and_std, metric_rows, sweep_rows
-from tagjax.storage.json_files import ResultsError, read_json, write_json_atomic
+from tagjax.storage.json_files import ResultsError, read_json, write_atomic, write_json_atomic
 from tagjax.storage.workdir import LOG, RESULTS
 
 if TYPE_CHECKING:
@@ -325,7 +324,7 @@ class Run:
     log = self.folder / LOG if self.folder else None
     if log and log.exists():
       if log.resolve() != (target / LOG).resolve():
-        shutil.copyfile(log, target / LOG)
+        write_atomic(target / LOG, [log.read_bytes()])
       self.plot_loss().savefig(target / "loss.png")
       if not self.diagnostics().empty:
         self.plot_layer_weights().savefig(target / "layer_weights.png")
