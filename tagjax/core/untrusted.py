@@ -154,6 +154,15 @@ def plain_text(text: str) -> str:
   return text.translate(_PLAIN)
 
 
+def plain_lines(text: object) -> str:
+  r"""A text of several lines, without what a terminal would obey.
+
+  >>> plain_lines("first\x1b[2J\n second")
+  'first[2J\n second'
+  """
+  return "\n".join(map(plain_text, str(text).split("\n")))
+
+
 def plain_strings(value: Any) -> Any:
   r"""A JSON value in which every text is a `plain_text`, keys too.
 

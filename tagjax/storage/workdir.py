@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import itertools
 import json
 import os
 import stat
@@ -23,6 +24,7 @@ CONFIG, LOG, RESULTS, LOCK, CHECKPOINTS, PROFILE = (
 )
 
 
+_MOST_NAMED = 20
 _FOLDERS = (CHECKPOINTS, PROFILE, "groups", "shares", "trials", "workers")
 _SUFFIXES = (".json", ".jsonl", ".png", ".db")
 
@@ -115,10 +117,14 @@ class Workdir:
     path = self.path / CONFIG
     if not path.exists():
       return
-    there = {"config": read_json(path)}
+    there = read_json(path)
+    if not isinstance(there, dict):
+      raise WorkdirError(f"{path} holds no config: restore a copy, or choose another --workdir")
     differing = [
-      f"{key} is {old!r} there and {new!r} here"
-      for key, old, new in differences(there, {"config": config})
+      f"{key} is {old!r:.200} there and {new!r:.200} here"
+      for key, old, new in itertools.islice(
+        differences({"config": there}, {"config": config}), _MOST_NAMED
+      )
     ]
     if differing:
       raise WorkdirError(

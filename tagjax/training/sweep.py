@@ -262,7 +262,7 @@ def train_grid(
   with folder.lock() if process == ALONE else contextlib.nullcontext():
     folder.check(identity)
     if folder.has_results():
-      return Grid(read_json(folder.results), folder.path)
+      return Grid.load(folder.results)
     table = _Table(folder)
     if process == ALONE and not are_planned(folder):
       for number, group in enumerate(groups):
