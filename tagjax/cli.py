@@ -108,8 +108,8 @@ def main(argv: list[str]) -> None:
   del argv
   logging.getLogger("jax").setLevel(logging.WARNING)  # it reports each backend it does not find
   values = flags.FLAGS
-  training.compilation_cache.keep_compiled(values.compilation_cache)
   try:
+    training.compilation_cache.keep_compiled(values.compilation_cache)
     chosen = config.settings.read(values.config)
     for line in config.settings.unused(chosen, [key for key, _ in _overrides(sys.argv)]):
       print(f"note: {line}", file=sys.stderr)

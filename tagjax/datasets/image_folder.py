@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
+from tagjax.core import paths
 from tagjax.datasets import arrays, folders, kept_images, loader, read_ahead, types
 
 Resize = Literal["stretch", "crop"]
@@ -103,7 +104,7 @@ def load_folder(
       `train` and `test` only, or a file cannot be read; the text names it.
   """
   _check_arguments(image_shape, resize, test_fraction, input)
-  root = pathlib.Path(path).expanduser().absolute()
+  root = paths.absolute(path)
   class_names, train, test = _list_splits(root, test_fraction, data_seed)
   all_files = train.files + test.files
   parts = [_as_part(root, split, image_shape, resize) for split in (train, test)]

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tagjax.core import paths
 from tagjax.core.errors import WorkdirError
 from tagjax.storage.json_files import read_json, write_atomic, write_json_atomic
 
@@ -46,7 +47,7 @@ class Workdir:
     Raises:
       WorkdirError: if it cannot be created or written to, or one of the run's files is a link.
     """
-    self.path = Path(path).expanduser().absolute()
+    self.path = paths.absolute(path)
     try:
       self.path.mkdir(parents=True, exist_ok=True)
       self._refuse_links()

@@ -82,7 +82,7 @@ class RunOptions:
   plots: bool = True
 
   def __post_init__(self):
-    for name, least in _LEAST.items():
+    for name, (least, largest) in _RANGES.items():
       value = getattr(self, name)
       if value is None and name == "seeds_together":
         continue
@@ -90,6 +90,8 @@ class RunOptions:
         raise ConfigError(f"{name}={value!r}: must be a whole number")
       if value < least:
         raise ConfigError(f"{name}={value!r}: must be at least {least}")
+      if value > largest:
+        raise ConfigError(f"{name}={value!r}: must be at most {largest}")
     for name, choices in _CHOICES.items():
       _check_choice(name, getattr(self, name), choices)
     _check_choice("normalization", self.normalization, NORMALIZATIONS)
@@ -115,21 +117,23 @@ class RunOptions:
       )
 
 
-_LEAST = {
-  "epochs": 1,
-  "batch_size": 1,
-  "cycles": 1,
-  "data_parallel": 1,
-  "seeds": 1,
-  "seed": 0,
-  "seeds_together": 1,
-  "eval_batch_size": 1,
-  "learning_curve_batches": 0,
-  "checkpoint_every": 0,
-  "keep_checkpoints": 1,
-  "chunk_steps": 1,
+_RANGES = {
+  "epochs": (1, 10**6),
+  "batch_size": (1, 10**7),
+  "cycles": (1, 10**4),
+  "data_parallel": (1, 10**5),
+  "seeds": (1, 10**4),
+  "seed": (0, 2**31 - 1),
+  "seeds_together": (1, 10**4),
+  "eval_batch_size": (1, 10**7),
+  "learning_curve_batches": (0, 10**4),
+  "checkpoint_every": (0, 10**12),
+  "keep_checkpoints": (1, 10**6),
+  "chunk_steps": (1, 10**6),
 }
-"""The least value of each whole number; beside the class, since a dataclass has no ranges."""
+"""The least and the largest value of each whole number; beside the class, since a dataclass has no
+ranges. What is larger is a slip of the keyboard, and would fill memory with lists before training.
+"""
 
 _CHOICES = {
   "protocol": get_args(Protocol),
