@@ -73,7 +73,7 @@ _DIGEST = hashlib.sha256().digest_size
 def _write(path: Path, known: Known) -> None:
   from tagjax.storage.json_files import write_atomic  # loads NumPy, as `make` has
 
-  files = {module.__file__ for module in list(sys.modules.values()) if _has_file(module)}
+  files = {str(module.__file__) for module in list(sys.modules.values()) if _has_file(module)}
   with contextlib.suppress(OSError, pickle.PicklingError):
     data = pickle.dumps(({file: _stamp(file) for file in files}, known))
     path.parent.mkdir(parents=True, exist_ok=True)

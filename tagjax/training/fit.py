@@ -18,7 +18,6 @@ from tagjax.distributed.shared_workdir import ReadWorkdir, open_checkpoints, ope
 from tagjax.report.progress import Progress
 from tagjax.report.results import summarise, summarise_counts
 from tagjax.report.run import Run
-from tagjax.storage.json_files import read_json
 from tagjax.storage.workdir import NoWorkdir, Workdir
 from tagjax.training import group_size
 from tagjax.training.assemble import Stream, assemble, state_digest, tensor_names
@@ -393,12 +392,12 @@ def _seeds_of(trials: Sequence[Trial]) -> Callable[[range], str]:
 
 def _finished(folder: Workdir | NoWorkdir) -> Run:
   """A run that has ended: said, so that nobody takes old results for new ones."""
-  results = read_json(folder.results)
+  run = Run.load(folder.results)
   if processes.is_writer():
-    commit = (results.get("provenance") or {}).get("commit") or "an unknown commit"
+    commit = (run.results.get("provenance") or {}).get("commit") or "an unknown commit"
     print(
       f"this run has ended already, at {commit[:9]}: nothing was trained; for a new run choose "
       f"another folder than {folder.path}",
       file=sys.stderr,
     )
-  return Run(results, folder.path)
+  return run
