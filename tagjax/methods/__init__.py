@@ -8,6 +8,7 @@ from tagjax.methods.der import der_plus_plus as der_plus_plus
 from tagjax.methods.er import er as er
 from tagjax.methods.er_ace import er_ace as er_ace
 from tagjax.methods.ewc import ewc as ewc
+from tagjax.methods.factor_penalty import factor_penalty as factor_penalty
 from tagjax.methods.fine_tuning import fresh_each_task as fresh_each_task
 from tagjax.methods.gem import gem as gem
 from tagjax.methods.lwf import lwf as lwf

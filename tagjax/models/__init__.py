@@ -20,6 +20,7 @@ from tagjax.models.mlp import MLP
 from tagjax.models.reduced_resnet import ReducedResNet
 from tagjax.models.resnet18 import ResNet18
 from tagjax.models.rps_net import RPSNet
+from tagjax.models.transfer_cnn import TransferCNN, dfcnn, hps, tf
 
 __all__ = [
   "MLP",
@@ -32,6 +33,10 @@ __all__ = [
   "RPSNet",
   "ReducedResNet",
   "ResNet18",
+  "TransferCNN",
+  "dfcnn",
+  "hps",
   "resnet_b",
   "resnet_s",
+  "tf",
 ]
