@@ -11,6 +11,7 @@ from tagjax.methods.ewc import ewc as ewc
 from tagjax.methods.factor_penalty import factor_penalty as factor_penalty
 from tagjax.methods.fine_tuning import fresh_each_task as fresh_each_task
 from tagjax.methods.gem import gem as gem
+from tagjax.methods.lasem import lasem as lasem
 from tagjax.methods.lwf import lwf as lwf
 from tagjax.methods.mas import mas as mas
 from tagjax.methods.mas_local import mas_local as mas_local

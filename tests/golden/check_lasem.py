@@ -1,6 +1,6 @@
 """Holds the library against a trace of LASEM and its baselines.
 
-    python tests/golden/check_lasem.py lasem_golden.npz
+    python tests/golden/check_lasem.py lasem_golden.npz [METHOD ...]
 
 Prints the largest deviation of each method, on the scale |b| + 0.01, of posteriors, priors and
 parameters, and whether all choices and roll-backs are those of the trace. Exits with 1 if a
@@ -8,6 +8,7 @@ deviation is above 1e-4 or a choice differs. Nothing is computed here: the libra
 minibatches of the trace, from its initial values.
 """
 
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -18,9 +19,11 @@ import numpy as np
 import optax
 
 import tagjax
+from tagjax.core.sharing import SEARCHED
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.engine.learner import make_learner
 from tagjax.methods import factor_penalty, fresh_each_task
+from tagjax.methods.lasem import anchor_of
 
 TOLERANCE = 1e-4
 SMALLEST = 0.01  # of what deviations are relative to
@@ -276,19 +279,60 @@ def static(trace: Trace, kind: str) -> Driver:
   return Driver(trace, model, members, spec_of(trace))
 
 
+class Lasem(Driver):
+  """LASEM: posteriors and priors of new tasks, choices, roll-backs."""
+
+  def __init__(self, trace: Trace, kind: str, **options: Any):
+    def members(rate):
+      del rate
+      return [tagjax.methods.lasem(**options, **penalty(trace, kind))]
+
+    super().__init__(trace, network(trace, kind, SEARCHED), members, spec_of(trace))
+
+  def load(self, visit, task):
+    super().load(visit, task)
+    own, *others = self.state.method
+    own = own._replace(anchor=anchor_of(self.params()))
+    self.state = self.state._replace(method=(own, *others))
+
+  def check_step(self, visit, step, task, returns, info, found):
+    own = self.trace.own
+    self.check_params(f"v{visit}/step/", task, found, row=step)
+    if returns:
+      return
+    found.compare("posterior", self.state.method[0].posterior, own[f"v{visit}/q"][step])
+    found.compare("prior", self.state.method[0].prior, own[f"v{visit}/prior"][step])
+
+  def check_choice(self, visit, returns, found):
+    if not returns:
+      best = int(jnp.argmax(self.state.method[0].prior))
+      found.same(f"visit {visit}", best, self.trace.own[f"v{visit}/chosen"])
+
+  def check_sharing(self, visit, task, found):
+    row = self.state.variables["routing"]["sharing"][task]
+    found.same(f"sharing in visit {visit}", row, self.trace.own[f"v{visit}/sharing"])
+
+
+def group(trace: Trace) -> Driver:
+  return Lasem(trace, "hps", groups=_numbers(trace.config["groups"]))
+
+
+KINDS = ("hps", "tf", "dfcnn")
 METHODS: dict[str, Callable[[Trace], Driver]] = {
-  **{
-    f"static_{kind}": lambda trace, kind=kind: static(trace, kind)
-    for kind in ("hps", "tf", "dfcnn")
-  },
+  **{f"lasem_{kind}": functools.partial(Lasem, kind=kind) for kind in KINDS},
+  "lasem_group_hps": group,
+  "lasem_count_hps": functools.partial(Lasem, kind="hps", prior="count"),
+  **{f"static_{kind}": functools.partial(static, kind=kind) for kind in KINDS},
 }
 
 
-def main(path: str) -> int:
+def main(path: str, *names: str) -> int:
   arrays = dict(np.load(path))
   there = {key.split("/")[0] for key in arrays}
   passed = True
   for name, make in METHODS.items():
+    if names and name not in names:
+      continue
     if name not in there:
       print(f"{name:16} is not in the trace")
       continue
