@@ -2,7 +2,7 @@ r"""LASEM: expectation maximisation over which layers a task shares with the oth
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import chex
@@ -15,6 +15,7 @@ from tagjax.core.method import Boundary, Method, Step
 from tagjax.core.register import register
 from tagjax.core.sharing import ROUTED, resolve_sharing, searched_layers
 from tagjax.methods.factor_penalty import add_gradient, checked
+from tagjax.methods.searched import anchor_of, keep_shared, routed
 from tagjax.transforms.checks import check_choice, check_count, check_range
 
 Likelihood = Literal["mean", "product"]
@@ -157,20 +158,17 @@ def lasem(
     return jax.lax.cond(state.chosen[at.task_id] >= 0, train_again, search)
 
   def consolidate(state, variables, *, at: Boundary):
-    params, routing = variables["params"], variables["routing"]
+    params = variables["params"]
     table = table_of(params)
     index = _index(state, at.task_id)
     row = jnp.asarray(table.rows)[index]
     params = keep_shared(params, state.anchor, row)
-    routing = {**routing, "sharing": routing["sharing"].at[at.task_id].set(row)}
     state = _begin(table, prior, params, state.chosen.at[at.task_id].set(index))
-    return state, {**variables, "params": params, "routing": routing}
+    return state, routed({**variables, "params": params}, at.task_id, row)
 
   def prepare(state, variables, *, at: Boundary):
-    rows, routing = table_of(variables["params"]).rows, variables["routing"]
-    row = jnp.asarray(rows)[_index(state, at.task_id)]
-    routing = {**routing, "sharing": routing["sharing"].at[at.task_id].set(row)}
-    return {**variables, "routing": routing}
+    rows = jnp.asarray(table_of(variables["params"]).rows)
+    return routed(variables, at.task_id, rows[_index(state, at.task_id)])
 
   return Method(
     init,
@@ -273,28 +271,6 @@ def _named(option: str, name: str, num_layers: int) -> tuple[bool, ...]:
     raise ValueError(f"{option}: {error}") from error
 
 
-def keep_shared(
-  params: Mapping[str, Any], anchor: Mapping[str, Any], row: chex.Array
-) -> dict[str, Any]:
-  """The parameters, with the shared ones of `anchor` where `row`, bool `[L]`, does not share."""
-  kept = dict(params)
-  for layer, is_shared in zip(searched_layers(params), row, strict=True):
-    shared = jax.tree.map(
-      lambda now, before, is_shared=is_shared: jnp.where(is_shared, now, before),
-      params[layer]["shared"],
-      anchor[layer],
-    )
-    kept[layer] = {**params[layer], "shared": shared}
-  return kept
-
-
-def anchor_of(params: Mapping[str, Any]) -> dict[str, Any]:
-  """A copy of the shared parameters, by layer."""
-  return {
-    layer: jax.tree.map(jnp.copy, params[layer]["shared"]) for layer in searched_layers(params)
-  }
-
-
 def _begin(table: Table, prior: Prior, params: Any, chosen: chex.Array) -> LasemState:
   """The state before a task."""
   number = len(table.rows)
@@ -336,8 +312,7 @@ def _counted(state: LasemState, posterior: chex.Array, prior: Prior) -> LasemSta
 
 def _routing(head: chex.Array, table: Table, at: Step) -> dict[str, Any]:
   """What asks the network for one part of the configurations."""
-  sharing = at.variables["routing"]["sharing"].at[at.task_id].set(head)
-  return {"sharing": sharing, "candidates": table.tails}
+  return {**routed(at.variables, at.task_id, head)["routing"], "candidates": table.tails}
 
 
 def _cross_entropies(logits: chex.Array, batch, at: Step) -> chex.Array:

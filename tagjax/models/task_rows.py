@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-_AXIS = "task"  # the logical name that `tagjax.task_stacked` looks for
+TASK = "task"
+"""The logical name of the first axis, which `tagjax.task_stacked` looks for."""
 
 
 def drawn_by_task(initializer: Callable, num_tasks: int) -> Callable:
@@ -15,7 +16,7 @@ def drawn_by_task(initializer: Callable, num_tasks: int) -> Callable:
 
   def draw(key, shape, dtype=jnp.float32):
     rows = jax.vmap(lambda key: initializer(key, shape, dtype))(jax.random.split(key, num_tasks))
-    return nn.LogicallyPartitioned(rows, (_AXIS, *[None] * len(shape)))
+    return nn.LogicallyPartitioned(rows, (TASK, *[None] * len(shape)))
 
   return draw
 

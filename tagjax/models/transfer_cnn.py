@@ -4,11 +4,11 @@ The networks are those of LASEM (`tagjax.models.lasem_cnn`), with hidden layers 
 task.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import chex
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -20,6 +20,16 @@ from tagjax.models.checks import check_image, check_rates
 from tagjax.models.convolution import Convolve, convolve
 from tagjax.models.lasem_cnn import PRESETS, Preset
 from tagjax.models.pooling import max_pool_same
+from tagjax.models.task_head import (
+  Classes,
+  drawn,
+  drop,
+  linear_layers,
+  linear_logits,
+  outputs_by_task,
+  placed,
+  split,
+)
 from tagjax.models.task_rows import by_task, drawn_by_task, only_task, row_of
 from tagjax.models.transfer_layers import (
   DFCNN,
@@ -29,8 +39,6 @@ from tagjax.models.transfer_layers import (
   Sizes,
   Transfer,
   plain,
-  plain_bias,
-  plain_kernel,
 )
 
 FACTORS: Mapping[Preset, Mapping[str, tuple[int, ...]]] = {
@@ -101,7 +109,7 @@ class TransferCNN(nn.Module):
   """
 
   num_outputs: int
-  classes: tuple[tuple[int, ...], ...]
+  classes: Classes
   transfer: tuple[Transfer, ...]
   sharing: tuple[bool, ...] | None
   channels: tuple[int, ...]
@@ -140,11 +148,7 @@ class TransferCNN(nn.Module):
     check_image(image, "TransferCNN")
     num_tasks = len(self.classes)
     params = self._parameters(image)
-    shared = {name: layer.get("shared", {}) for name, layer in params.items()}
-    own = {
-      name: {part: value for part, value in layer.items() if part != "shared"}
-      for name, layer in params.items()
-    }
+    shared, own = split(params)
     key = self.make_rng("dropout") if train and self.dropout else None
     routing = self._routing(num_tasks)
     x = image.astype(self.compute_dtype)
@@ -154,8 +158,9 @@ class TransferCNN(nn.Module):
       sharing = row_of(routing["sharing"], task) if "sharing" in routing else None
       chosen = _Chosen(candidates, sharing, routing.get("mixture"))
       features = self._convolutions(x, shared, layers, chosen)
-      logits = self._linear(features, layers, key)
-      return self._placed(logits, task).astype(jnp.float32)
+      features = drop(features.reshape(*features.shape[:2], -1), self.dropout, key)
+      logits = linear_logits(features, layers, self.hidden)
+      return placed(logits, task, self.classes, self.num_outputs)
 
     if "candidates" in routing:
       task, _ = only_task(task_id, mask)
@@ -184,28 +189,13 @@ class TransferCNN(nn.Module):
         parts |= {"task": plain(sizes)}
       params[f"conv{layer}"] = self._drawn(f"conv{layer}", parts)
       channels, height, width = outputs, -(-height // pool), -(-width // pool)
-    inputs = height * width * channels
-    widths = [*self.hidden, max(map(len, self.classes))]
-    names = [f"hidden{layer}" for layer in range(len(self.hidden))] + ["head"]
-    for name, outputs in zip(names, widths, strict=True):
-      drawn = {"kernel": (plain_kernel, (inputs, outputs)), "bias": (plain_bias, (outputs,))}
-      params[name] = self._drawn(name, {"task": drawn})
-      inputs = outputs
-    return params
+    linear = linear_layers(height * width * channels, self.hidden, self.classes)
+    return params | {name: self._drawn(name, {"task": leaves}) for name, leaves in linear.items()}
 
   def _drawn(self, name: str, parts: Mapping[str, Drawn]) -> dict[str, Any]:
     """The parameters of a layer: drawn at first, then as they are."""
-
-    def draw(key):
-      values: dict[str, dict[str, Any]] = {}
-      for part, drawn in parts.items():
-        for leaf, (initializer, shape) in drawn.items():
-          key, own = jax.random.split(key)
-          make = initializer if part == "shared" else drawn_by_task(initializer, len(self.classes))
-          values.setdefault(part, {})[leaf] = make(own, shape)
-      return values
-
-    return self.param(name, draw)
+    by_task = functools.partial(drawn_by_task, num_tasks=len(self.classes))
+    return self.param(name, drawn(parts, by_task))
 
   def _convolutions(self, x, shared, layers, chosen: "_Chosen") -> chex.Array:
     """Features `[n, B, H, W, C]` of all candidates."""
@@ -245,28 +235,6 @@ class TransferCNN(nn.Module):
       return nn.relu(self.convolve(image, kernel, 1) + bias.reshape(1, 1, 1, -1))
 
     return compute
-
-  def _linear(self, features, layers, key) -> chex.Array:
-    """Logits `[n, B, C]` of the task's own outputs; each row has dropout of its own."""
-    x = features.reshape(*features.shape[:2], -1)
-    if key is not None:
-      kept = jax.random.bernoulli(key, 1 - self.dropout, x.shape)
-      x = jnp.where(kept, x / (1 - self.dropout), 0).astype(x.dtype)
-    names = [f"hidden{layer}" for layer in range(len(self.hidden))] + ["head"]
-    for name in names:
-      kernel, bias = (layers[name]["task"][one].astype(x.dtype) for one in ("kernel", "bias"))
-      x = x @ kernel + bias.reshape(1, 1, -1)
-      x = x if name == "head" else nn.relu(x)
-    return x
-
-  def _placed(self, logits, task) -> chex.Array:
-    """`[..., C]` of a task's own outputs at their places among all K; 0 elsewhere."""
-    width = max(map(len, self.classes))
-    places = np.full((len(self.classes), self.num_outputs), width)
-    for row, outputs in zip(places, self.classes, strict=True):
-      row[list(outputs)] = np.arange(len(outputs))
-    nothing = jnp.zeros((*logits.shape[:-1], 1), logits.dtype)
-    return jnp.take(jnp.concatenate([logits, nothing], -1), jnp.asarray(places)[task], axis=-1)
 
   def _layers(self) -> list[tuple[int, int, int, Transfer]]:
     layers = (self.channels, self.kernels, self.pools, self.transfer)
@@ -328,20 +296,6 @@ def _joined(before, skipped, begun, x, skip):
   return x + _taken(skipped, [before.index(row[: len(before[0])]) for row in begun])
 
 
-def outputs_by_task(spec: StreamSpec, name: str) -> tuple[tuple[int, ...], ...]:
-  """The outputs of each task, of a stream whose tasks are known in evaluation.
-
-  Raises:
-    ValueError: in other scenarios.
-  """
-  if spec.scenario != "task":
-    raise ValueError(
-      f"{name} has layers of each task's own, and scenario={spec.scenario!r} does not tell the "
-      "task of a test example: use the scenario 'task', or a model without such layers, lasem_cnn"
-    )
-  return tuple(tuple(map(int, np.flatnonzero(row))) for row in spec.classes)
-
-
 def _network(
   spec: StreamSpec,
   kinds: Callable[[int], tuple[Transfer, ...]],
@@ -353,18 +307,8 @@ def _network(
   **options,
 ) -> TransferCNN:
   """The network of the preset, save for the sizes that are given."""
-  given = {key: value for key, value in sizes.items() if value is not None}
-  base = {**PRESETS[preset], **({"skips": ()} if given.keys() - {"hidden"} else {})}
-  made = {**base, **given}
-  lengths = {key: len(made[key]) for key in ("channels", "kernels", "pools")}
-  if len({*lengths.values()}) > 1:
-    key = next(iter(given.keys() & lengths.keys()))
-    raise ValueError(
-      f"{key}={given[key]!r} has {lengths[key]} values, and there are "
-      f"{', '.join(f'{number} {one}' for one, number in lengths.items() if one != key)}: give "
-      "channels, kernels and pools, one value for each convolution"
-    )
-  depth = lengths["channels"]
+  made = sizes_of(preset, sizes)
+  depth = len(made["channels"])
   return TransferCNN(
     spec.num_outputs,
     outputs_by_task(spec, name),
@@ -373,6 +317,25 @@ def _network(
     **made,
     **options,
   )
+
+
+def sizes_of(preset: Preset, sizes: Mapping[str, tuple[int, ...] | None]) -> dict[str, Any]:
+  """Those of the preset, save the ones that are given; its skips go with its convolutions.
+
+  Raises:
+    ValueError: if they are not of the same number of convolutions.
+  """
+  given = {key: value for key, value in sizes.items() if value is not None}
+  made = {**PRESETS[preset], **({"skips": ()} if given.keys() - {"hidden"} else {}), **given}
+  lengths = {key: len(made[key]) for key in ("channels", "kernels", "pools")}
+  if len({*lengths.values()}) > 1:
+    key = next(key for key in lengths if key in given)
+    others = ", ".join(f"{number} {one}" for one, number in lengths.items() if one != key)
+    raise ValueError(
+      f"{key}={given[key]!r} has {lengths[key]} values, and there are {others}: give channels, "
+      "kernels and pools, one value for each convolution"
+    )
+  return made
 
 
 @register("hps", kind="model")

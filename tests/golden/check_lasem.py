@@ -23,7 +23,8 @@ from tagjax.core.sharing import SEARCHED
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.engine.learner import make_learner
 from tagjax.methods import factor_penalty, fresh_each_task
-from tagjax.methods.lasem import anchor_of
+from tagjax.methods.searched import anchor_of
+from tagjax.models.progressive_cnn import lateral_width
 
 TOLERANCE = 1e-4
 SMALLEST = 0.01  # of what deviations are relative to
@@ -101,7 +102,9 @@ def written(tree: Any, place: Place, value: np.ndarray) -> Any:
   if place.path:
     first, *rest = place.path
     return {**tree, first: written(tree[first], place._replace(path=tuple(rest)), value)}
-  return jnp.asarray(tree).at[(*place.rows, *place.take)].set(value)
+  there = tuple(index for index in place.take if index is not None)
+  added = tuple(axis for axis, index in enumerate(place.take) if index is None)
+  return jnp.asarray(tree).at[(*place.rows, *there)].set(np.squeeze(value, added))
 
 
 class Deviations:
@@ -235,8 +238,9 @@ class Driver:
       batch = self.batch(first, 0)
       classes = np.flatnonzero(self.spec.classes[task])
       probabilities = jax.nn.softmax(self.logits(batch, last)[:, classes])
-      expected = self.trace.own[f"v{visit}/probs_start/task{task}"]
-      found.compare("probabilities", probabilities, expected)
+      expected = self.trace.own.get(f"v{visit}/probs_start/task{task}")
+      if expected is not None:
+        found.compare("probabilities", probabilities, expected)
 
   def check_choice(self, visit, returns, found) -> None:
     """Of methods that choose."""
@@ -313,6 +317,66 @@ class Lasem(Driver):
     found.same(f"sharing in visit {visit}", row, self.trace.own[f"v{visit}/sharing"])
 
 
+class Darts(Driver):
+  """DARTS transfer: the logits of the layers, choices, roll-backs."""
+
+  def __init__(self, trace: Trace, kind: str):
+    def members(rate):
+      return [tagjax.methods.darts(learning_rate=rate, **penalty(trace, kind))]
+
+    super().__init__(trace, network(trace, kind, SEARCHED), members, spec_of(trace))
+
+  def load(self, visit, task):
+    super().load(visit, task)
+    own, *others = self.state.method
+    logits = self.trace.below(f"v{visit}/init/select/")
+    logits = jnp.asarray(np.stack([logits[f"a{layer + 1}"] for layer in range(len(logits))]))
+    own = own._replace(anchor=anchor_of(self.params()), logits=logits)
+    self.state = self.state._replace(method=(own, *others))
+
+  def check_step(self, visit, step, task, returns, info, found):
+    self.check_params(f"v{visit}/step/", task, found, row=step)
+    for name, values in self.trace.below(f"v{visit}/step/select/").items():
+      layer = int(name.removeprefix("a")) - 1
+      found.compare("logits", self.state.method[0].logits[layer], values[step])
+
+  def check_sharing(self, visit, task, found):
+    row = np.asarray(self.state.variables["routing"]["sharing"][task])
+    found.same(f"sharing in visit {visit}", row, self.trace.own[f"v{visit}/sharing"])
+    index = int(np.sum(row * 2 ** np.arange(len(row))))
+    found.same(f"visit {visit}", index, self.trace.own[f"v{visit}/chosen"])
+
+
+_OF_LATERALS = {"alpha": "alpha", "W1x1": "reduce", "b1x1": "reduce_bias", "U": "kernel"}
+
+
+class Progressive(Driver):
+  """Progressive nets."""
+
+  def __init__(self, trace: Trace):
+    spec = spec_of(trace)
+    scale = float(trace.config["prognn_scale"])
+    model = tagjax.models.prognn(spec, scale=scale, dropout=0.0, **trace.sizes())
+    super().__init__(trace, model, lambda rate: [], spec)
+
+  def place(self, name, task):
+    if not name.startswith("lat/"):
+      return super().place(name, task)
+    _, where, leaf = name.split("/")
+    layer, column = (int(number) for number in where.removeprefix("l").split("_from"))
+    inputs = int(self.trace.config["channels"][layer - 2])
+    width = slice(lateral_width(inputs, task, float(self.trace.config["prognn_scale"])))
+    every = slice(None)
+    take = {
+      "alpha": (),
+      "W1x1": (None, None, every, width),
+      "b1x1": (width,),
+      "U": (every, every, width),
+    }[leaf]
+    path = (f"conv{layer - 1}", "lateral", _OF_LATERALS[leaf])
+    return Place(path, (task, column), take)
+
+
 def group(trace: Trace) -> Driver:
   return Lasem(trace, "hps", groups=_numbers(trace.config["groups"]))
 
@@ -322,6 +386,8 @@ METHODS: dict[str, Callable[[Trace], Driver]] = {
   **{f"lasem_{kind}": functools.partial(Lasem, kind=kind) for kind in KINDS},
   "lasem_group_hps": group,
   "lasem_count_hps": functools.partial(Lasem, kind="hps", prior="count"),
+  **{f"darts_{kind}": functools.partial(Darts, kind=kind) for kind in ("hps", "dfcnn")},
+  "prognn": Progressive,
   **{f"static_{kind}": functools.partial(static, kind=kind) for kind in KINDS},
 }
 
