@@ -18,9 +18,11 @@ from tagjax.models.convolution import Conv
 from tagjax.models.lasem_cnn import LasemCNN
 from tagjax.models.lenet import LeNet
 from tagjax.models.mlp import MLP
+from tagjax.models.progressive_cnn import ProgressiveCNN, prognn
 from tagjax.models.reduced_resnet import ReducedResNet
 from tagjax.models.resnet18 import ResNet18
 from tagjax.models.rps_net import RPSNet
+from tagjax.models.transfer_cnn import TransferCNN, dfcnn, hps, tf
 
 __all__ = [
   "MLP",
@@ -30,9 +32,15 @@ __all__ = [
   "Conv",
   "LasemCNN",
   "LeNet",
+  "ProgressiveCNN",
   "RPSNet",
   "ReducedResNet",
   "ResNet18",
+  "TransferCNN",
+  "dfcnn",
+  "hps",
+  "prognn",
   "resnet_b",
   "resnet_s",
+  "tf",
 ]
