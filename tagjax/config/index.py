@@ -73,12 +73,15 @@ _DIGEST = hashlib.sha256().digest_size
 def _write(path: Path, known: Known) -> None:
   from tagjax.storage.json_files import write_atomic  # loads NumPy, as `make` has
 
-  loaded = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-  files = [file for file in loaded if isinstance(file, str)]
+  files = {str(module.__file__) for module in list(sys.modules.values()) if _has_file(module)}
   with contextlib.suppress(OSError, pickle.PicklingError):
     data = pickle.dumps(({file: _stamp(file) for file in files}, known))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, [hashlib.sha256(data).digest(), data])
+
+
+def _has_file(module: object) -> bool:
+  return isinstance(getattr(module, "__file__", None), str)
 
 
 def _stamp(file: str) -> tuple[int, int]:

@@ -32,9 +32,9 @@ def validate(config: ConfigDict | Settings) -> Settings:
     raise ConfigError(
       "config.evaluate_on='validation' needs examples: set config.validation_fraction, say to 0.1"
     )
-  if values["sweep"] and values["search"]:
+  if values["sweep"] is not None and values["search"]:
     raise ConfigError("config.search does not go with config.sweep: leave one of the two away")
-  if values["sweep"]:
+  if values["sweep"] is not None:
     grid.check_sweep(values)
     for point in grid_points(values["sweep"]):
       validate(grid.at_point(values, point))

@@ -32,7 +32,7 @@ PROVIDED: Mapping[str, tuple[str, ...]] = types.MappingProxyType(
       "columns",
       "stacked",
     ),
-    "modifier": ("spec", "num_tasks", "steps_per_epoch", "steps_per_task", "stacked"),
+    "modifier": ("spec", "num_tasks", "steps_per_epoch", "steps_per_task", "stacked", "inner"),
     "schedule": ("spec", "num_tasks"),
     "model": (
       "spec",
@@ -375,22 +375,29 @@ def _with_name(function: Callable, name: str) -> Callable:
   @functools.wraps(function)
   def make(*args, **options):
     made = function(*args, **options)
-    from tagjax.core.method import Method  # loads JAX, which whoever makes a method has loaded
+    from tagjax.core.method import (
+      Method,
+      called_around,
+    )  # loads JAX, which whoever makes a method has loaded
 
     if not isinstance(made, Method):
       return made
-    return made._replace(name=name, settings=_plain_arguments(function, args, options))
+    given = _arguments(function, args, options)
+    plain = {name: value for name, value in given.items() if isinstance(value, _PLAIN_VALUES)}
+    made = made._replace(name=name, settings=types.MappingProxyType(plain))
+    inner = given.get("inner")
+    return called_around(made, inner) if isinstance(inner, Method) else made
 
   return make
 
 
-def _plain_arguments(function: Callable, args: tuple, options: Mapping) -> Mapping[str, Any]:
+_PLAIN_VALUES = (bool, int, float, str, tuple)
+
+
+def _arguments(function: Callable, args: tuple, options: Mapping) -> Mapping[str, Any]:
   bound = inspect.signature(function).bind(*args, **options)
   bound.apply_defaults()
-  plain = (bool, int, float, str, tuple)
-  return types.MappingProxyType(
-    {name: value for name, value in bound.arguments.items() if isinstance(value, plain)}
-  )
+  return bound.arguments
 
 
 def _is_foreign(place: str) -> bool:

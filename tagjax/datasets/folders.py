@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 
+from tagjax.core import paths
 from tagjax.core.folders import cache_dir as cache_dir
 
 PathLike = str | os.PathLike[str]
@@ -17,7 +18,7 @@ _ABANDONED_SECONDS = 24 * 3600
 def data_dir(given: PathLike | None = None) -> pathlib.Path:
   """The folder of prepared data sets: `given`, `$TFDS_DATA_DIR` or `~/tensorflow_datasets`."""
   chosen = given or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-  return pathlib.Path(chosen).expanduser().absolute()
+  return paths.absolute(chosen)
 
 
 def own_data_dir() -> pathlib.Path:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from tagjax.core.keys import key_shape
 from tagjax.core.types import StreamSpec, Variables, holds_tokens
-from tagjax.engine.arguments import constructor_names, wanted
+from tagjax.engine.arguments import asked, constructor_names, wanted
 
 TASK_AXIS = "task"
 """The logical name of a parameter's first axis that has one row a task."""
@@ -48,9 +48,12 @@ class Model(NamedTuple):
 
   Attributes:
     init: `(key, image) -> variables`; keywords: `task_id`, `mask`, `train` (False).
-    apply: `(variables, image, *, task_id, mask, train, key) -> (logits [B, K], variables)`.
+    apply: `(variables, image, *, task_id, mask, train, key, features) -> (logits [B, K],
+      variables)`.
       `image` is `[B, ...]`, `task_id` int32 `[B]`, `mask` bool `[B]` (False where a row only fills
-      the batch up), `train` a Python bool, `key` a random key or None. Other keywords:
+      the batch up), `train` a Python bool, `key` a random key or None. `features`, a Python bool,
+      False by default, is given only where it is True: the features `[B, d]` that the head turns
+      into logits are then returned in their place. Other keywords:
       `deterministic` (`not train`), `rngs` (`{"dropout": key}`, or None).
 
   >>> import jax, jax.numpy as jnp
@@ -348,12 +351,13 @@ def _from_linen(module: nn.Module) -> Model:
     given = {name: value for name, value in _first_pass(image).items() if name in names}
     return flax.core.unfreeze(module.init(_streams(key, "params"), image, **given))
 
-  def apply(variables, image, *, task_id, mask, train, key):
+  def apply(variables, image, *, task_id, mask, train, key, features=False):
     offered = {"task_id": task_id, "mask": mask, "train": train, "deterministic": not train}
     logits, changed = module.apply(
       variables,
       image,
       **{name: value for name, value in offered.items() if name in names},
+      **asked(features),
       rngs=None if key is None else _streams(key, "dropout"),
       mutable=[name for name in variables if name != "params"] if train else [],
     )
@@ -378,7 +382,7 @@ def _from_functions(model: Model, spec: StreamSpec) -> Model:
     made = raw_init(key, image)
     return {"params": made} if is_bare else flax.core.unfreeze(dict(made))
 
-  def apply(variables, image, *, task_id, mask, train, key):
+  def apply(variables, image, *, task_id, mask, train, key, features=False):
     offered = {
       **{"task_id": task_id, "mask": mask, "train": train, "deterministic": not train},
       **{"key": key, "rngs": None if key is None else {"dropout": key}},
@@ -387,6 +391,7 @@ def _from_functions(model: Model, spec: StreamSpec) -> Model:
       variables["params"] if is_bare else variables,
       image,
       **{name: value for name, value in offered.items() if name in names},
+      **asked(features),
     )
     logits, changed = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
     if is_bare and changed:

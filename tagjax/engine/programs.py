@@ -17,7 +17,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tagjax.core.errors import ConfigError
+from tagjax.core.method import EpochStep
 from tagjax.core.types import Batch, Hyper
+from tagjax.engine.counts import ACCURACY_ALONE, Measures
 from tagjax.engine.evaluate import Evaluation, evaluate
 from tagjax.engine.learner import Learner, LearnerState, ServedState, serve
 from tagjax.engine.train_loop import DEVICE_AXIS, consolidate_task, order_epoch, train_chunk
@@ -108,7 +110,8 @@ class Programs:
     layout: Layout | None = None,
     keep_going: bool = False,
     in_order: bool = False,
-    continuum: int = 1,
+    measures: Measures = ACCURACY_ALONE,
+    tested_in_order: bool = False,
   ):
     """Prepares the programs; each is compiled when it is first called.
 
@@ -121,16 +124,9 @@ class Programs:
       keep_going: see `train_chunk`.
       in_order: see `train_chunk`; whoever gives the examples computes their order by
         `tagjax.input_pipeline.order`.
-      continuum: see `tagjax.core.method.Query`.
-
-    Raises:
-      ValueError: if an evaluation pass does not consist of whole runs of `continuum` examples.
+      measures: what evaluations measure.
+      tested_in_order: whether examples to evaluate on are given in the order of the evaluation.
     """
-    if eval_batch_size % continuum:
-      raise ValueError(
-        f"eval_batch_size={eval_batch_size} is not a multiple of continuum={continuum}: choose one "
-        "(order.pass_size does)"
-      )
     layout = Layout() if layout is None else layout
     self.compile_seconds = 0.0
     self.traces = Counter()
@@ -157,8 +153,13 @@ class Programs:
     self._consolidate = functools.partial(
       consolidate_task, learner, batch_size=batch_size, in_order=in_order
     )
+    self._measures = measures
     self._evaluate = functools.partial(
-      evaluate, single, batch_size=eval_batch_size, continuum=continuum
+      evaluate,
+      single,
+      batch_size=eval_batch_size,
+      measures=measures,
+      in_order=tested_in_order,
     )
 
   def init(self, keys: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
@@ -211,18 +212,22 @@ class Programs:
     data, hyper = start
     return self._learner.init(jax.random.wrap_key_data(data, impl=impl), hyper)
 
-  def train(self, state, examples, task_id, epoch_id, start, stop, *, phase):
+  def train(self, state, examples, task_id, epoch_id, start, stop, *, phase, first=None):
     """See `train_chunk`; donates `state`. The sums, on the host, have an axis of lanes in front."""
 
-    def function(carried, *args):
+    def function(carried, examples, numbers):
       state, order = carried
-      state, chunk = self._train(state, order, *args, phase=phase)
+      task_id, start, stop, *where = numbers
+      told = EpochStep(*where) if where else None
+      state, chunk = self._train(
+        state, order, examples, task_id, start, stop, phase=phase, first=told
+      )
       return (state, order), chunk
 
     rows = None if self._in_order else self._order_of(state, examples, epoch_id)
-    scalars = [np.int32(value) for value in (task_id, start, stop)]
+    numbers = np.array([task_id, start, stop, *(first or ())], np.int32)  # one copy
     (state, rows), chunk = self._call(
-      ("train", phase), function, (state, rows), self._on_all(examples), *scalars, donate=True
+      ("train", phase), function, (state, rows), self._on_all(examples), numbers, donate=True
     )
     self._order = None if rows is None else _Order(rows, (state.key, examples.size, epoch_id))
     return state, self._figures(chunk)
@@ -288,12 +293,17 @@ class Programs:
     """What `evaluate` takes, see `Learner.prepare`; to be made anew when the state has changed.
 
     Where the method does not prepare, it shares the state's buffers: nothing is compiled, and
-    training, which donates them, ends its use.
+    training, which donates them, ends its use. So do the model's variables, which evaluations with
+    details compare with.
     """
     if not self.single.prepares:
       served = serve(state)
       return served if self.layout.share_lanes else self.unreplicate(served)
-    return self._on_single("prepare", self.single.prepare, state, np.int32(current_task))
+    served = self._on_single("prepare", self.single.prepare, state, np.int32(current_task))
+    if not self._measures.details:
+      return served
+    own = state.variables
+    return served._replace(variables=own if self.layout.share_lanes else self.unreplicate(own))
 
   def evaluate(self, served: ServedState, examples, current_task) -> Evaluation:
     """See `tagjax.engine.evaluate.evaluate`; figures on the host, an axis of lanes in front.

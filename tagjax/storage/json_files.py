@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tagjax.core import untrusted
 from tagjax.core.errors import TagjaxError
 
 
@@ -81,10 +82,10 @@ def read_json(path: str | os.PathLike) -> Any:
   """Reads a JSON file.
 
   Raises:
-    ResultsError: if it is missing or no JSON.
+    ResultsError: if it is missing, no regular file, no JSON, or would fill memory.
   """
   try:
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    return untrusted.read_json(path)
   except FileNotFoundError as error:
     raise ResultsError(
       f"there is no {path}: has the run ended, and is the folder right?"
@@ -93,7 +94,7 @@ def read_json(path: str | os.PathLike) -> Any:
     raise ResultsError(f"cannot read {path}: {error.strerror}") from error
   except ValueError as error:
     raise ResultsError(
-      f"{path} is no JSON ({error}): delete it and run again, or restore a copy"
+      f"{path} is no JSON ({error}): move it away and run again, or restore a copy"
     ) from error
 
 

@@ -16,6 +16,7 @@ from tagjax.core.keys import key_shape
 from tagjax.core.method import Method, lift
 from tagjax.core.types import Hyper, StreamSpec, Variables
 from tagjax.engine.batch_statistics import check_batch_statistics
+from tagjax.engine.counts import Measures
 from tagjax.engine.learner import Learner, make_learner
 from tagjax.engine.model import check_model
 from tagjax.engine.programs import Layout, Programs
@@ -135,7 +136,7 @@ def assemble(
   single = learner(None, Columns())
   made = method_of(default, columns=None)
   if not is_ours(model, made):
-    check_method(single, made, _hyper_shapes(trials[0]), sizes, options.batch_size)
+    check_method(single, made, _hyper_shapes(trials[0]), sizes, options)
   streamed = _is_streamed(stream, "train")
   training = training_source(
     _training_examples(stream, options),
@@ -151,6 +152,7 @@ def assemble(
     capacity=max(size[2 if part == "test" else 1] for size in stream.sizes),
     eval_batch_size=options.eval_batch_size,
     streamed=_is_streamed(stream, part),
+    lengths=options.all_lengths,
   )
   rows = {
     "training_rows": training.rows(single.num_boundary_examples),
@@ -158,7 +160,8 @@ def assemble(
   }
   one = jax.eval_shape(single.init, key_shape(), _hyper_shapes(trials[0]))
   placed = dataclasses.replace(options, seeds_together=together or options.seeds_together)
-  layout = _layout(one, made, stream.spec, trials, placed, rows, streamed)
+  alone = streamed or evaluation.in_order  # each trial sees an order of its own
+  layout = _layout(one, made, stream.spec, trials, placed, rows, alone)
   shared = Columns(DEVICE_AXIS, layout.num_devices) if layout.share_columns else Columns()
   programs = Programs(
     learner(DEVICE_AXIS, shared) if layout.batch_devices > 1 else single,
@@ -168,6 +171,8 @@ def assemble(
     layout=layout,
     keep_going=keep_going,
     in_order=streamed,
+    measures=_measures(options),
+    tested_in_order=evaluation.in_order,
   )
   trainer = Trainer(
     trials,
@@ -215,6 +220,16 @@ def state_digest(trainer: Trainer) -> str:
 def tensor_names(trainer: Trainer) -> list[str]:
   """The names of the parameter tensors, in the order of the diagnostics."""
   return parameter_names(trainer.programs.held(*trainer.start_shapes()).variables["params"])
+
+
+def _measures(options: RunOptions) -> Measures:
+  return Measures(
+    options.continuum,
+    options.all_lengths,
+    options.top_k,
+    options.confusion_matrix,
+    options.records_details,
+  )
 
 
 def _learner(stream, model, method_of, options, pretrained, axis_name) -> Learner:

@@ -21,8 +21,9 @@ class Ending:
 
   def __init__(self, folder: Workdir | NoWorkdir, plots: bool):
     self._folder = folder
-    draws = plots and processes.is_writer()
-    self._plotter = Plotter(folder.path) if draws and folder.path is not None else None
+    self._plotter = None
+    if folder.path is not None and plots and processes.is_writer():
+      self._plotter = Plotter(folder.path)
     self._stack = contextlib.ExitStack()
 
   def __enter__(self) -> "Ending":

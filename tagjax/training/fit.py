@@ -16,9 +16,8 @@ from tagjax.core.types import Variables
 from tagjax.distributed import processes
 from tagjax.distributed.shared_workdir import ReadWorkdir, open_checkpoints, open_workdir
 from tagjax.report.progress import Progress
-from tagjax.report.results import summarise
+from tagjax.report.results import summarise, summarise_counts
 from tagjax.report.run import Run
-from tagjax.storage.json_files import read_json
 from tagjax.storage.workdir import NoWorkdir, Workdir
 from tagjax.training import group_size
 from tagjax.training.assemble import Stream, assemble, state_digest, tensor_names
@@ -257,14 +256,15 @@ def train_stream(trainer: Trainer, options: RunOptions, cursor: Cursor) -> None:
         cursor.perform(trainer.evaluate_untrained, trials, trials)
       if trainer.programs.rehearses:
         cursor.perform(trainer.count_exemplars, trials, trials, visit)
+      task_epoch = 0
       for phase in trainer.programs.phases:
         epochs = phase.epochs or options.epochs
         for epoch in range(epochs):
           is_first = epoch == 0 and phase == trainer.programs.phases[0] and not visit.again
           is_last = epoch == epochs - 1 and phase == trainer.programs.phases[-1]
-          place = Place(trials, visit, phase.name, epoch, epoch_id, is_first, is_last)
+          place = Place(trials, visit, phase.name, epoch, task_epoch, epoch_id, is_first, is_last)
           train_epoch(trainer, options, cursor, place)
-          epoch_id += 1
+          task_epoch, epoch_id = task_epoch + 1, epoch_id + 1
         cursor.perform(trainer.consolidate, trials, place)
       if visit.evaluated:
         cursor.perform(trainer.evaluate, trials, trials, visit)
@@ -352,13 +352,32 @@ def _progress_line(trainer: Trainer, options: RunOptions, enabled: bool) -> Prog
 
 def _results(record: RunRecord, stream: Stream, options: RunOptions) -> dict[str, Any]:
   """What results.json holds of the measurements."""
-  return summarise(
+  place = 2 if options.evaluate_on == "test" else 1
+  sizes = [size[place] for size in stream.sizes]
+  results = summarise(
     record.accuracy,
     forgetting_definition=options.forgetting,
     baseline=record.baseline if options.evaluate_future_tasks else None,
     curves=record.curves if options.learning_curve_batches else None,
     beta=options.learning_curve_batches,
-  ) | {**record.diagnostics, "task_names": list(stream.task_names), "seconds": record.seconds}
+    sizes=sizes if stream.spec.scenario == "class" else None,
+  )
+  if record.counts:
+    counted = summarise_counts(
+      record.counts,
+      sizes,
+      continuum=options.continuum,
+      lengths=options.all_lengths,
+      top_k=options.top_k,
+      classes=stream.spec.classes,
+    )
+    counted["definitions"] = results["definitions"] | counted["definitions"]
+    results |= counted
+  return results | {
+    **record.diagnostics,
+    "task_names": list(stream.task_names),
+    "seconds": record.seconds,
+  }
 
 
 def _seeds_of(trials: Sequence[Trial]) -> Callable[[range], str]:
@@ -373,12 +392,12 @@ def _seeds_of(trials: Sequence[Trial]) -> Callable[[range], str]:
 
 def _finished(folder: Workdir | NoWorkdir) -> Run:
   """A run that has ended: said, so that nobody takes old results for new ones."""
-  results = read_json(folder.results)
+  run = Run.load(folder.results)
   if processes.is_writer():
-    commit = (results.get("provenance") or {}).get("commit") or "an unknown commit"
+    commit = (run.results.get("provenance") or {}).get("commit") or "an unknown commit"
     print(
       f"this run has ended already, at {commit[:9]}: nothing was trained; for a new run choose "
       f"another folder than {folder.path}",
       file=sys.stderr,
     )
-  return Run(results, folder.path)
+  return run

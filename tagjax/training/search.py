@@ -175,8 +175,10 @@ def train_search(
   identity, origin = dict(identity), provenance()
   folder = NoWorkdir() if workdir is None else Workdir(workdir)
   folder.check(identity)
-  if folder.has_results() and len((done := read_json(folder.results))["points"]) >= study.trials:
-    return Grid(done, folder.path)
+  if folder.has_results():
+    ended = Grid.load(folder.results)
+    if len(ended.results["points"]) >= study.trials:
+      return ended
   opened = open_study(study, folder.path, identity)
   folder.claim(identity)
   trainers = _Trainers(parts_of, traced)

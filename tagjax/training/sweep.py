@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 import os
 import shlex
 import sys
@@ -39,6 +40,7 @@ from tagjax.training.shares import (
 )
 from tagjax.training.trainer import Trainer, Trial
 
+_MOST_POINTS = 10_000
 TABLE, RECORDS = "points.json", "records.json"
 METRICS = ("average_accuracy", "forgetting", "learning_accuracy")
 
@@ -173,10 +175,26 @@ def check_grid(grid: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]
 def grid_points(grid: Mapping[str, Sequence[Any]]) -> list[Point]:
   """All points of the grid; the last key varies fastest.
 
+  Raises:
+    ConfigError: see `check_size`.
+
   >>> grid_points({"learning_rate": [0.1, 0.2], "tag.b": [1.0]})
   [{'learning_rate': 0.1, 'tag.b': 1.0}, {'learning_rate': 0.2, 'tag.b': 1.0}]
   """
+  check_size(grid)
   return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def check_size(grid: Mapping[str, Sequence[Any]]) -> None:
+  """Counts the points before they are made.
+
+  Raises:
+    ConfigError: if there are more than 10,000.
+  """
+  if (count := math.prod(map(len, grid.values()))) > _MOST_POINTS:
+    raise ConfigError(
+      f"the grid has {count} points, must have at most {_MOST_POINTS}: a search takes a sample"
+    )
 
 
 def groups_of(points: Sequence[Point], traced: Collection[str]) -> list[Group]:
@@ -259,7 +277,7 @@ def train_grid(
   with folder.lock() if process == ALONE else contextlib.nullcontext():
     folder.check(identity)
     if folder.has_results():
-      return Grid(read_json(folder.results), folder.path)
+      return Grid.load(folder.results)
     table = _Table(folder)
     if process == ALONE and not are_planned(folder):
       for number, group in enumerate(groups):
