@@ -23,7 +23,8 @@ def test_notebook_equals_its_text_pair(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_notebook_runs(name, tmp_path):
+def test_notebook_runs(name, tmp_path, monkeypatch):
+  monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # of the kernel
   asyncio.set_event_loop_policy(None)
   notebook = jupytext.read(FOLDER / f"{name}.ipynb")
   client = nbclient.NotebookClient(
