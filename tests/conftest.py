@@ -36,10 +36,12 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Their tests compile many programs that run for milliseconds.
 _MOSTLY_COMPILING = {
   "contract",
+  "golden",
   "methods",
   "models",
   "test_accumulator_dtype",
   "test_columns",
+  "test_continuum",
   "test_current_task",
   "test_debugging",
   "test_freeze",
