@@ -104,6 +104,10 @@ class Net(nnx.Module):
     return self.head(self.second(self.first(x))) + self.offset[None]
 
 
+class Ready(nnx.Module):
+  """Has been made, as it should not."""
+
+
 class Columns(nn.Module):
   """One row a task, found by the task's id."""
 
@@ -395,9 +399,9 @@ REFUSED = {
   ),
   "too few arguments": (FUNCTIONS._replace(init=lambda key: key), TypeError, "init must take 2"),
   "nnx instance": (
-    Net(rngs=nnx.Rngs(0)),
+    Ready(),
     TypeError,
-    r"an instance of the NNX module Net: give the class, or functools.partial\(Net, ...\)",
+    r"an instance of the NNX module Ready: give the class, or functools.partial\(Ready, ...\)",
   ),
   "nnx bare array": (Bare, TypeError, "Bare.offset is a bare JAX array: make it an nnx.Variable"),
   "no nnx module": (lambda rngs: 3, TypeError, r"\(rngs=...\) gives int, not an NNX module"),
