@@ -59,7 +59,7 @@ class Copies(NamedTuple):
   adapted: Variables
 
 
-@register("itaml", kind="modifier", shares="memory", traced=("beta", "adapt_learning_rate"))
+@register("itaml", kind="modifier", shares="memory", traced=("beta",))
 def itaml(
   spec: StreamSpec,
   inner: optax.GradientTransformation | Method,
