@@ -38,6 +38,7 @@ _MOSTLY_COMPILING = {
   "methods",
   "models",
   "test_columns",
+  "test_continuum",
   "test_current_task",
   "test_freeze",
   "test_optax_schedules",

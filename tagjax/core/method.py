@@ -40,7 +40,11 @@ class GradFn(Protocol):
 
 
 class ApplyFn(Protocol):
-  """Unmasked logits `[B, K]` of the model on `batch`, and its other variables after the pass."""
+  """Unmasked logits `[B, K]` of the model on `batch`, and its other variables after the pass.
+
+  With `features=True` the features `[B, d]` that the model's head turns into logits, in their
+  place: for methods that say `requires=frozenset({"features"})`.
+  """
 
   def __call__(
     self,
@@ -49,6 +53,7 @@ class ApplyFn(Protocol):
     *,
     key: chex.PRNGKey | None = None,
     train: bool = False,
+    features: bool = False,
   ) -> tuple[chex.Array, Variables]: ...
 
 
@@ -74,6 +79,28 @@ class Phase(NamedTuple):
   epochs: int | None = None
 
 
+class EpochStep(NamedTuple):
+  """Where in the training of the stream a step stands, as the loop counts; traced int32 scalars.
+
+  Whoever counts calls of `update` instead counts wrong as soon as a method makes several of them a
+  step (inner steps), or rehearses exemplars: an epoch has more steps then.
+
+  Attributes:
+    visit: stays at tasks that have ended; the task's id if each is learned once, in order.
+    task_epoch: epochs of this stay that have ended, those of the task's earlier phases included.
+    epoch: epochs of this phase that have ended.
+    step: steps of this epoch before this one.
+    num_steps: steps of this epoch, exemplars that are rehearsed included; the same in all epochs of
+      a stay.
+  """
+
+  visit: chex.Array
+  task_epoch: chex.Array
+  epoch: chex.Array
+  step: chex.Array
+  num_steps: chex.Array
+
+
 class Step(NamedTuple):
   """What a method may look at in one training step.
 
@@ -92,6 +119,7 @@ class Step(NamedTuple):
       a memory must go through it, else the replicas' memories drift apart.
     key: the method's own random key for this step.
     phase: static name of the training phase.
+    epoch_step: which step of which epoch it is; None in a loop that does not tell.
     inner_task: traced int32 scalar, inside of an inner loop over tasks (see `tagjax.methods.itaml`)
       the task that all examples of `batch` are of; `task_id` stays the task being learned. None:
       there is no inner loop.
@@ -109,7 +137,13 @@ class Step(NamedTuple):
   gather: Callable[[Any], Any]
   key: chex.PRNGKey
   phase: str
+  epoch_step: EpochStep | None = None
   inner_task: chex.Array | None = None
+
+  @property
+  def epoch(self) -> chex.Array | None:
+    """Epochs of this phase that have ended, traced int32; None in a loop that does not tell."""
+    return None if self.epoch_step is None else self.epoch_step.epoch
 
 
 class Boundary(NamedTuple):
@@ -326,8 +360,9 @@ def lift(
   """Makes a `Method` of an Optax transformation; a `Method` is returned as it is.
 
   The transformation receives what Optax's transformations may ask for: `task_id`, `value` (the
-  loss) and `grad` (the gradient before any change). Those that ask for nothing ignore them. Within
-  an inner loop over tasks `task_id` is the inner one: TAG tells the tasks apart.
+  loss), `grad` (the gradient before any change) and `epoch_step` (see `Step`). Those that ask for
+  nothing ignore them. Within an inner loop over tasks `task_id` is the inner one: TAG tells the
+  tasks apart.
 
   Args:
     transform: an Optax transformation, with or without extra arguments, or a method.
@@ -352,8 +387,15 @@ def lift(
   inner = optax.with_extra_args_support(transform)
 
   def update(updates, state, params, *, at: Step):
-    task_id = at.task_id if at.inner_task is None else at.inner_task
-    return inner.update(updates, state, params, task_id=task_id, value=at.loss, grad=at.grad)
+    return inner.update(
+      updates,
+      state,
+      params,
+      task_id=at.task_id if at.inner_task is None else at.inner_task,
+      value=at.loss,
+      grad=at.grad,
+      epoch_step=at.epoch_step,
+    )
 
   def restart(state, params):
     del state
@@ -405,15 +447,6 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
       moved |= collections[0] if collections else {}
     return (updates, tuple(new_state), *([moved] if moved else []))
 
-  def consolidate(state, variables, *, at: Boundary):
-    new_state = []
-    for position, (member, member_state) in enumerate(zip(members, state, strict=True)):
-      member_state, variables = member.consolidate(
-        member_state, variables, at=_own_key(at, position)
-      )
-      new_state.append(member_state)
-    return tuple(new_state), variables
-
   def restart(state, params):
     return tuple(member.restart(own, params) for member, own in zip(members, state, strict=True))
 
@@ -427,7 +460,7 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
   return Method(
     init=init,
     update=update,
-    consolidate=consolidate,
+    consolidate=_chain_consolidate(members),
     rehearsal=_chain_rehearsal(members),
     prepare=_chain_prepare(members),
     predict=_chain_predict(members),
@@ -481,6 +514,23 @@ def _check_chain(members: tuple[Method, ...]) -> None:
 def _called(members: tuple[Method, ...], position: int) -> str:
   name = members[position].name
   return f"{position} ({name})" if name else str(position)
+
+
+def _chain_consolidate(members: tuple[Method, ...]) -> Callable[..., tuple[State, Variables]]:
+  """The consolidations one after another; the default if there is none."""
+  if not any(consolidates(member) for member in members):
+    return _keep
+
+  def consolidate(state, variables, *, at: Boundary):
+    new_state = []
+    for position, (member, member_state) in enumerate(zip(members, state, strict=True)):
+      member_state, variables = member.consolidate(
+        member_state, variables, at=_own_key(at, position)
+      )
+      new_state.append(member_state)
+    return tuple(new_state), variables
+
+  return consolidate
 
 
 def _chain_rehearsal(members: tuple[Method, ...]) -> Callable[[State], Batch | None]:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from tagjax.core.errors import nearest
-from tagjax.core.method import Method, called_around
 
 Kind = Literal["optimizer", "modifier", "schedule", "model", "benchmark"]
 KINDS: tuple[Kind, ...] = typing.get_args(Kind)
@@ -211,8 +210,8 @@ def of_function(function: Callable) -> Declaration | None:
 
 
 def declared(*kinds: Kind) -> dict[str, Declaration]:
-  """The declarations of these kinds by name, in the order of their declaration."""
-  return {name: one for name, one in _declared.items() if one.kind in kinds}
+  """The declarations of these kinds, or of all, by name, in the order of their declaration."""
+  return {name: one for name, one in _declared.items() if one.kind in (kinds or KINDS)}
 
 
 def sections() -> dict[str, dict[str, Option]]:
@@ -376,6 +375,11 @@ def _with_name(function: Callable, name: str) -> Callable:
   @functools.wraps(function)
   def make(*args, **options):
     made = function(*args, **options)
+    from tagjax.core.method import (
+      Method,
+      called_around,
+    )  # loads JAX, which whoever makes a method has loaded
+
     if not isinstance(made, Method):
       return made
     given = _arguments(function, args, options)

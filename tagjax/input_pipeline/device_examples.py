@@ -35,14 +35,14 @@ def to_device(examples, capacity: int) -> DeviceExamples:
   def pad(array, dtype=None):
     array = np.asarray(array, dtype)
     widths = [(0, missing)] + [(0, 0)] * (array.ndim - 1)
-    return jnp.asarray(np.pad(array, widths) if missing else array)
+    return jax.device_put(np.pad(array, widths) if missing else array)
 
   return DeviceExamples(
     image=pad(examples.image),
     label=pad(examples.label, np.int32),
     task_id=pad(examples.task_id, np.int32),
-    index=jnp.arange(capacity, dtype=jnp.int32),
-    size=jnp.asarray(len(examples.label), jnp.int32),
+    index=jax.device_put(np.arange(capacity, dtype=np.int32)),
+    size=jax.device_put(np.int32(len(examples.label))),
   )
 
 

@@ -10,9 +10,11 @@ import numpy as np
 
 from tagjax.core import register
 from tagjax.core.errors import ConfigError, reason
-from tagjax.core.method import Method, predicts
+from tagjax.core.keys import key_shape
+from tagjax.core.method import EpochStep, Method, predicts
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.engine.learner import Learner, LearnerState
+from tagjax.input_pipeline.order import pass_size
 from tagjax.training.options import RunOptions
 
 _OF_A_STREAM = ("name", "spec", "max_value", "sizes", "task_names", "__len__", "__getitem__")
@@ -41,6 +43,37 @@ def check_stream(stream: Any, options: RunOptions) -> None:
       if count == 0:
         way_out = "give a validation_fraction" if what == "validation" else "leave the task out"
         raise ConfigError(f"{stream.name}: task {task} has no {what} examples: {way_out}")
+  if options.records_details:
+    _check_measures([size[part] for size in sizes], stream.spec.num_outputs, options)
+
+
+_MOST_OF_A_PASS = 4096
+_MOST_CONFUSED = 1000  # outputs: a million counts of each seed
+
+
+def _check_measures(sizes: Sequence[int], num_outputs: int, options: RunOptions) -> None:
+  """Refuses what evaluations cannot measure of test sets of these sizes."""
+  longest = options.all_lengths[-1]
+  key = "continuum" if options.continuum == longest else "continuum_lengths"
+  value = getattr(options, key)
+  if longest > min(sizes):
+    task = int(np.argmin(sizes))
+    raise ConfigError(
+      f"{key}={value}: a run of {longest} images is of one task, and task {task} has "
+      f"{sizes[task]} {options.evaluate_on} examples: choose at most {sizes[task]}"
+    )
+  size = pass_size(max(sizes), options.eval_batch_size, options.all_lengths)
+  if size > max(options.eval_batch_size, _MOST_OF_A_PASS):
+    raise ConfigError(
+      f"{key}={value}: an evaluation pass would take {size} examples, so as to cut no run of the "
+      f"lengths {options.all_lengths}: choose lengths with a smaller common multiple, or raise "
+      f"eval_batch_size={options.eval_batch_size}"
+    )
+  if options.confusion_matrix and num_outputs > _MOST_CONFUSED:
+    raise ConfigError(
+      f"confusion_matrix=True: {num_outputs} outputs would make {num_outputs**2} counts of each "
+      f"seed: leave it out; it is for at most {_MOST_CONFUSED}"
+    )
 
 
 def check_examples(stream: Any, options: RunOptions) -> None:
@@ -112,7 +145,7 @@ def _module(function: Callable[..., Any]) -> str:
 
 
 def check_method(
-  learner: Learner, method: Method, hyper: Any, sizes: Sequence[int], batch_size: int
+  learner: Learner, method: Method, hyper: Any, sizes: Sequence[int], options: RunOptions
 ) -> None:
   """Runs a method's functions on shapes only, and compares its state before and after.
 
@@ -121,22 +154,23 @@ def check_method(
     method: the method, for its name and what it defines.
     hyper: hyperparameters, as shapes.
     sizes: training examples of each task.
-    batch_size: of the run.
+    options: of the run.
 
   Raises:
     ConfigError: one line that names the method, and the leaf with what it was and is.
   """
   name = f"method {method.name}" if method.name else "the method"
   on_shapes = functools.partial(_on_shapes, name)
-  state = on_shapes("init", learner.init, jax.random.key(0), hyper)
+  state = on_shapes("init", learner.init, key_shape(), hyper)
   task_id = jax.ShapeDtypeStruct((), np.int32)
+  batch_size = options.batch_size
   batch = _batch(learner.spec, (batch_size,))
   asked = learner.num_boundary_examples
   num_batches = -(-(max(sizes) if asked is None else asked) // batch_size)
   chunk = _batch(learner.spec, (num_batches, batch_size))
   for phase in learner.phases:
-    step = functools.partial(learner.step, phase=phase.name)
-    after, _ = on_shapes("update", step, state, batch, task_id)
+    step = functools.partial(_step, learner, phase.name)
+    after, _ = on_shapes("update", step, state, batch, task_id, EpochStep(*[task_id] * 5))
     _check_same(name, "update", method, state, after)
     end = functools.partial(learner.consolidate, phase=phase.name)
     after = on_shapes("consolidate", end, state, chunk, task_id)
@@ -145,7 +179,14 @@ def check_method(
     _check_exemplars(name, on_shapes("rehearsal", learner.rehearsal, state), learner.spec)
   if learner.prepares or predicts(method):
     served = on_shapes("prepare", learner.prepare, state, task_id)
-    on_shapes("predict", learner.predict, served, batch, task_id)
+    for length in options.all_lengths:
+      runs = _batch(learner.spec, (-(-batch_size // length) * length,))
+      predict = functools.partial(learner.predict, continuum=length)
+      on_shapes("predict", predict, served, runs, task_id)
+
+
+def _step(learner: Learner, phase: str, state, batch, task_id, epoch_step):
+  return learner.step(state, batch, task_id, phase=phase, epoch_step=epoch_step)
 
 
 def _on_shapes(name: str, what: str, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -8,6 +8,7 @@ import optax
 import pytest
 import sketches
 
+from tagjax import methods
 from tagjax.benchmarks import TaskExamples
 from tagjax.core.errors import ConfigError
 from tagjax.core.method import chain, identity, lift
@@ -69,8 +70,8 @@ def test_exemplars_of_another_dtype_are_refused():
     device_examples.take(examples, jnp.arange(4), exemplars([True]))
 
 
-def make_programs(**options):
-  method = chain(sketches.rehearsing(2, STREAM), optax.sgd(0.1, momentum=0.9))
+def make_programs(rehearsing=None, **options):
+  method = chain(rehearsing or sketches.rehearsing(2, STREAM), optax.sgd(0.1, momentum=0.9))
   return helpers.programs(STREAM, method, dropout=0.2, batch_size=BATCH, **options)
 
 
@@ -137,6 +138,17 @@ def test_streamed_is_in_memory_to_the_bit_from_any_start(in_memory, break_at):
   state, shown = train(make_programs(in_order=True), streamed=True, break_at=break_at)
   assert shown == in_memory[1]
   for one, two in zip(readable(state), readable(in_memory[0]), strict=True):
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("make", [methods.icarl, methods.bic])
+def test_methods_that_choose_by_data_set_row_are_the_same_streamed(make):
+  method = make(STREAM._replace(scenario="class"), capacity=13, per="total", selection="first")
+  whole, shown = train(make_programs(method), streamed=False)
+  streamed, shown_streamed = train(make_programs(method, in_order=True), streamed=True, break_at=4)
+  assert shown == shown_streamed
+  assert shown[2] > SIZES[2]
+  for one, two in zip(readable(whole), readable(streamed), strict=True):
     np.testing.assert_array_equal(one, two)
 
 

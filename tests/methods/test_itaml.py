@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from tagjax.core.errors import ConfigError
-from tagjax.core.method import Boundary, Method, Query, chain, lift
+from tagjax.core.method import Boundary, EpochStep, Method, Query, chain, lift
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.engine.evaluate import without_answers
 from tagjax.engine.learner import make_learner
@@ -443,3 +443,22 @@ def test_on_the_command_line_the_rest_of_the_chain_is_inside():
     helpers.named_method("itaml+sgd", stream, itaml__r=0)({})
   with pytest.raises(ValueError, match=r"member 1 \(itaml\+sgd\) of the chain ignores"):
     helpers.named_method("ewc+itaml+sgd", stream)({})
+
+
+def test_a_schedule_inside_follows_the_epochs_of_the_session():
+  """However many inner steps a minibatch has."""
+  stream = SPEC
+  options = {"schedule": "step", "step__every": 1, "step__factor": 0.5, "memory__capacity": 0}
+  method = helpers.named_method("itaml+sgd", stream, (4, 4, 4), learning_rate=0.1, **options)({})
+  learner = learner_of(method)
+  before = learner.init(jax.random.key(1))
+  batch = batch_of((3, 4, 5))
+  step = jax.jit(functools.partial(learner.step, phase="train"))
+  moved = []
+  for epoch in range(3):
+    told = {"task_epoch": epoch, "epoch": epoch, "step": 3, "num_steps": 4}
+    where = EpochStep(*(jnp.int32(told.get(name, 2)) for name in EpochStep._fields))
+    after, _ = step(before, batch, jnp.int32(2), epoch_step=where)
+    moved.append(wide(after.variables["params"]) - wide(before.variables["params"]))
+  for epoch in range(3):
+    np.testing.assert_allclose(moved[epoch], moved[0] * 0.5**epoch, atol=1e-6)
