@@ -34,6 +34,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Their tests compile many programs that run for milliseconds.
 _MOSTLY_COMPILING = {
   "contract",
+  "golden",
   "methods",
   "models",
   "test_columns",

@@ -36,7 +36,7 @@ class TinyModel(nn.Module):
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, image, *, task_id, mask, train):
+  def __call__(self, image, *, task_id, mask, train, features=False):
     del task_id
     x = nn.relu(nn.Dense(self.width)(image.reshape(image.shape[0], -1)))
     if self.batch_norm:
@@ -44,7 +44,7 @@ class TinyModel(nn.Module):
 
       x = BatchNorm(axis_name=self.axis_name)(x, mask=mask, train=train)
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
-    return nn.Dense(self.num_outputs)(x)
+    return x if features else nn.Dense(self.num_outputs)(x)
 
 
 def spec(scenario="task", num_tasks=3, per_task=2) -> StreamSpec:
@@ -72,7 +72,8 @@ def examples(stream: StreamSpec, task: int, size: int = 23, seed: int = 0) -> Ex
 
 def batch(stream: StreamSpec, task: int, size: int = 6) -> Batch:
   data = examples(stream, task, size)
-  return Batch(*map(jnp.asarray, data), mask=jnp.ones(size, bool))
+  index = jnp.arange(size, dtype=jnp.int32)
+  return Batch(*map(jnp.asarray, data), mask=jnp.ones(size, bool), index=index)
 
 
 def programs(

@@ -20,6 +20,15 @@ _OF_EVALUATIONS = 2**31  # far from the numbers that are folded into keys elsewh
 _OF_EVALUATION_ORDERS = 2**31 + 1
 
 
+def key_shape() -> jax.ShapeDtypeStruct:
+  """What stands for a typed random key where only shapes matter: making one runs programs.
+
+  >>> key_shape().shape
+  ()
+  """
+  return jax.eval_shape(jax.random.key, 0)
+
+
 def run_keys(key: chex.PRNGKey) -> RunKeys:
   """Splits the key of a run into streams that never meet."""
   init, steps, order, boundaries = jax.random.split(key, 4)

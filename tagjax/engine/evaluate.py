@@ -90,13 +90,15 @@ def without_answers(spec: StreamSpec, batch: Batch, current_task: chex.Array) ->
   """The batch as it may be asked about: no labels, and no task ids that the scenario hides.
 
   Returns:
-    A batch whose labels are 0, and whose task ids are `current_task` unless the scenario is
-    `"task"`.
+    A batch whose labels are 0, whose indices are -1, and whose task ids are `current_task` unless
+    the scenario is `"task"`.
   """
   known = spec.scenario == "task"
   hidden = jnp.full_like(batch.task_id, current_task)
   return batch._replace(
-    label=jnp.zeros_like(batch.label), task_id=batch.task_id if known else hidden
+    label=jnp.zeros_like(batch.label),
+    task_id=batch.task_id if known else hidden,
+    index=jnp.full_like(batch.index, -1),
   )
 
 
@@ -151,13 +153,15 @@ def _answers(
 
 
 def _filled_up(batch: Batch, size: int) -> Batch:
-  """The batch with padding behind it."""
-  missing = size - batch.mask.shape[0]
-  if not missing:
+  """The batch with padding behind it: copies of its last row, masked."""
+  number = batch.mask.shape[0]
+  if size == number:
     return batch
-  return jax.tree.map(
-    lambda leaf: jnp.pad(leaf, [(0, missing)] + [(0, 0)] * (leaf.ndim - 1)), batch
+  filled = jax.tree.map(
+    lambda leaf: jnp.pad(leaf, [(0, size - number)] + [(0, 0)] * (leaf.ndim - 1), mode="edge"),
+    batch,
   )
+  return filled._replace(mask=filled.mask & (jnp.arange(size) < number))
 
 
 def _plain_logits(

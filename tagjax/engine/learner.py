@@ -13,6 +13,7 @@ from tagjax.core import losses
 from tagjax.core.keys import run_keys, step_keys
 from tagjax.core.method import (
   Boundary,
+  EpochStep,
   GradFn,
   Method,
   Phase,
@@ -21,6 +22,7 @@ from tagjax.core.method import (
   State,
   Step,
   check_phases,
+  consolidates,
   num_boundary_examples,
   predicts,
   prepares,
@@ -89,8 +91,8 @@ class Learner(NamedTuple):
 
   Attributes:
     init: `(key, hyper) -> LearnerState`; None or `{}`: all hyperparameters are constants.
-    step: `(state, batch, task_id, *, phase, keys) -> (state, StepInfo)`; `keys` are those of
-      `tagjax.core.keys.step_keys`, None: they are drawn here.
+    step: `(state, batch, task_id, *, phase, keys, epoch_step) -> (state, StepInfo)`; `keys` are
+      those of `tagjax.core.keys.step_keys`, None: they are drawn here; `epoch_step` as in `Step`.
     consolidate: `(state, chunk, task_id, *, phase) -> state`.
     rehearsal: `state -> Batch | None`, see `Method`.
     prepare: `(state, current_task) -> ServedState`; `current_task` is the last task learned.
@@ -102,6 +104,7 @@ class Learner(NamedTuple):
     spec: static, of the stream.
     phases: static, see `Method`.
     num_boundary_examples: static, see `Method`; how many the chunk of `consolidate` should have.
+    consolidates: static, whether `consolidate` changes anything.
     rehearses: static, whether `rehearsal` gives exemplars.
     prepares: static, whether `prepare` gives anything but the state's variables.
     predicts: static, whether `predict` gives anything but logits of the model, see `Method`.
@@ -118,6 +121,7 @@ class Learner(NamedTuple):
   spec: StreamSpec
   phases: tuple[Phase, ...]
   num_boundary_examples: int | None
+  consolidates: bool
   rehearses: bool
   prepares: bool
   predicts: bool
@@ -188,6 +192,7 @@ def make_learner(
     spec=spec,
     phases=static.phases,
     num_boundary_examples=num_boundary_examples(static),
+    consolidates=consolidates(static),
     rehearses=rehearses(static),
     prepares=prepares(static),
     predicts=predicts(static),
@@ -201,11 +206,21 @@ def _check_required(method: Method, model: Any, spec: StreamSpec) -> None:
     return
   if missing := sorted(missing - set(variable_shapes(model, spec))):
     names = ", ".join(map(repr, missing))
+    way_out = _WAYS_OUT.get(missing[0], _ANY_WAY_OUT)
     raise ValueError(
       f"the method{f' {method.name}' if method.name else ''} requires {names} of the model, and "
-      f"{model_name(model)} does not have it: choose a model whose __call__ takes an argument "
-      "of that name, or that has a collection of variables of that name"
+      f"{model_name(model)} does not have it: {way_out}"
     )
+
+
+_ANY_WAY_OUT = (
+  "choose a model whose __call__ takes an argument of that name, or that has a collection of "
+  "variables of that name"
+)
+_WAYS_OUT = {
+  "features": "give its __call__ an argument features: bool = False, and return the input of the "
+  "head where that is True (docs/add_a_model.md)"
+}
 
 
 class _Parts(NamedTuple):
@@ -237,6 +252,7 @@ def _step(
   *,
   phase: str,
   keys: tuple[chex.PRNGKey, chex.PRNGKey] | None = None,
+  epoch_step: EpochStep | None = None,
 ) -> tuple[LearnerState, StepInfo]:
   method = parts.method_of(state.hyper)
   forward_key, method_key = step_keys(state.key, state.step) if keys is None else keys
@@ -250,17 +266,19 @@ def _step(
     loss=loss,
     grad=grad,
     logits=logits,
-    variables=state.variables,
+    variables={**variables, "params": state.variables["params"]},
     grad_fn=_make_grad_fn(parts, state.variables, task_id, method_key, train=True),
     apply_fn=parts.fns.apply,
     active_fn=functools.partial(_active_outputs, parts, task_id),
     gather=parts.fns.gather,
     key=method_key,
     phase=phase,
+    epoch_step=epoch_step,
   )
   params = state.variables["params"]
-  updates, method_state = method.update(grad, state.method, params, at=at)
-  variables = {**variables, "params": optax.apply_updates(params, updates)}
+  updates, method_state, *moved = method.update(grad, state.method, params, at=at)
+  new_params = optax.apply_updates(params, updates)
+  variables = {**variables, **(moved[0] if moved else {}), "params": new_params}
   info = StepInfo(
     loss=loss,
     accuracy=_accuracy(parts, logits, batch, task_id),

@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tagjax.core.errors import ConfigError
+from tagjax.core.method import EpochStep
 from tagjax.core.types import Batch, Hyper
 from tagjax.engine.counts import ACCURACY_ALONE, Measures
 from tagjax.engine.evaluate import Evaluation, evaluate
@@ -92,6 +93,7 @@ class Programs:
     compile_seconds: seconds spent tracing and compiling so far.
     phases: the training phases of a task.
     num_boundary_examples: see `tagjax.core.method.Method`.
+    consolidates: whether `consolidate` changes anything.
     rehearses: whether exemplars are mixed into the tasks.
     single: the learner of one device.
     layout: see `Layout`.
@@ -130,6 +132,7 @@ class Programs:
     self.traces = Counter()
     self.phases = learner.phases
     self.num_boundary_examples = learner.num_boundary_examples
+    self.consolidates = learner.consolidates
     self.rehearses = learner.rehearses
     self.single = single
     self.layout = layout
@@ -166,10 +169,13 @@ class Programs:
       keys: `[num_lanes]`.
       hyper: see `LearnerState`, each `[num_lanes]`; None: none.
     """
-    start = self._without_one((keys, hyper))
+    # On the host: each step of sharing keys out by the devices would be a program of its own.
+    data = np.asarray(jax.random.key_data(keys))
+    start = self._without_one((data, jax.tree.map(np.asarray, hyper)))
+    init = functools.partial(self._init, jax.random.key_impl(keys))
     if self.layout.share_lanes:
-      return self._call("init", self._init, self.replicate(start), once=True)
-    return self.replicate(self._call("init", self._init, start, mapped=False, once=True))
+      return self._call("init", init, self.replicate(start), once=True)
+    return self.replicate(self._call("init", init, start, mapped=False, once=True))
 
   def template(self, keys: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
     """Shapes and dtypes of what `to_host` gives of the state that `init` makes.
@@ -177,7 +183,7 @@ class Programs:
     An array that the devices share by columns is one of NumPy (without memory of its own): it is
     put together on the host, and is to be read there.
     """
-    start = self._without_one((keys, hyper))
+    start = jax.eval_shape(self._without_one, (keys, hyper))
     whole = self._shapes(self.single, start)
     if not self.layout.share_columns:
       return whole
@@ -191,7 +197,7 @@ class Programs:
 
   def held(self, keys: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
     """Shapes and dtypes of what one device holds, all lanes counted if the devices share them."""
-    return self._shapes(self._learner, self._without_one((keys, hyper)))
+    return self._shapes(self._learner, jax.eval_shape(self._without_one, (keys, hyper)))
 
   def _shapes(self, learner: Learner, start) -> LearnerState:
     several = self.layout.num_lanes > 1
@@ -202,21 +208,26 @@ class Programs:
     lanes = (self.layout.num_lanes,)
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(lanes + leaf.shape, leaf.dtype), shapes)
 
-  def _init(self, start) -> LearnerState:
-    return self._learner.init(*start)
+  def _init(self, impl, start) -> LearnerState:
+    data, hyper = start
+    return self._learner.init(jax.random.wrap_key_data(data, impl=impl), hyper)
 
-  def train(self, state, examples, task_id, epoch_id, start, stop, *, phase):
+  def train(self, state, examples, task_id, epoch_id, start, stop, *, phase, first=None):
     """See `train_chunk`; donates `state`. The sums, on the host, have an axis of lanes in front."""
 
-    def function(carried, *args):
+    def function(carried, examples, numbers):
       state, order = carried
-      state, chunk = self._train(state, order, *args, phase=phase)
+      task_id, start, stop, *where = numbers
+      told = EpochStep(*where) if where else None
+      state, chunk = self._train(
+        state, order, examples, task_id, start, stop, phase=phase, first=told
+      )
       return (state, order), chunk
 
     rows = None if self._in_order else self._order_of(state, examples, epoch_id)
-    scalars = [jnp.asarray(value, jnp.int32) for value in (task_id, start, stop)]
+    numbers = np.array([task_id, start, stop, *(first or ())], np.int32)  # one copy
     (state, rows), chunk = self._call(
-      ("train", phase), function, (state, rows), self._on_all(examples), *scalars, donate=True
+      ("train", phase), function, (state, rows), self._on_all(examples), numbers, donate=True
     )
     self._order = None if rows is None else _Order(rows, (state.key, examples.size, epoch_id))
     return state, self._figures(chunk)
@@ -237,7 +248,7 @@ class Programs:
         batch_size=self._batch_size,
       )
 
-    return self._call("order", order, state, examples.size, jnp.asarray(epoch_id, jnp.int32))
+    return self._call("order", order, state, examples.size, np.int32(epoch_id), once=True)
 
   def consolidate(self, state, examples, task_id, *, phase):
     """See `consolidate_task`; donates `state`."""
@@ -245,7 +256,7 @@ class Programs:
     def function(state, examples, task_id):
       return self._consolidate(state, examples, task_id, phase=phase), None
 
-    examples, task_id = self._on_all(examples), jnp.asarray(task_id, jnp.int32)
+    examples, task_id = self._on_all(examples), np.int32(task_id)
     state, _ = self._call(("consolidate", phase), function, state, examples, task_id, donate=True)
     return state
 
@@ -288,8 +299,7 @@ class Programs:
     if not self.single.prepares:
       served = serve(state)
       return served if self.layout.share_lanes else self.unreplicate(served)
-    current_task = jnp.asarray(current_task, jnp.int32)
-    served = self._on_single("prepare", self.single.prepare, state, current_task)
+    served = self._on_single("prepare", self.single.prepare, state, np.int32(current_task))
     if not self._measures.details:
       return served
     own = state.variables
@@ -300,9 +310,10 @@ class Programs:
 
     Runs on the first device (of each process), or on those that share the lanes out.
     """
-    current_task = jnp.asarray(current_task, jnp.int32)
     shared = self.layout.share_lanes
-    result = self._call("evaluate", self._evaluate, served, examples, current_task, mapped=shared)
+    result = self._call(
+      "evaluate", self._evaluate, served, examples, np.int32(current_task), mapped=shared
+    )
     return self._figures(result, mapped=shared)
 
   def _on_single(self, name: str, function: Callable, state: LearnerState, *args):
@@ -328,6 +339,9 @@ class Programs:
 
   def _lanes_of(self, leaf):
     """The lanes of a leaf that the devices share out, without those that fill up."""
+    if _is_key(leaf):
+      data = self._lanes_of(np.asarray(jax.random.key_data(leaf)))
+      return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
     if self.layout.lanes_a_device > 1:
       leaf = leaf.reshape(-1, *leaf.shape[2:])
     return leaf if len(leaf) == self.layout.num_lanes else leaf[: self.layout.num_lanes]
@@ -526,8 +540,11 @@ def _with_lane(tree: chex.ArrayTree, index, lane: chex.ArrayTree) -> chex.ArrayT
 
 def _readable(leaf: chex.Array) -> chex.Array | np.ndarray:
   """On the host; random keys cannot be NumPy's."""
-  is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-  return jax.device_put(leaf, jax.local_devices()[0]) if is_key else np.asarray(leaf)
+  return jax.device_put(leaf, jax.local_devices()[0]) if _is_key(leaf) else np.asarray(leaf)
+
+
+def _is_key(leaf: chex.Array) -> bool:
+  return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _devices(number: int) -> list[jax.Device]:

@@ -205,10 +205,12 @@ class _StreamedTraining:
         rehearsed=None if exemplars is None else jnp.asarray(exemplars.mask),
       )
     )
+    index = np.arange(len(examples))
     if exemplars is not None:
       order = _without_gap(order, len(examples), self._capacity)
       examples = _followed_by(examples, exemplars)
-    return Feed(examples, order, start, ahead=self.chunk_steps)
+      index = np.concatenate([index, exemplars.index])
+    return Feed(examples, order, start, ahead=self.chunk_steps, index=index)
 
   def boundary(self, task, step, *, key, num_examples):
     examples = self._examples_of(task)

@@ -13,7 +13,14 @@ from flax.traverse_util import flatten_dict
 from tagjax import metrics
 from tagjax.core.errors import TagjaxError
 from tagjax.report.results import definition_of
-from tagjax.report.tables import INCREMENTAL_FIGURES, Row, markdown_table, mean_and_std
+from tagjax.report.tables import (
+  INCREMENTAL_FIGURES,
+  Row,
+  markdown_code,
+  markdown_table,
+  markdown_text,
+  mean_and_std,
+)
 
 Results = Mapping[str, Any]
 
@@ -221,7 +228,7 @@ def markdown_report(
     and all(results["config"].get(key) == config_value for results in runs.values())
   ]
   lines = [
-    f"Settings of all runs: `{' '.join(shared)}`.",
+    f"Settings of all runs: {markdown_code(' '.join(shared))}.",
     "",
     f"Mean ± standard deviation over seeds, {spread(runs)}; forgetting in the definition "
     f'"{definition}"; seconds are those of the whole run, all seeds.',
@@ -231,11 +238,11 @@ def markdown_report(
   ]
   if differences:
     lines += ["**The runs differ in more than the method:**", ""]
-    lines += [f"- {line}" for line in differences] + [""]
+    lines += [f"- {markdown_text(line)}" for line in differences] + [""]
   if picture:
     lines += [f"![average accuracy and forgetting of each method](<{picture}>)", ""]
-  lines += [f"Table: `{command}`. Runs:" if command else "Runs:", ""]
-  lines += [f"- {name}: {_origin(results)}" for name, results in runs.items()]
+  lines += [f"Table: {markdown_code(command)}. Runs:" if command else "Runs:", ""]
+  lines += [f"- {markdown_text(name)}: {_origin(results)}" for name, results in runs.items()]
   return "\n".join(lines) + "\n"
 
 
@@ -282,9 +289,10 @@ def _origin(results: Results) -> str:
   provenance = results.get("provenance") or {}
   packages = provenance.get("packages") or {}
   devices = provenance.get("devices") or {}
-  parts = [f"`{results.get('command', 'command unknown')}`", f"commit {commit_of(results)}"]
+  parts = [f"commit {commit_of(results)}"]
   if packages.get("jax"):
     parts.append(f"jax {packages['jax']}, Python {provenance.get('python')}")
   if devices:
     parts.append(f"{devices.get('kind')} ({devices.get('platform')})")
-  return ", ".join(parts)
+  command = markdown_code(results.get("command", "command unknown"))
+  return ", ".join([command, *map(markdown_text, parts)])

@@ -1,7 +1,9 @@
 """What the plots have in common: the figure, colours, axes, lines with bands, heat maps."""
 
 import io
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -10,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, LogNorm, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+
+from tagjax.storage.json_files import write_atomic
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 """Okabe and Ito's palette, the strongest first; yellow, too pale for a line, is left out."""
@@ -32,6 +36,16 @@ class Plot(Figure):
 
   A bare `Figure` is printed as text by a kernel in which `%matplotlib inline` has not run.
   """
+
+  def savefig(self, fname: Any, **options: Any) -> None:
+    """As Matplotlib's; a file is never half written, and a link is replaced, not followed."""
+    if not isinstance(fname, str | os.PathLike):
+      super().savefig(fname, **options)
+      return
+    content = io.BytesIO()
+    kind = options.pop("format", None) or Path(fname).suffix.removeprefix(".") or "png"
+    super().savefig(content, format=kind, **options)
+    write_atomic(fname, [content.getvalue()])
 
   def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
     """The image, and the size in pixels at which it is shown."""

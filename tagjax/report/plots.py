@@ -297,13 +297,21 @@ def _plain(value: Any) -> Any:
   return list(value) if isinstance(value, tuple) else value
 
 
+def plot_points(results: Results) -> Figure:
+  """`plot_search` of a search, `plot_sweep` of a grid."""
+  return plot_search(results) if results["config"].get("search") else plot_sweep(results)
+
+
 def save_all(results: Results, directory: str | os.PathLike) -> list[Path]:
-  """Writes the plots that the results allow as PNG into `directory`; returns their paths."""
-  plots = {
-    "accuracy_matrix": plot_accuracy_matrix,
-    "accuracy_over_time": plot_accuracy_over_time,
-    "forgetting": plot_forgetting,
-  }
+  """Writes the plots of a run, a grid or a search as PNG into `directory`; returns their paths."""
+  if "points" in results:
+    plots = {"search" if results["config"].get("search") else "sweep": plot_points}
+  else:
+    plots = {
+      "accuracy_matrix": plot_accuracy_matrix,
+      "accuracy_over_time": plot_accuracy_over_time,
+      "forgetting": plot_forgetting,
+    }
   if results.get("task_relatedness") is not None:
     plots["task_relatedness"] = plot_task_relatedness
   plots |= class_plots.plots_of(results)

@@ -12,6 +12,7 @@ import numpy as np
 
 from tagjax import benchmarks
 from tagjax.core.errors import ConfigError
+from tagjax.core.keys import key_shape
 from tagjax.core.method import Method, lift
 from tagjax.core.types import Hyper, StreamSpec, Variables
 from tagjax.engine.batch_statistics import check_batch_statistics
@@ -157,7 +158,7 @@ def assemble(
     "training_rows": training.rows(single.num_boundary_examples),
     "evaluation_rows": evaluation.rows,
   }
-  one = jax.eval_shape(single.init, jax.random.key(0), _hyper_shapes(trials[0]))
+  one = jax.eval_shape(single.init, key_shape(), _hyper_shapes(trials[0]))
   placed = dataclasses.replace(options, seeds_together=together or options.seeds_together)
   alone = streamed or evaluation.in_order  # each trial sees an order of its own
   layout = _layout(one, made, stream.spec, trials, placed, rows, alone)
@@ -183,7 +184,7 @@ def assemble(
     keep_going=keep_going,
     method=made.name,
   )
-  held = programs.held(*trainer.start(trainer.groups[0]))
+  held = programs.held(*trainer.start_shapes())
   shared_memory = jax.default_backend() == "cpu"
   forecast = memory_estimate.foresee(held, made, stream.spec, layout, **rows, shared=shared_memory)
   memory_estimate.check(forecast, options, _available(), made)
@@ -210,18 +211,15 @@ def training_sizes(stream: Stream, options: RunOptions) -> list[int]:
 
 def state_digest(trainer: Trainer) -> str:
   """What tells states of other leaves apart: a digest of the names, shapes and dtypes of all."""
-  key, hyper = jax.random.key(0), _hyper_shapes(trainer.trials[0])
-  one = jax.eval_shape(
-    trainer.programs.single.init, key, hyper
-  )  # however many are trained together
+  hyper = _hyper_shapes(trainer.trials[0])  # however many are trained together
+  one = jax.eval_shape(trainer.programs.single.init, key_shape(), hyper)
   text = json.dumps(tree_bytes.describe(one))
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def tensor_names(trainer: Trainer) -> list[str]:
   """The names of the parameter tensors, in the order of the diagnostics."""
-  keys, hyper = trainer.start(trainer.groups[0])
-  return parameter_names(trainer.programs.held(keys, hyper).variables["params"])
+  return parameter_names(trainer.programs.held(*trainer.start_shapes()).variables["params"])
 
 
 def _measures(options: RunOptions) -> Measures:

@@ -10,7 +10,8 @@ import numpy as np
 
 from tagjax.core import register
 from tagjax.core.errors import ConfigError, reason
-from tagjax.core.method import Method, predicts
+from tagjax.core.keys import key_shape
+from tagjax.core.method import EpochStep, Method, predicts
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.engine.learner import Learner, LearnerState
 from tagjax.input_pipeline.order import pass_size
@@ -160,7 +161,7 @@ def check_method(
   """
   name = f"method {method.name}" if method.name else "the method"
   on_shapes = functools.partial(_on_shapes, name)
-  state = on_shapes("init", learner.init, jax.random.key(0), hyper)
+  state = on_shapes("init", learner.init, key_shape(), hyper)
   task_id = jax.ShapeDtypeStruct((), np.int32)
   batch_size = options.batch_size
   batch = _batch(learner.spec, (batch_size,))
@@ -168,8 +169,8 @@ def check_method(
   num_batches = -(-(max(sizes) if asked is None else asked) // batch_size)
   chunk = _batch(learner.spec, (num_batches, batch_size))
   for phase in learner.phases:
-    step = functools.partial(learner.step, phase=phase.name)
-    after, _ = on_shapes("update", step, state, batch, task_id)
+    step = functools.partial(_step, learner, phase.name)
+    after, _ = on_shapes("update", step, state, batch, task_id, EpochStep(*[task_id] * 5))
     _check_same(name, "update", method, state, after)
     end = functools.partial(learner.consolidate, phase=phase.name)
     after = on_shapes("consolidate", end, state, chunk, task_id)
@@ -182,6 +183,10 @@ def check_method(
       runs = _batch(learner.spec, (-(-batch_size // length) * length,))
       predict = functools.partial(learner.predict, continuum=length)
       on_shapes("predict", predict, served, runs, task_id)
+
+
+def _step(learner: Learner, phase: str, state, batch, task_id, epoch_step):
+  return learner.step(state, batch, task_id, phase=phase, epoch_step=epoch_step)
 
 
 def _on_shapes(name: str, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -197,7 +202,7 @@ def _on_shapes(name: str, what: str, function: Callable[..., Any], *arguments: A
 def _batch(spec: StreamSpec, rows: tuple[int, ...]) -> Batch:
   integers = jax.ShapeDtypeStruct(rows, np.int32)
   image = jax.ShapeDtypeStruct((*rows, *spec.image_shape), spec.image_dtype)
-  return Batch(image, integers, integers, jax.ShapeDtypeStruct(rows, np.bool_))
+  return Batch(image, integers, integers, jax.ShapeDtypeStruct(rows, np.bool_), integers)
 
 
 def _check_same(

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 
-from tagjax import report
 from tagjax.core.errors import ConfigError, InterruptedRun, nearest
 from tagjax.core.types import Variables
 from tagjax.distributed import processes
@@ -19,17 +18,17 @@ from tagjax.distributed.shared_workdir import ReadWorkdir, open_checkpoints, ope
 from tagjax.report.progress import Progress
 from tagjax.report.results import summarise, summarise_counts
 from tagjax.report.run import Run
-from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
 from tagjax.training import group_size
 from tagjax.training.assemble import Stream, assemble, state_digest, tensor_names
 from tagjax.training.checks import check_stream
 from tagjax.training.cpu_devices import use_cpu_devices
+from tagjax.training.ending import Ending
 from tagjax.training.identity import describe_run, flat_keys
 from tagjax.training.memory_estimate import Forecast
 from tagjax.training.options import RunOptions
 from tagjax.training.placement import describe
-from tagjax.training.preload import CHECKPOINTS, PLOTS, RESULTS, preload
+from tagjax.training.preload import CHECKPOINTS, RESULTS, preload
 from tagjax.training.profiler import Trace
 from tagjax.training.provenance import provenance
 from tagjax.training.record import RunRecord
@@ -132,6 +131,8 @@ def fit(
   processes.check_same({"config": name} | origin)
   folder = open_workdir(workdir)
 
+  ending = Ending(folder, options.plots)
+
   def end(record: RunRecord, tensors: Sequence[str], origin: Mapping[str, Any]) -> Run:
     results = _results(record, stream, options) | {
       "tensor_names": tensors,
@@ -141,10 +142,7 @@ def fit(
       "command": shlex.join(["python", *sys.argv]),
       "provenance": origin,
     }
-    if processes.is_writer() and folder.path is not None:
-      if options.plots:
-        report.plots.save_all(results, folder.path)
-      write_json_atomic(folder.results, results)  # last: its presence says that the run has ended
+    ending.write(results)
     return Run(results, folder.path)
 
   with folder.lock() if process == ALONE else contextlib.nullcontext():
@@ -157,8 +155,9 @@ def fit(
         made = assembled(trials, together)
       trainer, forecast = made
       folder.claim(name)
-      train_trials(trainer, options, folder, forecast, begun, progress, profile=profile)
-      return end(trainer.record, tensor_names(trainer), origin)
+      with ending:
+        train_trials(trainer, options, folder, forecast, begun, progress, profile=profile)
+        return end(trainer.record, tensor_names(trainer), origin)
 
   def train(own: range, share: Workdir, claim: Callable[[], None]) -> dict[str, Any]:
     begun = time.perf_counter()
@@ -257,14 +256,15 @@ def train_stream(trainer: Trainer, options: RunOptions, cursor: Cursor) -> None:
         cursor.perform(trainer.evaluate_untrained, trials, trials)
       if trainer.programs.rehearses:
         cursor.perform(trainer.count_exemplars, trials, trials, visit)
+      task_epoch = 0
       for phase in trainer.programs.phases:
         epochs = phase.epochs or options.epochs
         for epoch in range(epochs):
           is_first = epoch == 0 and phase == trainer.programs.phases[0] and not visit.again
           is_last = epoch == epochs - 1 and phase == trainer.programs.phases[-1]
-          place = Place(trials, visit, phase.name, epoch, epoch_id, is_first, is_last)
+          place = Place(trials, visit, phase.name, epoch, task_epoch, epoch_id, is_first, is_last)
           train_epoch(trainer, options, cursor, place)
-          epoch_id += 1
+          task_epoch, epoch_id = task_epoch + 1, epoch_id + 1
         cursor.perform(trainer.consolidate, trials, place)
       if visit.evaluated:
         cursor.perform(trainer.evaluate, trials, trials, visit)
@@ -328,8 +328,7 @@ def train_trials(
     stack.enter_context(contextlib.closing(trace))
     line = stack.enter_context(_progress_line(trainer, options, progress))
     trainer.open(log, line)
-    kept = () if folder.path is None else (CHECKPOINTS + PLOTS * options.plots)
-    preload(kept + RESULTS)
+    preload(RESULTS if folder.path is None else CHECKPOINTS + RESULTS)
     cursor = Cursor(
       trainer, store, log, trace, stop, first, begun, after, folder.path, options.checkpoint_every
     )
@@ -393,12 +392,12 @@ def _seeds_of(trials: Sequence[Trial]) -> Callable[[range], str]:
 
 def _finished(folder: Workdir | NoWorkdir) -> Run:
   """A run that has ended: said, so that nobody takes old results for new ones."""
-  results = read_json(folder.results)
+  run = Run.load(folder.results)
   if processes.is_writer():
-    commit = (results.get("provenance") or {}).get("commit") or "an unknown commit"
+    commit = (run.results.get("provenance") or {}).get("commit") or "an unknown commit"
     print(
       f"this run has ended already, at {commit[:9]}: nothing was trained; for a new run choose "
       f"another folder than {folder.path}",
       file=sys.stderr,
     )
-  return Run(results, folder.path)
+  return run

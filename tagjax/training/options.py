@@ -92,13 +92,13 @@ class RunOptions:
   plots: bool = True
 
   def __post_init__(self):
-    for name, least in _LEAST.items():
+    for name, (least, largest) in _RANGES.items():
       value = getattr(self, name)
       if value is None and name == "seeds_together":
         continue
-      _check_least(name, value, value, least)
+      _check_range(name, value, value, least, largest)
     for length in self.continuum_lengths:
-      _check_least("continuum_lengths", self.continuum_lengths, length, 1)
+      _check_range("continuum_lengths", self.continuum_lengths, length, *_RANGES["continuum"])
     for name, choices in _CHOICES.items():
       _check_choice(name, getattr(self, name), choices)
     _check_choice("normalization", self.normalization, NORMALIZATIONS)
@@ -139,23 +139,25 @@ class RunOptions:
       )
 
 
-_LEAST = {
-  "epochs": 1,
-  "batch_size": 1,
-  "cycles": 1,
-  "data_parallel": 1,
-  "seeds": 1,
-  "seed": 0,
-  "seeds_together": 1,
-  "eval_batch_size": 1,
-  "continuum": 1,
-  "top_k": 1,
-  "learning_curve_batches": 0,
-  "checkpoint_every": 0,
-  "keep_checkpoints": 1,
-  "chunk_steps": 1,
+_RANGES = {
+  "epochs": (1, 10**6),
+  "batch_size": (1, 10**7),
+  "cycles": (1, 10**4),
+  "data_parallel": (1, 10**5),
+  "seeds": (1, 10**4),
+  "seed": (0, 2**31 - 1),
+  "seeds_together": (1, 10**4),
+  "eval_batch_size": (1, 10**7),
+  "continuum": (1, 10**7),
+  "top_k": (1, 10**7),
+  "learning_curve_batches": (0, 10**4),
+  "checkpoint_every": (0, 10**12),
+  "keep_checkpoints": (1, 10**6),
+  "chunk_steps": (1, 10**6),
 }
-"""The least value of each whole number; beside the class, since a dataclass has no ranges."""
+"""The least and the largest value of each whole number; beside the class, since a dataclass has no
+ranges. What is larger is a slip of the keyboard, and would fill memory with lists before training.
+"""
 
 _CHOICES = {
   "protocol": get_args(Protocol),
@@ -165,12 +167,14 @@ _CHOICES = {
 }
 
 
-def _check_least(name: str, whole: object, value: object, least: int) -> None:
-  """Refuses a number that is none, or too small; `whole` is what the message shows."""
+def _check_range(name: str, whole: object, value: object, least: int, largest: int) -> None:
+  """Refuses a number that is none, or out of range; `whole` is what the message shows."""
   if isinstance(value, bool) or not isinstance(value, int):
     raise ConfigError(f"{name}={whole!r}: must be a whole number")
   if value < least:
     raise ConfigError(f"{name}={whole!r}: must be at least {least}")
+  if value > largest:
+    raise ConfigError(f"{name}={whole!r}: must be at most {largest}")
 
 
 def _check_choice(name: str, value: object, choices) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tagjax.core.errors import WorkdirError
 from tagjax.core.types import PartlyDefined
 
 
@@ -65,8 +66,21 @@ class RunRecord:
 
   @classmethod
   def from_json(cls, data: dict[str, Any]) -> "RunRecord":
-    """The record that `to_json` gave."""
-    return cls(**data)
+    """The record that `to_json` gave.
+
+    Raises:
+      WorkdirError: if it is of another form.
+    """
+    try:
+      record = cls(**data)
+      sizes = {
+        len(getattr(record, name)) for name in ("accuracy", "baseline", "curves", "diverged")
+      }
+    except TypeError as error:
+      raise WorkdirError(f"the record of the run is of another form: {error}") from error
+    if len(sizes) > 1 or not _is_count(record.metrics_bytes) or not _is_count(record.steps):
+      raise WorkdirError("the record of the run is of another form: its parts do not fit together")
+    return record
 
   @classmethod
   def join(cls, records: Sequence["RunRecord"]) -> "RunRecord":
@@ -146,6 +160,10 @@ class RunRecord:
     """Average accuracy over tasks `0..task`, if they have all been evaluated after `task`."""
     row = self.accuracy[trial][task][: task + 1] if task >= 0 else []
     return None if not row or None in row else sum(row) / len(row)
+
+
+def _is_count(value: Any) -> bool:
+  return isinstance(value, int) and value >= 0
 
 
 def to_lists(array: np.ndarray) -> Any:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from tagjax.core.errors import DivergedError
@@ -145,8 +144,16 @@ class Trainer:
         key=self._of_run(self.state.key),
         exemplars=self._exemplars(),
       )
+      first = (place.visit.number, place.task_epoch, place.epoch, span.start, steps)
       self.state, chunk = self.programs.train(  # the one wait of the chunk
-        self.state, examples, place.task, place.epoch_id, start, stop, phase=place.phase
+        self.state,
+        examples,
+        place.task,
+        place.epoch_id,
+        start,
+        stop,
+        phase=place.phase,
+        first=first,
       )
     chunk = jax.tree.map(lambda leaf: leaf[: len(place.trials)], chunk)
     for index, taken, loss, accuracy in zip(
@@ -170,6 +177,8 @@ class Trainer:
 
   def consolidate(self, place: Place) -> None:
     """Tells the method that the task (a phase of it) has ended."""
+    if not self.programs.consolidates:
+      return
     with self._timed("train"):
       examples = self._training.boundary(
         place.task,
@@ -215,7 +224,7 @@ class Trainer:
     """Takes state and record from the newest good checkpoint; returns the position it is of."""
     if store.is_empty():
       return 0
-    template = self.programs.template(*self.start(self.groups[0]))
+    template = self.programs.template(*self.start_shapes())
     restored = store.restore_latest(template)
     assert restored is not None, "is_empty has said that there is one"
     position, state, record = restored
@@ -235,9 +244,14 @@ class Trainer:
     """
     lacking = self.programs.layout.num_lanes - len(indices)
     trials = [self.trials[index] for index in [*indices, *[indices[-1]] * lacking]]
-    keys = jnp.stack([jax.random.key(trial.seed) for trial in trials])
+    # All at once, and NumPy's arrays: each small program costs a start a hundredth of a second.
+    keys = jax.vmap(jax.random.key)(np.array([trial.seed for trial in trials], np.int64))
     values = {key: [trial.hyper[key] for trial in trials] for key in trials[0].hyper}
-    return keys, {key: jnp.asarray(column, jnp.float32) for key, column in values.items()}
+    return keys, {key: np.array(column, np.float32) for key, column in values.items()}
+
+  def start_shapes(self) -> tuple[chex.PRNGKey, Hyper]:
+    """Shapes and dtypes of `start`; nothing is computed."""
+    return jax.eval_shape(lambda: self.start(self.groups[0]))
 
   def _keep_diagnostics(
     self, place: Place, span: Span, steps: int, taken: int, sums: Mapping[str, Any]

@@ -134,10 +134,11 @@ class Stopped(Exception):  # noqa: N818  (what a test did, not a fault)
   pass
 
 
-def test_stopped_at_every_position(tiny, tmp_path, monkeypatch):
+@pytest.mark.parametrize("method", ["tag", "icarl+tag"])
+def test_stopped_at_every_position(tiny, tmp_path, monkeypatch, method):
   """Each action of the run, just before it and between it and its checkpoint."""
   config = tiny(seeds=2, train_examples_per_task=35, checkpoint_every=2, chunk_steps=3)
-  config.method, config.learning_rate = "tag", 0.01
+  config.method, config.learning_rate = method, 0.01
   programs = []
 
   def once(*arguments, **options):
@@ -168,8 +169,7 @@ def test_stopped_at_every_position(tiny, tmp_path, monkeypatch):
     except Stopped:
       continue
   assert stops == list(range(len(stops)))
-  assert len(stops) == 1 + 2 * (
-    2 + 2
-  )  # begin; of each task 4 steps in 2 chunks, consolidate, evaluate
+  # Begin; of each task 4 steps (6 with exemplars) in 2 chunks, consolidate, evaluate.
+  assert len(stops) == 1 + 2 * (2 + 2)
   assert outcome(tmp_path / "stopped") == expected
   assert programs[0].traces["train", "train"] == 1

@@ -14,6 +14,13 @@ from tagjax.training.fit import make_options
 from tagjax.training.options import RunOptions
 from tagjax.training.trainer import num_steps
 
+LARGEST = {
+  "epochs": 10**6,
+  "batch_size": 10**7,
+  "seeds": 10**4,
+  "seed": 2**31 - 1,
+  "learning_curve_batches": 10**4,
+}
 LEAST = {
   "epochs": 1,
   "batch_size": 1,
@@ -43,6 +50,13 @@ def test_whole_numbers_have_a_least_value(name):
   least = LEAST[name]
   assert getattr(RunOptions(**{name: least}), name) == least
   refused(rf"^{name}={least - 1}: must be at least {least}$", **{name: least - 1})
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_and_a_largest_one(name):
+  largest = LARGEST[name]
+  assert getattr(RunOptions(**{name: largest}), name) == largest
+  refused(rf"^{name}={largest + 1}: must be at most {largest}$", **{name: largest + 1})
 
 
 @pytest.mark.parametrize("name", LEAST)

@@ -5,12 +5,21 @@ import json
 import numpy as np
 import pytest
 
+from tagjax.core.errors import WorkdirError
 from tagjax.core.types import PartlyDefined
 from tagjax.training.record import RunRecord, from_lists, to_lists
 
 
 def reopened(record):
   return RunRecord.from_json(json.loads(json.dumps(record.to_json())))
+
+
+@pytest.mark.parametrize(
+  "changes", [{"more": 1}, {"accuracy": None}, {"diverged": []}, {"metrics_bytes": -1}]
+)
+def test_a_record_of_another_form_is_one_line(changes):
+  with pytest.raises(WorkdirError, match="of another form"):
+    RunRecord.from_json({**RunRecord.empty(1, 2).to_json(), **changes})
 
 
 def test_lists_round_trip_with_nan():
