@@ -9,7 +9,18 @@ import pytest
 from tagjax.models import MLP
 
 STREAM = helpers.spec()
-KINDS = ["rmsprop", "tag", "ewc+tag", "mas_local", "lwf", "er+tag", "derpp+adam", "agem", "gem"]
+KINDS = [
+  "rmsprop",
+  "tag",
+  "ewc+tag",
+  "mas_local",
+  "lwf",
+  "er+tag",
+  "derpp+adam",
+  "agem",
+  "gem",
+  "itaml+tag",
+]
 
 
 def train(method, dtype):
