@@ -30,6 +30,8 @@ REGULARISERS = ("", "ewc", "mas", "mas_local", "si", "rwalk", "lwf")
 MEMORIES = ("", "er", "er_ace", "der", "derpp", "agem", "gem")
 REHEARSALS = ("icarl", "bic")
 """Methods with a loss of their own and exemplars in the training set."""
+FROM_SCRATCH = ("gdumb",)
+"""Methods that do not learn from the stream: what stands beside them has nothing to do."""
 OF_THE_GRADIENT = ("weight_decay", "clip")
 """Modifiers that know nothing of tasks."""
 OFF = {
@@ -40,7 +42,7 @@ OFF = {
   "rwalk": {"rwalk.strength": 0.0},
   "lwf": {"lwf.strength": 0.0},
   "weight_decay": {"weight_decay.strength": 0.0},
-} | {name: {"memory.capacity": 0} for name in (*MEMORIES[1:], *REHEARSALS)}
+} | {name: {"memory.capacity": 0} for name in (*MEMORIES[1:], *REHEARSALS, *FROM_SCRATCH)}
 # Strong enough to be seen after a few steps of a tiny network.
 ON = {
   "ewc.strength": 10.0,
@@ -68,6 +70,8 @@ def compositions():
       default = (regulariser, optimizer) in (("", "sgd"), ("ewc", "tag"))
     marks = [] if default else [pytest.mark.product]
     yield pytest.param(spell(regulariser, memory, optimizer), marks=marks)
+  for name in FROM_SCRATCH:
+    yield spell(name, "sgd")
 
 
 def optimizer_of(method: str) -> str:
@@ -109,7 +113,7 @@ def naive(optimizer: str) -> list[np.ndarray]:
 
 
 def test_the_product_names_everything_that_is_declared():
-  known = {*REGULARISERS, *MEMORIES, *REHEARSALS, *OF_THE_GRADIENT} - {""}
+  known = {*REGULARISERS, *MEMORIES, *REHEARSALS, *FROM_SCRATCH, *OF_THE_GRADIENT} - {""}
   assert known == set(declared("modifier"))
   assert known - set(OF_THE_GRADIENT) == set(MODIFIERS)
   ours = {name for name, one in declared("optimizer").items() if not is_optax(one)}
@@ -216,6 +220,7 @@ GUARDED = [
   "mas_local+der+adam",
   "icarl+tag",
   "bic+rmsprop",
+  "gdumb+sgd",
 ]
 
 
