@@ -34,6 +34,8 @@ REHEARSALS = ("icarl", "bic")
 """Methods with a loss of their own and exemplars in the training set."""
 TOGETHER = ("ewc+si+lwf", "mas+mas_local+rwalk")
 """Each regulariser once: compiling three at a time takes hardly longer than one."""
+FROM_SCRATCH = ("gdumb",)
+"""Methods that do not learn from the stream: what stands beside them has nothing to do."""
 OF_THE_GRADIENT = ("weight_decay", "clip")
 """Modifiers that know nothing of tasks."""
 OFF = {
@@ -44,7 +46,7 @@ OFF = {
   "rwalk": {"rwalk.strength": 0.0},
   "lwf": {"lwf.strength": 0.0},
   "weight_decay": {"weight_decay.strength": 0.0},
-} | {name: {"memory.capacity": 0} for name in (*MEMORIES[1:], *REHEARSALS)}
+} | {name: {"memory.capacity": 0} for name in (*MEMORIES[1:], *REHEARSALS, *FROM_SCRATCH)}
 # Strong enough to be seen after a few steps of a tiny network.
 ON = {
   "ewc.strength": 10.0,
@@ -79,6 +81,8 @@ def compositions():
     default = (regulariser, optimizer) in [("", "sgd"), ("lwf", "tag")]
     marks = [] if default else [pytest.mark.product]
     yield pytest.param(spell(around, regulariser, optimizer), marks=marks)
+  for name in FROM_SCRATCH:
+    yield spell(name, "sgd")
 
 
 def optimizer_of(method: str) -> str:
@@ -122,7 +126,8 @@ def naive(optimizer: str, scenario: str = "task") -> list[np.ndarray]:
 
 def test_the_product_names_everything_that_is_declared():
   assert sorted("+".join(TOGETHER).split("+")) == sorted(REGULARISERS[1:])
-  known = {*REGULARISERS, *MEMORIES, *REHEARSALS, *AROUND, *OF_THE_GRADIENT} - {""}
+  one_a_run = {*MEMORIES, *REHEARSALS, *AROUND, *FROM_SCRATCH}
+  known = {*REGULARISERS, *one_a_run, *OF_THE_GRADIENT} - {""}
   assert known == set(declared("modifier"))
   assert known - set(OF_THE_GRADIENT) == set(MODIFIERS)
   ours = {name for name, one in declared("optimizer").items() if not is_optax(one)}
@@ -249,6 +254,7 @@ GUARDED = [
   "itaml+ewc+tag",
   "icarl+tag",
   "bic+rmsprop",
+  "gdumb+sgd",
 ]
 
 

@@ -134,8 +134,8 @@ class Stopped(Exception):  # noqa: N818  (what a test did, not a fault)
   pass
 
 
-@pytest.mark.parametrize("method", ["tag", "icarl+tag"])
-def test_stopped_at_every_position(tiny, tmp_path, monkeypatch, method):
+@pytest.mark.parametrize(("method", "counts"), [("tag", False), ("icarl+tag", True)])
+def test_stopped_at_every_position(tiny, tmp_path, monkeypatch, method, counts):
   """Each action of the run, just before it and between it and its checkpoint."""
   config = tiny(seeds=2, train_examples_per_task=35, checkpoint_every=2, chunk_steps=3)
   config.method, config.learning_rate = method, 0.01
@@ -169,7 +169,8 @@ def test_stopped_at_every_position(tiny, tmp_path, monkeypatch, method):
     except Stopped:
       continue
   assert stops == list(range(len(stops)))
-  # Begin; of each task 4 steps (6 with exemplars) in 2 chunks, consolidate, evaluate.
-  assert len(stops) == 1 + 2 * (2 + 2)
+  # Begin; of each task 4 steps (6 with exemplars, which are counted first) in 2 chunks,
+  # consolidate, evaluate.
+  assert len(stops) == 1 + 2 * (counts + 2 + 2)
   assert outcome(tmp_path / "stopped") == expected
   assert programs[0].traces["train", "train"] == 1
