@@ -134,6 +134,8 @@ class Stopped(Exception):  # noqa: N818  (what a test did, not a fault)
 def test_stopped_at_every_position(tiny, tmp_path, monkeypatch):
   """Each action of the run, just before it and between it and its checkpoint."""
   config = tiny(seeds=2, train_examples_per_task=35, checkpoint_every=2, chunk_steps=3)
+  # The best epoch's weights and what it was chosen by are part of a checkpoint.
+  config.epochs, config.select_epoch, config.validation_fraction = (1, 3), "best", 0.2
   config.method, config.learning_rate = "tag", 0.01
   programs = []
 
@@ -165,8 +167,8 @@ def test_stopped_at_every_position(tiny, tmp_path, monkeypatch):
     except Stopped:
       continue
   assert stops == list(range(len(stops)))
-  assert len(stops) == 1 + 2 * (
-    2 + 2
-  )  # begin; of each task 4 steps in 2 chunks, consolidate, evaluate
+  # begin; of each epoch 3 steps in a chunk, its validation; of each task the best epoch's weights,
+  # consolidate, evaluate
+  assert len(stops) == 1 + (2 + 3) + (3 * 2 + 3)
   assert outcome(tmp_path / "stopped") == expected
   assert programs[0].traces["train", "train"] == 1
