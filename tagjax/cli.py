@@ -14,6 +14,7 @@ from ml_collections import config_flags
 
 from tagjax import config, distributed, report, training
 from tagjax.core.errors import ConfigError, IncompleteRun, InterruptedRun, TagjaxError
+from tagjax.core.untrusted import plain_lines
 
 _FLAGS = {
   "workdir": "Folder of the run; default: runs/BENCHMARK-METHOD-HASH of the config.",
@@ -64,9 +65,9 @@ def parse(argv: list[str], default_config: str) -> list[str]:
     if flags.FLAGS["verbosity"].using_default_value:  # absl would make it 0 then
       flags.FLAGS.verbosity = -1  # TFDS tells of every file that it writes
   except ConfigError as error:
-    sys.exit(f"error: {error}")
+    sys.exit(f"error: {plain_lines(error)}")
   except (flags.Error, AttributeError, KeyError, OSError, SyntaxError) as error:
-    sys.exit(f"error: {flag_error(argv, error)}")
+    sys.exit(f"error: {plain_lines(flag_error(argv, error))}")
   if len(left) > 1:
     sys.exit(f"error: unexpected argument {left[1]!r}: settings are given as --config.KEY=VALUE")
   return left
@@ -107,9 +108,11 @@ def main(argv: list[str]) -> None:
   del argv
   logging.getLogger("jax").setLevel(logging.WARNING)  # it reports each backend it does not find
   values = flags.FLAGS
-  training.compilation_cache.keep_compiled(values.compilation_cache)
   try:
+    training.compilation_cache.keep_compiled(values.compilation_cache)
     chosen = config.settings.read(values.config)
+    config.early.check(chosen)
+    training.compilation_cache.keep_compiled(values.compilation_cache)
     for line in config.settings.unused(chosen, [key for key, _ in _overrides(sys.argv)]):
       print(f"note: {line}", file=sys.stderr)
     workdir = values.workdir or default_workdir(chosen)
@@ -126,7 +129,7 @@ def main(argv: list[str]) -> None:
     print(part)
     sys.exit(0)
   except TagjaxError as error:
-    sys.exit(f"error: {error}")
+    sys.exit(f"error: {plain_lines(error)}")
   if distributed.processes.is_writer():
     is_grid = chosen["sweep"] or chosen["search"]
     show = report.tables.print_sweep if is_grid else report.tables.print_run

@@ -34,9 +34,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Their tests compile many programs that run for milliseconds.
 _MOSTLY_COMPILING = {
   "contract",
+  "golden",
   "methods",
   "models",
   "test_columns",
+  "test_continuum",
   "test_current_task",
   "test_freeze",
   "test_optax_schedules",

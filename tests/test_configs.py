@@ -12,7 +12,7 @@ from configs import cifar, cifar_grid, digits, digits_grid, object_sequence, tin
 from configs.common import choose, compositions
 from tagjax import benchmarks, datasets
 from tagjax.benchmarks.table import BENCHMARKS
-from tagjax.config import build
+from tagjax.config import build, early
 from tagjax.config.defaults import base_config, flat_items
 from tagjax.config.settings import read, unused
 from tagjax.config.validate import validate
@@ -126,7 +126,7 @@ def _stream(config, folder):
 def _method(config, stream):
   """The method, and how many steps an epoch of each task has."""
   settings = read(config)
-  options = build.run_options(settings)
+  options = early.run_options(settings)
   steps = [num_steps(options, size) for size in training_sizes(stream, options)]
   return build.build_method(settings, stream.spec, steps)({}), steps
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from tagjax.benchmarks.load import load_benchmark
 from tagjax.benchmarks.table import BENCHMARKS
+from tagjax.core.untrusted import plain_lines
 from tagjax.datasets import DatasetUnavailableError
 
 _OPTIONS = tuple(name for name in inspect.signature(load_benchmark).parameters if name != "name")
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.picture:
       stream.plot(asked.picture)
   except (ValueError, DatasetUnavailableError, OSError) as error:
-    sys.exit(f"error: {error}")
+    sys.exit(f"error: {plain_lines(error)}")
 
 
 def list_benchmarks() -> str:

@@ -10,6 +10,9 @@ import numpy as np
 
 from tagjax.core.errors import nearest
 
+MOST_TASKS = 100_000
+MOST_INTEGERS = 1_000_000
+
 # Only ever add at the end: the place of a purpose is part of its seed.
 _PURPOSES = (
   "class order",
@@ -38,11 +41,13 @@ def generator(data_seed: int, purpose: str, task_id: int = 0, *details: int) -> 
   return np.random.default_rng([data_seed, _PURPOSES.index(purpose), task_id, *details])
 
 
-def check_integer(argument: str, value: object, minimum: int) -> int:
-  """`value` as an int of at least `minimum`."""
+def check_integer(argument: str, value: object, minimum: int, maximum: int = 2**63 - 1) -> int:
+  """`value` as an int of at least `minimum` and at most `maximum`."""
   is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
   if not is_integer or value < minimum:
     raise ValueError(f"{argument} is {value!r}, must be an integer of at least {minimum}")
+  if value > maximum:
+    raise ValueError(f"{argument} is {value!r}, must be an integer of at most {maximum}")
   return int(value)
 
 
@@ -72,6 +77,10 @@ def check_integers(argument: str, value: object) -> tuple[int, ...]:
   """
   try:
     found = _read_ranges(value) if isinstance(value, str) else tuple(value)
+  except OverflowError:
+    raise ValueError(
+      f"{argument} is {value!r}, must have at most {MOST_INTEGERS} integers"
+    ) from None
   except (TypeError, ValueError):
     found = ()
   is_integer = [isinstance(one, numbers.Integral) and not isinstance(one, bool) for one in found]
@@ -86,7 +95,10 @@ def _read_ranges(text: str) -> tuple[int, ...]:
   found = []
   for piece in text.split(","):
     first, dash, last = piece.partition("-")
-    found.extend(range(int(first), int(last if dash else first) + 1))
+    numbers_of_piece = range(int(first), int(last if dash else first) + 1)
+    if numbers_of_piece.stop - numbers_of_piece.start > MOST_INTEGERS - len(found):
+      raise OverflowError("counted before they are made")
+    found.extend(numbers_of_piece)
   return tuple(found)
 
 

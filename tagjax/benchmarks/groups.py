@@ -81,7 +81,7 @@ def choose_classes(classes: Integers | None, num_classes: int) -> np.ndarray:
   if classes is None:
     return np.arange(num_classes)
   if isinstance(classes, int | np.integer):
-    chosen = tuple(range(checks.check_integer("classes", classes, 1)))
+    chosen = tuple(range(checks.check_integer("classes", classes, 1, checks.MOST_INTEGERS)))
   else:
     chosen = checks.check_integers("classes", classes)
   if max(chosen) >= num_classes:

@@ -168,7 +168,7 @@ def check_common(arguments: Mapping[str, Any]) -> holdout.Selection:
     ValueError: names the argument, its value and what is possible.
   """
   if arguments["num_tasks"] is not None:
-    checks.check_integer("num_tasks", arguments["num_tasks"], 1)
+    checks.check_integer("num_tasks", arguments["num_tasks"], 1, checks.MOST_TASKS)
   if arguments["scenario"] is not None:
     checks.check_choice("scenario", arguments["scenario"], types.SCENARIOS)
   if arguments["task_order"] is not None:

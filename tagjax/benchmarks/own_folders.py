@@ -1,10 +1,10 @@
 """Data sets for the tasks of a stream, from folders of images that the user has put in place."""
 
-import pathlib
 from collections.abc import Sequence
 
 from tagjax import datasets
 from tagjax.benchmarks import checks
+from tagjax.core import paths
 from tagjax.datasets import folders, image_folder
 
 
@@ -37,7 +37,7 @@ def load_tasks(
     DatasetUnavailableError: if the folder does not hold what it must.
   """
   check_path(path)
-  root = pathlib.Path(path).expanduser().absolute()
+  root = paths.absolute(path)
   tasks = image_folder.subfolders(root)
   if not tasks or (num_tasks or 1) > len(tasks):
     raise ValueError(
@@ -109,6 +109,8 @@ def check_path(path: object) -> None:
     )
 
 
+_LARGEST_SIZE = 4096
+
 OPTIONS = ("image_size", "image_resize", "test_fraction")
 """What `check_options` takes, in its order."""
 
@@ -120,7 +122,7 @@ def check_options(image_size: object, image_resize: object, test_fraction: objec
     ValueError: names the argument, its value and what is possible.
   """
   if image_size is not None:
-    checks.check_integer("image_size", image_size, 1)
+    checks.check_integer("image_size", image_size, 1, _LARGEST_SIZE)
   checks.check_choice("image_resize", image_resize, image_folder.RESIZES)
   checks.check_fraction("test_fraction", test_fraction)
   if test_fraction == 0:

@@ -1,7 +1,6 @@
-"""The objects that settings name: a stream, a model, a method, and the options of a run."""
+"""The objects that settings name: a stream, a model and a method."""
 
 import functools
-import math
 import re
 import sys
 import types
@@ -17,14 +16,14 @@ from tagjax import benchmarks
 from tagjax.config import plugins
 from tagjax.config.settings import Settings, members, schedules
 from tagjax.core.errors import ConfigError
-from tagjax.core.method import Method, Phase, chain, lift
+from tagjax.core.keys import key_shape
+from tagjax.core.method import Method, Phase, Step, chain, keep_state, lift
 from tagjax.core.register import Declaration, declared, signature_options
 from tagjax.core.types import Hyper, Scenario, StreamSpec, Variables
 from tagjax.engine.model import as_model, task_stacked
-from tagjax.input_pipeline.augmentation import Augmentation
 from tagjax.methods import fresh_each_task
 from tagjax.models.torch_weights import load_torch_weights
-from tagjax.training.options import RunOptions, epochs_by_task
+from tagjax.training.options import epochs_by_task
 from tagjax.transforms import Columns, freeze, only_current_task, scale_by_task_schedule
 from tagjax.transforms.schedules import product
 
@@ -105,26 +104,64 @@ def build_method(
   schedule_of = _schedule(settings, provided)
   has_stacked = stacked is not None and any(jax.tree.leaves(stacked))
 
+  def made_with(given: Mapping[str, Any], hyper: Hyper, schedule: Any) -> Method:
+    optimizer = lift(_call(chosen[-1], settings, hyper, given))
+    if has_stacked:
+      alone = lift(_call(chosen[-1], settings, hyper, {**given, "num_tasks": 1, "columns": None}))
+      optimizer = _of_current_task(optimizer, stacked, alone)
+    if settings["fresh_optimizer"]:
+      optimizer = _refusing("fresh_optimizer", True, fresh_each_task, optimizer)
+    made = [optimizer._replace(name=chosen[-1].name)]
+    if schedule is not None:
+      made.append(_by_learned_task(schedule)._replace(name="schedule"))
+    if settings["freeze"]:
+      made.append(_frozen(settings["freeze"])._replace(name="freeze"))
+    for member in reversed(chosen[:-1]):
+      made = _with_member(member, settings, hyper, given, made)
+    return _joined(made)
+
   def method_of(hyper: Hyper | None = None, *, columns: Columns | None = None) -> Method:
     hyper = hyper or {}
     rate = hyper.get("learning_rate", settings["learning_rate"])
     given = {**provided, "learning_rate": rate, "columns": columns}
-    made = [
-      lift(_call(member, settings, hyper, given))._replace(name=member.name) for member in chosen
-    ]
-    if has_stacked:
-      alone = lift(_call(chosen[-1], settings, hyper, {**given, "num_tasks": 1, "columns": None}))
-      made[-1] = _of_current_task(made[-1], stacked, alone)
-    if settings["fresh_optimizer"]:
-      made[-1] = _refusing("fresh_optimizer", True, fresh_each_task, made[-1])
-    made[-1] = made[-1]._replace(name=chosen[-1].name)
-    if schedule_of is not None:
-      made.append(lift(schedule_of(chain(*made).phases))._replace(name="schedule"))
-    if settings["freeze"]:
-      made.append(_frozen(settings["freeze"])._replace(name="freeze"))
-    return made[0] if len(made) == 1 else chain(*made)
+    unscheduled = made_with(given, hyper, None)
+    if schedule_of is None:
+      return unscheduled
+    return made_with(given, hyper, schedule_of(unscheduled.phases))
 
   return method_of
+
+
+def _with_member(
+  member: Declaration,
+  settings: Settings,
+  hyper: Hyper,
+  given: Mapping[str, Any],
+  rest: list[Method],
+) -> list[Method]:
+  """The chain `rest` with the member before it, or around it if it asks for an inner optimizer."""
+  if "inner" in member.provided:
+    made = _call(member, settings, hyper, {**given, "inner": _joined(rest)})
+    init = functools.partial(_refusing, "method", settings["method"], made.init)
+    return [made._replace(init=init)]
+  return [lift(_call(member, settings, hyper, given))._replace(name=member.name), *rest]
+
+
+def _joined(members: list[Method]) -> Method:
+  return members[0] if len(members) == 1 else chain(*members)
+
+
+def _by_learned_task(schedule: optax.GradientTransformation) -> Method:
+  """The schedule goes by the task that is learned, inside of an inner loop over tasks as well.
+
+  It tells the tasks apart by itself, and must not start anew with the optimizer.
+  """
+  lifted = lift(schedule)
+
+  def update(updates, state, params, *, at: Step):
+    return lifted.update(updates, state, params, at=at._replace(inner_task=None))
+
+  return lifted._replace(update=update, restart=keep_state)
 
 
 def _frozen(patterns: tuple[str, ...]) -> Method:
@@ -145,7 +182,7 @@ def _unlifted(method: Method) -> optax.GradientTransformationExtraArgs:
 
   def update(updates, state, params=None, *, task_id, **told):
     known = {name: told.get(name) for name in ("grad", "epoch_step")}
-    at = types.SimpleNamespace(task_id=task_id, loss=told.get("value"), **known)
+    at = types.SimpleNamespace(task_id=task_id, inner_task=None, loss=told.get("value"), **known)
     return method.update(updates, state, params, at=at)
 
   return optax.GradientTransformationExtraArgs(method.init, update)
@@ -182,22 +219,6 @@ def _shape_of_schedule(settings: Settings, provided: Mapping[str, Any]) -> Any:
   return shapes[0] if len(shapes) == 1 else product(*shapes)
 
 
-def run_options(settings: Settings) -> RunOptions:
-  """The options of the run.
-
-  Raises:
-    ConfigError: if one is out of range.
-  """
-  names = RunOptions.__dataclass_fields__.keys() - {"augmentation"}
-  changes = {name: settings[f"augmentation.{name}"] for name in Augmentation._fields}
-  try:
-    return RunOptions(
-      **{name: settings[name] for name in names}, augmentation=Augmentation(**changes)
-    )
-  except ConfigError as error:
-    raise ConfigError(f"config.{error}") from error
-
-
 def load_pretrained(settings: Settings, model: Any, spec: StreamSpec) -> Variables | None:
   """What the model starts with besides random values; says so if its head is not in it.
 
@@ -209,7 +230,7 @@ def load_pretrained(settings: Settings, model: Any, spec: StreamSpec) -> Variabl
     return None
   _check_pretrainable(settings, model)
   image = jax.ShapeDtypeStruct((1, *spec.image_shape), jnp.float32)
-  like = jax.eval_shape(as_model(model, spec).init, jax.random.key(0), image)
+  like = jax.eval_shape(as_model(model, spec).init, key_shape(), image)
   try:
     weights = load_torch_weights(path, like, model.torch_names())
   except (OSError, ValueError) as error:
@@ -252,10 +273,6 @@ def check_parts(settings: Settings) -> None:
   scenario: Scenario = settings["scenario"] or "task"
   classes = np.ones((1, 1), bool)
   spec = StreamSpec(1, 1, classes, scenario, (1, 1, 1))
-  if not (settings["learning_rate"] > 0 and math.isfinite(settings["learning_rate"])):
-    raise ConfigError(
-      f"config.learning_rate={settings['learning_rate']!r}: must be positive and finite"
-    )
   _check_pretrainable(settings, build_model(settings, spec))
   build_method({**settings, "schedule": None, "epochs": 1}, spec, [1])({})
   if settings["schedule"] is not None:

@@ -8,7 +8,7 @@ from tagjax import benchmarks
 from tagjax.config.settings import Settings, readers, traced_keys, typed, used_keys
 from tagjax.core.errors import ConfigError, nearest
 from tagjax.core.register import signature_options
-from tagjax.training.sweep import Point
+from tagjax.training.sweep import Point, check_size
 
 _OF_THE_STREAM = {
   "benchmark",
@@ -69,10 +69,11 @@ def check_sweep(settings: Settings) -> None:
     ConfigError: one line that names the key.
   """
   sweep = settings["sweep"]
-  if not isinstance(sweep, Mapping):
+  if not isinstance(sweep, Mapping) or not sweep:
+    spelling = "; it is read as Python: None, True" if isinstance(sweep, str) else ""
     raise ConfigError(
       f"config.sweep={sweep!r}: must name keys and their values, such as "
-      "{'learning_rate': [0.1, 0.01], 'tag.b': [3, 5]}"
+      f"{{'learning_rate': [0.1, 0.01], 'tag.b': [3, 5]}}{spelling}"
     )
   known = variable_keys(settings)
   for key, values in sweep.items():
@@ -80,6 +81,11 @@ def check_sweep(settings: Settings) -> None:
       raise ConfigError(f"config.sweep: no grid over {key!r}{nearest(key, known)}")
     if not isinstance(values, list | tuple) or not values:
       raise ConfigError(f"config.sweep: {key}={values!r} must be a list of values, at least one")
+  try:
+    check_size(sweep)
+  except ConfigError as error:
+    raise ConfigError(f"config.sweep: {error}") from error
+  for key, values in sweep.items():
     if any(value in values[:place] for place, value in enumerate(values)):
       raise ConfigError(f"config.sweep: {key}={list(values)} names a value twice")
   check_choice(settings, sweep, "config.sweep")

@@ -1,6 +1,7 @@
 """Values as a user types them, brought to the type that a signature asks for."""
 
 import ast
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -64,6 +65,7 @@ def describe(annotation: Any) -> str:
   return _WORDS.get(annotation, _ANY)
 
 
+_LARGEST = 2**63 - 1
 _ANY = "a value"
 _WORDS = {
   int: "a whole number",
@@ -123,14 +125,21 @@ def _integer(value: Any) -> int:
     number = None
   if isinstance(number, bool) or not isinstance(number, int):
     raise ValueError("must be a whole number")
+  if abs(number) > _LARGEST:
+    raise ValueError(f"must be a whole number, at most {_LARGEST}")
   return number
 
 
 def _float(value: Any) -> float:
   try:
-    return float("" if isinstance(value, bool) else value)
+    number = float("" if isinstance(value, bool) else value)
   except (TypeError, ValueError):
     raise ValueError("must be a number") from None
+  except OverflowError:
+    number = math.inf
+  if not math.isfinite(number):
+    raise ValueError("must be a finite number")
+  return number
 
 
 def _bool(value: Any) -> bool:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tagjax.core.errors import TagjaxError
+from tagjax.core.untrusted import plain_lines
 from tagjax.datasets import catalog, folders
 from tagjax.datasets import prepared as prepared_lib
 
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
   except (TagjaxError, ValueError, OSError) as error:
-    print(f"datasets: {error}", file=sys.stderr)
+    print(f"datasets: {plain_lines(error)}", file=sys.stderr)
     return 1
   except KeyboardInterrupt:
     print("datasets: stopped; the same command starts again", file=sys.stderr)

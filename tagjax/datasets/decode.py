@@ -1,17 +1,18 @@
 """Reads a prepared data set through TFDS and decodes its images."""
 
-import io
 import math
 import os
+import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
+from tagjax.datasets import feature_names, picture_files, read_ahead, shards
 from tagjax.datasets import prepared as prepared_lib
-from tagjax.datasets import read_ahead, shards
 
 _MODES = {1: "L", 3: "RGB"}
 _RECORDS = 256  # read at once where no image is decoded: one by one takes three times as long
@@ -53,12 +54,15 @@ class Records:
     self.shape = (prepared.num_examples[split], *image_shape)
     self._folder, self._split, self._resize = prepared.folder, split, resize
     try:
+      feature_names.check(prepared.folder)
       builder = tfds.builder_from_directory(prepared.folder)
       source = builder.as_data_source(split, file_format="array_record")
       files = source.dataset_info.splits[split].file_instructions
-      self._shards = shards.Shards([(file.filename, file.take) for file in files])
-      self._features = builder.info.features
-      self._is_encoded = isinstance(self._features["image"], tfds.features.Image)
+      self._shards = shards.Shards([(_own(file, prepared.folder), file.take) for file in files])
+      # Alone: TFDS decodes what else there may be, with whatever the other features ask for.
+      features = {name: builder.info.features[name] for name in ("image", "label")}
+      self._features = tfds.features.FeaturesDict(features)
+      self._is_encoded = isinstance(features["image"], tfds.features.Image)
     except Exception as error:  # array_record raises what its C++ half does
       raise prepared_lib.damaged(prepared.folder, error) from error
 
@@ -130,6 +134,14 @@ class Records:
     return image
 
 
+def _own(file: Any, folder: pathlib.Path) -> str:
+  """The path of a file of the data set, which lies in its folder whatever the set says."""
+  path = pathlib.Path(file.filename)
+  if path.parent != folder or not path.is_file():
+    raise ValueError(f"{path.name} is no file in its folder")
+  return str(path)
+
+
 def decode(
   encoded: bytes | str | os.PathLike,
   channels: int,
@@ -143,8 +155,11 @@ def decode(
     channels: 1 (grey) or 3 (red, green, blue); pictures of another kind are converted.
     size: height and width to bring it to, see `resize`.
     how: see `resize`; None: the picture keeps its size.
+
+  Raises:
+    OSError, ValueError: see `tagjax.datasets.picture_files.opened`.
   """
-  with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+  with picture_files.opened(encoded) as image:
     mode = _MODES[channels]
     image = image if image.mode == mode else image.convert(mode)
     if how is not None and (image.height, image.width) != size:

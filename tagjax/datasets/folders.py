@@ -7,6 +7,9 @@ import shutil
 import tempfile
 import time
 
+from tagjax.core import paths
+from tagjax.core.folders import cache_dir as cache_dir
+
 PathLike = str | os.PathLike[str]
 
 _ABANDONED_SECONDS = 24 * 3600
@@ -15,15 +18,7 @@ _ABANDONED_SECONDS = 24 * 3600
 def data_dir(given: PathLike | None = None) -> pathlib.Path:
   """The folder of prepared data sets: `given`, `$TFDS_DATA_DIR` or `~/tensorflow_datasets`."""
   chosen = given or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-  return pathlib.Path(chosen).expanduser().absolute()
-
-
-def cache_dir() -> pathlib.Path:
-  """The project's own folder: `$TAGJAX_CACHE_DIR`, `$XDG_CACHE_HOME/tagjax`, `~/.cache/tagjax`."""
-  chosen = os.environ.get("TAGJAX_CACHE_DIR")
-  if not chosen:
-    chosen = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "tagjax"
-  return pathlib.Path(chosen).expanduser().absolute()
+  return paths.absolute(chosen)
 
 
 def own_data_dir() -> pathlib.Path:

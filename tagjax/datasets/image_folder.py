@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
+from tagjax.core import paths
 from tagjax.datasets import arrays, folders, kept_images, loader, read_ahead, types
 
 Resize = Literal["stretch", "crop"]
@@ -103,7 +104,7 @@ def load_folder(
       `train` and `test` only, or a file cannot be read; the text names it.
   """
   _check_arguments(image_shape, resize, test_fraction, input)
-  root = pathlib.Path(path).expanduser().absolute()
+  root = paths.absolute(path)
   class_names, train, test = _list_splits(root, test_fraction, data_seed)
   all_files = train.files + test.files
   parts = [_as_part(root, split, image_shape, resize) for split in (train, test)]
@@ -290,13 +291,13 @@ def _examples(images: ImageFiles, labels: list[int]) -> Iterator[tuple[np.ndarra
 
 
 def _decode(file: pathlib.Path, image_shape: tuple[int, int, int], resize: str) -> np.ndarray:
-  from PIL import Image, ImageOps
+  from PIL import ImageOps
 
-  from tagjax.datasets import decode  # imports TFDS
+  from tagjax.datasets import decode, picture_files  # imports TFDS
 
   height, width, channels = image_shape
   try:
-    with Image.open(file) as opened:
+    with picture_files.opened(file) as opened:
       image = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
       if image.size != (width, height):
         image = decode.resize(image, (height, width), resize)

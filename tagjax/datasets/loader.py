@@ -1,7 +1,6 @@
 """`load`: from a name to arrays, by the shortest way that there is."""
 
 import functools
-import json
 import math
 import pathlib
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from tagjax.core import untrusted
 from tagjax.datasets import arrays, catalog, folders, kept_images, types
 from tagjax.datasets import prepared as prepared_lib
 
@@ -63,6 +63,7 @@ def load(
     if prepared is None:  # a folder without its JSON files, which TFDS takes for a prepared set
       folder = prepared_lib.roots(name, data_dir)[0] / name / entry.version
       raise prepared_lib.damaged(folder, "dataset_info.json or features.json is missing")
+  prepared_lib.check_sizes(name, prepared)
   load_split = _reader(name, prepared, input)
   return types.Dataset(
     name=name,
@@ -71,8 +72,8 @@ def load(
     test=load_split("test"),
     num_classes=entry.num_classes,
     max_value=entry.max_value,
-    class_names=_class_names(prepared),
-    attributes=_attributes(prepared) if entry.num_attributes else None,
+    class_names=prepared_lib.class_names(prepared),
+    attributes=_attributes(name, prepared) if entry.num_attributes else None,
   )
 
 
@@ -157,16 +158,16 @@ def _wrong_labels(name: str, prepared: prepared_lib.Prepared) -> types.DatasetUn
   return prepared_lib.damaged(prepared.folder, reason)
 
 
-def _class_names(prepared: prepared_lib.Prepared) -> tuple[str, ...]:
-  """What TFDS has noted down; nothing, where the builder knew no names."""
-  path = prepared.folder / "label.labels.txt"
-  return tuple(path.read_text().splitlines()) if path.is_file() else ()
-
-
-def _attributes(prepared: prepared_lib.Prepared) -> np.ndarray:
+def _attributes(name: str, prepared: prepared_lib.Prepared) -> np.ndarray:
   """float32 `[num_classes, num_attributes]`, from the metadata that the builder has left."""
+  entry = catalog.entry(name)
+  expected = (entry.num_classes, entry.num_attributes)
   try:
-    metadata = json.loads((prepared.folder / "metadata.json").read_text())
-    return np.asarray(metadata["attributes"], np.float32)
-  except (OSError, ValueError, KeyError) as error:
+    metadata = untrusted.read_json(prepared.folder / "metadata.json")
+    found = np.asarray(metadata["attributes"], np.float32)
+  except (OSError, ValueError, KeyError, TypeError) as error:
     raise prepared_lib.damaged(prepared.folder, f"attributes: {error}") from error
+  if found.shape != expected or not np.isfinite(found).all():
+    reason = f"attributes are {found.shape}, not {expected} and finite"
+    raise prepared_lib.damaged(prepared.folder, reason)
+  return found

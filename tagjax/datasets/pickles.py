@@ -5,38 +5,49 @@ names only, and even for those it gets stand-ins of ours. So neither a foreign f
 does NumPy rebuild an array from a state that nobody has checked.
 """
 
+import contextvars
 import os
-import pathlib
 import pickle
 import re
 from typing import Any
 
 import numpy as np
 
+from tagjax.core import untrusted
+
 _DTYPE = re.compile(r"b1|[iu][1248]|f[248]")
 
 
-def load(path: str | os.PathLike[str]) -> Any:
+def load(path: str | os.PathLike[str], max_bytes: int = untrusted.MAX_BYTES) -> Any:
   """The content of a pickle, of Python 2 or 3, with NumPy 1 or 2.
 
   Args:
     path: the file.
+    max_bytes: the longest that it may be. Reading takes few times as much memory as it is long.
 
   Returns:
     What was pickled, of dictionaries, lists, tuples, texts and numbers. An array comes as an
     `Array`, of which `numpy.asarray` makes one.
 
   Raises:
+    OSError: if the file cannot be opened.
     ValueError: if the pickle asks for anything else, which the text names, or is damaged.
   """
-  with pathlib.Path(path).open("rb") as file:
-    try:
+  left = _LEFT.set([os.stat(path).st_size])
+  try:
+    with untrusted.open_regular(path, max_bytes) as file:
+      untrusted.check_pickle(file)
       # Python 2 has no bytes: "latin1" keeps the content of its strings, which NumPy's arrays are.
       return _Unpickler(file, encoding="latin1").load()
-    except _RefusedError as error:
-      raise ValueError(f"{path} is refused: {error}") from None
-    except Exception as error:  # what damage leads to is nowhere listed
-      raise ValueError(f"{path} is no whole pickle: {type(error).__name__}: {error}") from error
+  except _RefusedError as error:
+    raise ValueError(f"{path} is refused: {untrusted.plain_text(str(error))}") from None
+  except OSError:
+    raise
+  except Exception as error:  # what damage leads to is nowhere listed
+    reason = untrusted.plain_text(str(error))
+    raise ValueError(f"{path} is no whole pickle: {type(error).__name__}: {reason}") from error
+  finally:
+    _LEFT.reset(left)
 
 
 class _RefusedError(Exception):
@@ -125,7 +136,7 @@ class _Encode(_StandIn):
   def __new__(cls, text: str = "", encoding: str = "latin1") -> bytes:
     if encoding != "latin1":
       raise _RefusedError(f"it asks for the encoding {encoding!r}")
-    return text.encode("latin1")
+    return _as_bytes(text)
 
 
 class _ArrayClass(_StandIn):
@@ -136,13 +147,24 @@ class _ArrayClass(_StandIn):
 
 def _rebuild(content: str | bytes, dtype: _Dtype, shape: tuple, order: str) -> np.ndarray:
   if isinstance(content, str):  # of Python 2
-    content = content.encode("latin1")
+    content = _as_bytes(content)
   if not isinstance(content, bytes | bytearray):
     raise _RefusedError("it holds an array of objects")
   array = np.frombuffer(content, dtype.dtype()).reshape(shape, order=order)
   array.flags.writeable = False
   return array
 
+
+def _as_bytes(text: str) -> bytes:
+  """A copy: all of them together are no longer than the file, however often it names a text."""
+  left = _LEFT.get()
+  left[0] -= len(text)
+  if left[0] < 0:
+    raise _RefusedError("it makes more bytes than it has")
+  return text.encode("latin1")
+
+
+_LEFT: contextvars.ContextVar[list[int]] = contextvars.ContextVar("bytes left to the pickle")
 
 _STAND_INS = {
   ("numpy.core.multiarray", "_reconstruct"): Array,

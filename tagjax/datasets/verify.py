@@ -75,8 +75,11 @@ def _judgement(wanted: archives.Archive | archives.ByHand, copy: archives.Copy) 
 
 
 def _class_names(name: str, prepared: prepared_lib.Prepared) -> Check:
-  path, expected = prepared.folder / "label.labels.txt", catalog.entry(name).num_classes
-  found = len(path.read_text().splitlines()) if path.is_file() else 0
+  expected = catalog.entry(name).num_classes
+  try:
+    found = len(prepared_lib.class_names(prepared))
+  except types.DatasetUnavailableError as error:
+    return Check(False, str(error))
   if found not in (0, expected):
     reason = f"{found} names of classes, {expected} are right"
     return Check(False, str(prepared_lib.damaged(prepared.folder, reason)))

@@ -10,6 +10,7 @@ from pathlib import Path
 import chex
 import jax
 
+from tagjax.core import paths
 from tagjax.core.errors import WorkdirError
 from tagjax.distributed import processes
 from tagjax.storage.checkpoint import Checkpoints, Restored, restore
@@ -64,7 +65,7 @@ class ReadWorkdir(Workdir):
 
   def __init__(self, path: str | os.PathLike):
     """Names the folder; process 0 makes it."""
-    self.path = Path(path).expanduser().absolute()
+    self.path = paths.absolute(path)
 
   @contextlib.contextmanager
   def lock(self) -> Iterator[None]:

@@ -22,7 +22,9 @@ from tagjax.core.method import (
   State,
   Step,
   check_phases,
+  consolidates,
   num_boundary_examples,
+  predicts,
   prepares,
   rehearses,
 )
@@ -62,12 +64,15 @@ class ServedState(NamedTuple):
     key: as in `LearnerState`.
     step: as in `LearnerState`.
     hyper: as in `LearnerState`.
+    variables: the model's, where evaluations compare with the model itself and `served` is
+      something else; else None.
   """
 
   served: Served
   key: chex.PRNGKey
   step: chex.Array
   hyper: Hyper
+  variables: Variables | None = None
 
 
 class StepInfo(NamedTuple):
@@ -96,12 +101,16 @@ class Learner(NamedTuple):
     prepare: `(state, current_task) -> ServedState`; `current_task` is the last task learned.
     predict: `(served, batch, current_task, *, continuum) -> logits`, float `[B, K]`, unmasked; the
       batch is what the method sees as `Query.batch`, see `tagjax.engine.evaluate`.
+    plain: `(served, batch) -> logits`, float `[B, K]`, unmasked, of the model itself, whatever the
+      method makes of them.
     diagnose: `state -> {name: array}`, see `Method`.
     spec: static, of the stream.
     phases: static, see `Method`.
     num_boundary_examples: static, see `Method`; how many the chunk of `consolidate` should have.
+    consolidates: static, whether `consolidate` changes anything.
     rehearses: static, whether `rehearsal` gives exemplars.
     prepares: static, whether `prepare` gives anything but the state's variables.
+    predicts: static, whether `predict` gives anything but logits of the model, see `Method`.
   """
 
   init: Callable[..., LearnerState]
@@ -110,12 +119,15 @@ class Learner(NamedTuple):
   rehearsal: Callable[[LearnerState], Batch | None]
   prepare: Callable[..., ServedState]
   predict: Callable[..., chex.Array]
+  plain: Callable[[ServedState, Batch], chex.Array]
   diagnose: Callable[[LearnerState], dict[str, chex.Array]]
   spec: StreamSpec
   phases: tuple[Phase, ...]
   num_boundary_examples: int | None
+  consolidates: bool
   rehearses: bool
   prepares: bool
+  predicts: bool
 
 
 def make_learner(
@@ -180,12 +192,15 @@ def make_learner(
     rehearsal=bound(_rehearsal),
     prepare=bound(_prepare),
     predict=bound(_predict),
+    plain=bound(_plain),
     diagnose=bound(_diagnose),
     spec=spec,
     phases=static.phases,
     num_boundary_examples=num_boundary_examples(static),
+    consolidates=consolidates(static),
     rehearses=rehearses(static),
     prepares=prepares(static),
+    predicts=predicts(static),
   )
 
 
@@ -196,11 +211,21 @@ def _check_required(method: Method, model: Any, spec: StreamSpec) -> None:
     return
   if missing := sorted(missing - set(variable_shapes(model, spec))):
     names = ", ".join(map(repr, missing))
+    way_out = _WAYS_OUT.get(missing[0], _ANY_WAY_OUT)
     raise ValueError(
       f"the method{f' {method.name}' if method.name else ''} requires {names} of the model, and "
-      f"{model_name(model)} does not have it: choose a model whose __call__ takes an argument "
-      "of that name, or that has a collection of variables of that name"
+      f"{model_name(model)} does not have it: {way_out}"
     )
+
+
+_ANY_WAY_OUT = (
+  "choose a model whose __call__ takes an argument of that name, or that has a collection of "
+  "variables of that name"
+)
+_WAYS_OUT = {
+  "features": "give its __call__ an argument features: bool = False, and return the input of the "
+  "head where that is True (docs/add_a_model.md)"
+}
 
 
 class _Parts(NamedTuple):
@@ -248,7 +273,7 @@ def _step(
     loss=loss,
     grad=grad,
     logits=logits,
-    variables=state.variables,
+    variables={**variables, "params": state.variables["params"]},
     grad_fn=_make_grad_fn(parts, state.variables, task_id, method_key, train=True),
     apply_fn=parts.fns.apply,
     active_fn=functools.partial(_active_outputs, parts, task_id),
@@ -258,8 +283,9 @@ def _step(
     epoch_step=epoch_step,
   )
   params = state.variables["params"]
-  updates, method_state = method.update(grad, state.method, params, at=at)
-  variables = {**variables, "params": optax.apply_updates(params, updates)}
+  updates, method_state, *moved = method.update(grad, state.method, params, at=at)
+  new_params = optax.apply_updates(params, updates)
+  variables = {**variables, **(moved[0] if moved else {}), "params": new_params}
   info = StepInfo(
     loss=loss,
     accuracy=_accuracy(parts, logits, batch, task_id),
@@ -315,6 +341,12 @@ def _predict(
   expected = (batch.mask.shape[0], parts.spec.num_outputs)
   if jnp.shape(logits) != expected:
     raise ValueError(f"predict gives {jnp.shape(logits)}, and must give logits [B, K], {expected}")
+  return logits
+
+
+def _plain(parts: _Parts, served: ServedState, batch: Batch) -> chex.Array:
+  variables = served.served if served.variables is None else served.variables
+  logits, _ = parts.fns.apply(variables, batch)
   return logits
 
 

@@ -31,7 +31,7 @@ def as_fractions(argument: str, values: ArrayLike) -> np.ndarray:
   """
   try:
     array = np.asarray(values, dtype=np.float64)
-  except (TypeError, ValueError) as error:
+  except (TypeError, ValueError, OverflowError) as error:
     raise ValueError(f"{argument} is no array of numbers: {error}") from None
   # A mean taken in float32 may exceed 1 by its rounding; percent exceed it by more.
   tolerance = 1e-6

@@ -96,7 +96,13 @@ class RPSNet(nn.Module):
 
   @nn.compact
   def __call__(
-    self, image: chex.Array, *, task_id: chex.Array, mask: chex.Array, train: bool
+    self,
+    image: chex.Array,
+    *,
+    task_id: chex.Array,
+    mask: chex.Array,
+    train: bool,
+    features: bool = False,
   ) -> chex.Array:
     """Computes the logits.
 
@@ -105,9 +111,10 @@ class RPSNet(nn.Module):
       task_id: int32 `[B]`, unused: the head is shared.
       mask: bool `[B]`, False where a row must not enter BatchNorm's statistics.
       train: whether to use the batch's statistics, and to drop features (random key "dropout").
+      features: whether to return the input of the head instead.
 
     Returns:
-      float32 `[B, K]`.
+      float32 `[B, K]`, or features `[B, d]`.
 
     Raises:
       ValueError: if the image is not `[B, H, W, C]` or too small for the pooling.
@@ -128,6 +135,8 @@ class RPSNet(nn.Module):
         )(x, mask=mask, train=train)
     x = generalised_mean(x).astype(self.compute_dtype)
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    if features:
+      return x.astype(jnp.float32)
     head = nn.Dense(
       self.num_outputs,
       use_bias=False,

@@ -2,13 +2,13 @@
 
 A `.pth` file is a pickle, which may call any function of any module when it is read. The reader
 here knows a handful of names, makes plain records of them and refuses every other; nothing in the
-file is executed.
+file is executed. Memory is bounded by the caller, not by what the file declares.
 """
 
 import collections
 import io
-import json
 import math
+import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -17,7 +17,11 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from tagjax.core import untrusted
+
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_MAX_AXES = 64
+_MAX_HEADERS = 2**24  # what is beside the numbers: names, shapes
 _STORAGES = {
   "FloatStorage": "<f4",
   "DoubleStorage": "<f8",
@@ -28,22 +32,25 @@ _STORAGES = {
 _SAFETENSORS = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8"}
 
 
-def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
+def read_tensors(path: str | Path, max_bytes: int = untrusted.MAX_BYTES) -> dict[str, np.ndarray]:
   """The named tensors of a file, as arrays on the host.
 
   Args:
     path: file whose name ends in `.safetensors`, `.npz`, or `.pth`, `.pt`, `.bin`: a dictionary
       of tensors that `torch.save` has written, in its present format or the one before PyTorch 1.6.
+    max_bytes: the most bytes of numbers that it may hold, decompressed. Tensors that are views of
+      the same numbers share them.
 
   Returns:
     Name -> array, of float16, float32, float64, int32 or int64 (`.npz`: of any type).
 
   Raises:
     OSError: if the file cannot be opened.
-    ValueError: one line, if it is of another kind, damaged, or holds anything but named tensors.
+    ValueError: one line, if it is of another kind, damaged, too large, or holds anything but named
+      tensors.
   """
   path = Path(path)
-  readers: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {
+  readers: dict[str, Callable[[BinaryIO, int], dict[str, np.ndarray]]] = {
     ".safetensors": _read_safetensors,
     ".npz": _read_npz,
     ".pth": _read_torch,
@@ -53,23 +60,34 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
   if path.suffix not in readers:
     raise ValueError(f"the name of the file must end in one of {', '.join(readers)}")
   try:
-    return readers[path.suffix](path)
+    with untrusted.open_regular(path, max_bytes + _MAX_HEADERS) as file:
+      return readers[path.suffix](file, max_bytes)
   except OSError:
     raise
   except Exception as error:  # a damaged file can make its parser raise nearly anything
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = " ".join(untrusted.plain_text(str(error)).split()) or type(error).__name__
     raise ValueError(f"the file is damaged, or holds no named tensors: {reason}") from error
 
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-  with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+def _read_npz(file: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
+  with zipfile.ZipFile(file) as archive:
+    members = archive.infolist()
+    # What is decompressed of a member is never more than it declares.
+    declared = sum(member.file_size for member in members)
+    if declared > max_bytes + _MAX_HEADERS:
+      raise ValueError(f"it unpacks to {declared} bytes, more than the {max_bytes} it may have")
+    for member in members:
+      if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{member.filename} is compressed as no file of numpy.savez is")
+  file.seek(0)
+  with np.load(file, allow_pickle=False) as arrays:
     return dict(arrays)
 
 
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-  content = memoryview(path.read_bytes())
+def _read_safetensors(file: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
+  content = memoryview(file.read(max_bytes + _MAX_HEADERS))
   start = 8 + int.from_bytes(content[:8], "little")
-  header, data = json.loads(bytes(content[8:start])), content[start:]
+  header, data = untrusted.parse_json(bytes(content[8:start])), content[start:]
   header.pop("__metadata__", None)
   return {name: _safetensor(name, entry, data) for name, entry in header.items()}
 
@@ -107,9 +125,12 @@ class _RebuildTensor:
 
   def __call__(self, storage, offset, shape, strides, *unused) -> _Tensor:
     whole = lambda value: type(value) is int and value >= 0  # noqa: E731
-    if not (isinstance(storage, _Storage) and all(map(whole, (offset, *shape, *strides)))):
+    # A list that the pickle has once could be the shape of a thousand tensors.
+    is_short = all(type(sizes) is tuple and len(sizes) <= _MAX_AXES for sizes in (shape, strides))
+    known = isinstance(storage, _Storage) and is_short
+    if not (known and all(map(whole, (offset, *shape, *strides)))):
       raise pickle.UnpicklingError("a tensor is described by something else than whole numbers")
-    return _Tensor(storage, offset, tuple(shape), tuple(strides))
+    return _Tensor(storage, offset, shape, strides)
 
 
 class _RebuildParameter:
@@ -147,13 +168,14 @@ class _Unpickler(pickle.Unpickler):
     return _Storage(key, dtype, size)
 
 
-def _read_torch(path: Path) -> dict[str, np.ndarray]:
-  read = _read_torch_zip if zipfile.is_zipfile(path) else _read_torch_legacy
-  return read(path)
+def _read_torch(file: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
+  is_zip = zipfile.is_zipfile(file)
+  file.seek(0)
+  return _read_torch_zip(file, max_bytes) if is_zip else _read_torch_legacy(file)
 
 
-def _read_torch_zip(path: Path) -> dict[str, np.ndarray]:
-  with zipfile.ZipFile(path) as archive:
+def _read_torch_zip(file: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
+  with zipfile.ZipFile(file) as archive:
     names = archive.namelist()
     index = [name for name in names if name.endswith("/data.pkl")]
     if len(index) != 1:
@@ -161,8 +183,8 @@ def _read_torch_zip(path: Path) -> dict[str, np.ndarray]:
     root = index[0].removesuffix("data.pkl")
     if f"{root}byteorder" in names and _member(archive, f"{root}byteorder") != b"little":
       raise ValueError("its numbers are not in little-endian order")
-    tensors = _Unpickler(io.BytesIO(_member(archive, index[0]))).load()
-    return _arrays(tensors, lambda storage: _member(archive, f"{root}data/{storage.key}"))
+    tensors = _unpickle(io.BytesIO(_member(archive, index[0])))
+    return _arrays(tensors, _Contents(archive, f"{root}data/", max_bytes))
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
@@ -172,25 +194,48 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
   return archive.read(name)
 
 
-def _read_torch_legacy(path: Path) -> dict[str, np.ndarray]:
-  with open(path, "rb") as file:
-    magic, _, system = (_Unpickler(file).load() for _ in range(3))
-    if magic != _LEGACY_MAGIC:
-      raise ValueError("it does not begin as a file of torch.save does")
-    if not system["little_endian"]:
-      raise ValueError("its numbers are not in little-endian order")
-    tensors = _Unpickler(file).load()
-    keys = _Unpickler(file).load()
-    sizes = {
-      tensor.storage.key: np.dtype(tensor.storage.dtype).itemsize
-      for tensor in _named(tensors).values()
-    }
-    contents = {key: _legacy_content(file, sizes[key]) for key in keys}
+class _Contents:
+  """The bytes of the storages, each read once however many tensors are views of it."""
+
+  def __init__(self, archive: zipfile.ZipFile, root: str, max_bytes: int):
+    self._archive, self._root, self._left = archive, root, max_bytes
+    self._read: dict[str, bytes] = {}
+
+  def __call__(self, storage: _Storage) -> bytes:
+    if storage.key not in self._read:
+      content = _member(self._archive, self._root + storage.key)
+      self._left -= len(content)  # members of an archive may lie in the same place of it
+      if self._left < 0:
+        raise ValueError("its tensors take more bytes than it may have")
+      self._read[storage.key] = content
+    return self._read[storage.key]
+
+
+def _unpickle(file: BinaryIO) -> Any:
+  untrusted.check_pickle(file)
+  return _Unpickler(file).load()
+
+
+def _read_torch_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
+  magic, _, system = (_unpickle(file) for _ in range(3))
+  if magic != _LEGACY_MAGIC:
+    raise ValueError("it does not begin as a file of torch.save does")
+  if not system["little_endian"]:
+    raise ValueError("its numbers are not in little-endian order")
+  tensors, keys = _unpickle(file), _unpickle(file)
+  sizes = {
+    tensor.storage.key: np.dtype(tensor.storage.dtype).itemsize
+    for tensor in _named(tensors).values()
+  }
+  contents = {key: _legacy_content(file, sizes[key]) for key in keys}
   return _arrays(tensors, lambda storage: contents[storage.key])
 
 
 def _legacy_content(file: BinaryIO, item_size: int) -> bytes:
-  return file.read(int.from_bytes(file.read(8), "little") * item_size)
+  size = int.from_bytes(file.read(8), "little") * item_size
+  if size > os.fstat(file.fileno()).st_size:
+    raise ValueError("a tensor is longer than the file")
+  return file.read(size)
 
 
 def _named(tensors: Any) -> dict[str, _Tensor]:

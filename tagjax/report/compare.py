@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tagjax.core.errors import TagjaxError
+from tagjax.core.untrusted import plain_text
 from tagjax.metrics.matrix import DEFINITIONS
 from tagjax.report.comparison import (
   CompareError,
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   try:
     _compare(options)
   except (TagjaxError, OSError) as error:
-    print(f"compare: {error}", file=sys.stderr)
+    print(f"compare: {plain_text(str(error))}", file=sys.stderr)
     return 1
   return 0
 
@@ -48,7 +49,7 @@ def _compare(options: argparse.Namespace) -> None:
   rows = comparison_rows(runs, definition)
   print_rows(rows, f"mean ± std over seeds, {spread(runs)}")
   for line in differences:
-    print(f"note: {line}", file=sys.stderr)
+    print(f"note: {plain_text(line)}", file=sys.stderr)
   if options.picture:
     plot_comparison(runs, definition=definition).savefig(options.picture)
   if options.markdown:
@@ -68,7 +69,7 @@ def _tell_grids(loaded: Runs) -> None:
   text = f"{those}: that of a grid (config.sweep): run what it chose, then compare"
   if not loaded:
     raise CompareError(f"results of {text}")
-  print(f"note: left out the results of {text}", file=sys.stderr)
+  print(plain_text(f"note: left out the results of {text}"), file=sys.stderr)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

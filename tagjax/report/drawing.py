@@ -1,7 +1,9 @@
 """What the plots have in common: the figure, colours, axes, lines with bands, heat maps."""
 
 import io
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -10,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, LogNorm, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+
+from tagjax.storage.json_files import write_atomic
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 """Okabe and Ito's palette, the strongest first; yellow, too pale for a line, is left out."""
@@ -32,6 +36,16 @@ class Plot(Figure):
 
   A bare `Figure` is printed as text by a kernel in which `%matplotlib inline` has not run.
   """
+
+  def savefig(self, fname: Any, **options: Any) -> None:
+    """As Matplotlib's; a file is never half written, and a link is replaced, not followed."""
+    if not isinstance(fname, str | os.PathLike):
+      super().savefig(fname, **options)
+      return
+    content = io.BytesIO()
+    kind = options.pop("format", None) or Path(fname).suffix.removeprefix(".") or "png"
+    super().savefig(content, format=kind, **options)
+    write_atomic(fname, [content.getvalue()])
 
   def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
     """The image, and the size in pixels at which it is shown."""
@@ -78,6 +92,17 @@ def set_title(figure: Figure, title: str) -> None:
     figure.set_figwidth(figure.get_figwidth() + beyond / figure.dpi)
 
 
+def run_title(results: Mapping[str, Any]) -> str:
+  """The first line of a run's titles."""
+  config = results.get("config", {})
+  return f"{config.get('method', 'method')} on {config.get('benchmark', 'benchmark')}"
+
+
+def over_seeds(values: np.ndarray, words: str) -> str:
+  """`words` and the number of seeds; of one seed only that."""
+  return f"{words}{len(values)} seeds" if len(values) > 1 else ", 1 seed"
+
+
 def task_labels(results: Mapping[str, Any], tasks: Iterable[int]) -> list[str]:
   """Numbers of the tasks (from 1), with their names where there is room for all of them.
 
@@ -120,17 +145,18 @@ def heat_map(
   values: np.ndarray,
   label: str,
   *,
-  decimals: int,
+  decimals: int | None,
   limits: tuple[float, float] | None = None,
   font_size: float | None = None,
 ) -> None:
-  """A matrix with its values written in; what was not evaluated stays empty."""
+  """A matrix with its values written in, unless `decimals` is None; empty where not evaluated."""
   known = values[~np.isnan(values)]
   low, high = limits or ((known.min(), known.max()) if known.size else (0.0, 1.0))
   if high - low < 1e-9:
     low, high = low - 0.5, high + 0.5
   image = axes.imshow(np.ma.masked_invalid(values), cmap="cividis", vmin=low, vmax=high)
-  _write_values(axes, image, values, decimals, font_size)
+  if decimals is not None:
+    _write_values(axes, image, values, decimals, font_size)
   figure.colorbar(image, ax=axes, label=label, shrink=0.8)
 
 

@@ -6,13 +6,13 @@ after a task, or diagnostics of the method for each parameter tensor.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tagjax.core import untrusted
 from tagjax.storage.json_files import ResultsError
 
 if TYPE_CHECKING:
@@ -28,19 +28,24 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     ResultsError: if the file is missing, or a line is not JSON.
   """
   try:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = untrusted.read_bytes(path).splitlines()
   except FileNotFoundError as error:
     raise ResultsError(
       f"there is no {path}: the log was not kept with the results; run again with a workdir"
     ) from error
+  except (OSError, ValueError) as error:
+    raise ResultsError(f"cannot read {path}: {error}") from error
   rows = []
   for number, line in enumerate(lines, start=1):
     try:
-      rows.append(json.loads(line))
+      row = untrusted.parse_json(line)
+      if not isinstance(row, dict):
+        raise ValueError("it is no object")
     except ValueError as error:
       raise ResultsError(
         f"line {number} of {path} is not JSON ({error}): restore a copy, or run again"
       ) from error
+    rows.append(untrusted.plain_strings(row))
   return rows
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tagjax import metrics, report
+from tagjax.core.untrusted import plain_strings
+from tagjax.report import form
 from tagjax.report.comparison import commit_of, flat_config
+from tagjax.report.continuum import Continuum, array_of, continuum_of
 from tagjax.report.metrics_log import diagnostics, read_log, training_curve
 from tagjax.report.results import definition_of
 from tagjax.report.tables import mean_and_std, metric_rows, sweep_rows
-from tagjax.storage.json_files import ResultsError, read_json, write_json_atomic
+from tagjax.storage.json_files import ResultsError, read_json, write_atomic, write_json_atomic
 from tagjax.storage.workdir import LOG, RESULTS
 
 if TYPE_CHECKING:
@@ -189,6 +191,39 @@ class Run:
     weights = self.results.get("task_relatedness")
     return None if weights is None else np.asarray(weights, np.float64)
 
+  @property
+  def continuum(self) -> Continuum | None:
+    """Accuracies where test images arrive in runs of one task, arrays `[S, T, P]`.
+
+    None unless the run was asked to measure them, by `continuum`, `continuum_lengths`, `top_k` or
+    `confusion_matrix`.
+    """
+    return continuum_of(self.results)
+
+  @property
+  def predicted_tasks(self) -> np.ndarray | None:
+    """How often classes of each task were predicted, float64 `[S, T, T]`: after task t, of task u.
+
+    Counts of test images of the tasks so far; None where not measured.
+    """
+    return array_of(self.results, "predicted_tasks")
+
+  @property
+  def recency_bias(self) -> np.ndarray | None:
+    """See `tagjax.metrics.recency_bias`, `[S, T]`; None where not measured."""
+    predicted = self.predicted_tasks
+    return (
+      None if predicted is None else metrics.recency_bias(predicted, self.results["test_sizes"])
+    )
+
+  @property
+  def confusion_matrix(self) -> np.ndarray | None:
+    """Test images of each class (row) by predicted class, float64 `[S, K, K]`, of the final model.
+
+    None unless the run was asked for it.
+    """
+    return array_of(self.results, "confusion_matrix")
+
   # Frames.
 
   def to_frame(self) -> pd.DataFrame:
@@ -296,6 +331,18 @@ class Run:
     """See `tagjax.report.plots.plot_task_relatedness`."""
     return report.plots.plot_task_relatedness(self.results)
 
+  def plot_continuum(self) -> Figure:
+    """See `tagjax.report.class_plots.plot_continuum`."""
+    return report.class_plots.plot_continuum(self.results)
+
+  def plot_confusion_matrix(self) -> Figure:
+    """See `tagjax.report.class_plots.plot_confusion_matrix`."""
+    return report.class_plots.plot_confusion_matrix(self.results)
+
+  def plot_recency_bias(self) -> Figure:
+    """See `tagjax.report.class_plots.plot_recency_bias`."""
+    return report.class_plots.plot_recency_bias(self.results)
+
   def plot_loss(self) -> Figure:
     """See `tagjax.report.log_plots.plot_loss`."""
     return report.log_plots.plot_loss(self.results, self.training_curve())
@@ -325,7 +372,7 @@ class Run:
     log = self.folder / LOG if self.folder else None
     if log and log.exists():
       if log.resolve() != (target / LOG).resolve():
-        shutil.copyfile(log, target / LOG)
+        write_atomic(target / LOG, [log.read_bytes()])
       self.plot_loss().savefig(target / "loss.png")
       if not self.diagnostics().empty:
         self.plot_layer_weights().savefig(target / "layer_weights.png")
@@ -378,6 +425,7 @@ class Grid:
   ):
     if not is_grid(results):
       raise ResultsError("the results hold no 'points': they are not those of a grid; use Run")
+    form.check_grid(results, f"the results in {folder}" if folder else "the results")
     self.results = results
     self.folder = None if folder is None else Path(folder)
     self.name = name or _method(results) or (self.folder.name if self.folder else "grid")
@@ -433,9 +481,8 @@ class Grid:
     return pd.DataFrame(rows)
 
   def plot(self) -> Figure:
-    """See `plot_sweep` in `tagjax.report.plots`, of a search `plot_search`."""
-    plot = report.plots.plot_search if self.config.get("search") else report.plots.plot_sweep
-    return plot(self.results)
+    """See `plot_points` in `tagjax.report.plots`."""
+    return report.plots.plot_points(self.results)
 
   def __repr__(self) -> str:
     where = f", {self.folder}" if self.folder else ""
@@ -460,7 +507,7 @@ def load(path: str | os.PathLike[str]) -> Run | Grid:
   path = Path(path)
   file = path / RESULTS if path.is_dir() or path.suffix != ".json" else path
   folder = file.parent if file.name == RESULTS else None
-  results = read_json(file)
+  results = read_results(file)
   if is_grid(results):
     return Grid(results, folder)
   for key in ("accuracy_matrix", "definitions", "config", "seconds"):
@@ -468,6 +515,18 @@ def load(path: str | os.PathLike[str]) -> Run | Grid:
       raise ResultsError(f"{file} holds no {key!r}: it is not a tagjax results file; run it again")
   check_results(results, f"the results in {file}")
   return Run(results, folder)
+
+
+def read_results(file: str | os.PathLike[str]) -> Any:
+  """What a results file holds, without what a terminal or a browser would obey.
+
+  Raises:
+    ResultsError: if the file is missing or broken.
+  """
+  try:
+    return plain_strings(read_json(file))
+  except RecursionError:
+    raise ResultsError(f"{file} is nested too deeply: it is not a tagjax results file") from None
 
 
 def is_grid(results: Any) -> bool:
@@ -495,8 +554,9 @@ def check_results(results: Any, where: str) -> None:
     matrices = metrics.as_accuracy_matrix(results["accuracy_matrix"])
   except ValueError as error:
     raise ResultsError(f"accuracy_matrix in {where} cannot be used: {error}") from error
-  if matrices.ndim != 3 or np.isnan(matrices[:, -1]).any():
+  if matrices.ndim != 3 or np.isnan(matrices[:, -1]).any() or not len(matrices):
     raise ResultsError(f"accuracy_matrix in {where} lacks seeds or tasks: run it again")
+  form.check_run(results, len(matrices), matrices.shape[-1], where)
 
 
 def html_table(rows: list[Mapping[str, str]], caption: str) -> str:

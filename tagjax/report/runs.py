@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 
 from tagjax import metrics, report
 from tagjax.core.errors import nearest
+from tagjax.core.untrusted import plain_text
 from tagjax.report.comparison import (
   CompareError,
   check_comparable,
@@ -343,7 +344,8 @@ def _named(folders: Sequence[Path]) -> str:
   """One line about the folders without a finished run; empty if there are none."""
   if not folders:
     return ""
-  names = ", ".join(map(str, folders[:_MOST_NAMED])) + (", ..." * (len(folders) > _MOST_NAMED))
+  names = ", ".join(plain_text(str(folder)) for folder in folders[:_MOST_NAMED])
+  names += ", ..." * (len(folders) > _MOST_NAMED)
   what = "folder holds" if len(folders) == 1 else "folders hold"
   return f"{len(folders)} {what} no finished run: {names}"
 

@@ -1,6 +1,7 @@
 """Tables of a run: on the terminal with rich, in files as Markdown. All in percent."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,8 +9,10 @@ import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tagjax import metrics
+from tagjax.core.untrusted import plain_text
 
 Row = Mapping[str, str]
 """A row of a table: column -> text. All rows of a table have the same columns."""
@@ -23,13 +26,24 @@ _FIGURES = (
   ("learning_curve_area", "learning curve area"),
 )
 
+INCREMENTAL_FIGURES = (
+  ("average_incremental_accuracy", "average incremental accuracy"),
+  ("task_accuracy", "task accuracy"),
+  ("task_aware_accuracy", "task-aware accuracy"),
+  ("plain_accuracy", "plain accuracy"),
+  ("top_k_accuracy", "top-k accuracy"),
+  ("recency_bias", "recency bias"),
+  ("plain_task_aware_accuracy", "plain task-aware accuracy"),
+)
+"""Of class-incremental runs, and of those that were asked to measure them."""
+
 
 def metric_rows(results: Mapping[str, Any]) -> list[Row]:
   """One row a metric: mean, standard deviation, 95 % confidence interval, value of each seed."""
   definitions = results.get("definitions", {})
   spread = f"std (ddof {definitions.get('ddof', 1)})"
   rows = []
-  for name, title in _FIGURES:
+  for name, title in (*_FIGURES, *INCREMENTAL_FIGURES):
     if name not in results:
       continue
     figure = results[name]
@@ -128,18 +142,21 @@ def print_sweep(results: Mapping[str, Any], console: Console | None = None) -> N
     console.print("Every point diverged: try smaller learning rates or strengths.")
     return
   flags = " ".join(f"--config.{key}={value}" for key, value in results["chosen"].items())
-  console.print(f"Chosen: {flags}", markup=False, soft_wrap=True)
-  for key in results["at_edge"]:
+  console.print(plain_text(f"Chosen: {flags}"), markup=False, soft_wrap=True)
+  for key in map(plain_text, results["at_edge"]):
     console.print(f"{key} is at the edge of what was tried: try values beyond it.", markup=False)
 
 
 def rich_table(rows: Sequence[Row], title: str | None = None) -> Table:
   """The rows as a rich table; the first column to the left, the others to the right."""
-  table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+  # Text: what stands in results is no markup.
+  heading = None if title is None else Text(plain_text(title), style="bold")
+  table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left")
   for index, column in enumerate(rows[0]):
-    table.add_column(column, justify="right" if index else "left", overflow="fold")
+    name = Text(plain_text(column))
+    table.add_column(name, justify="right" if index else "left", overflow="fold")
   for row in rows:
-    table.add_row(*(text.replace("[", r"\[") for text in row.values()))
+    table.add_row(*(Text(plain_text(text)) for text in row.values()))
   return table
 
 
@@ -157,8 +174,9 @@ def print_rows(rows: Sequence[Row], title: str) -> None:
     table.collapse_padding = (
       table.collapse_padding or sum(words) + 3 * len(words) + 1 > console.width
     )
-    for column, width in zip(table.columns, words, strict=True):
+    for column, width, name in zip(table.columns, words, rows[0], strict=True):
       column.min_width = width
+      column.no_wrap = not any(" " in text for text in [name, *(row[name] for row in rows)])
   console.print(table)
 
 
@@ -179,7 +197,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
   columns = list(rows[0])
   if any(list(row) != columns for row in rows):
     raise ValueError("all rows of a table must have the same columns")
-  cells = [[text.replace("|", r"\|") for text in line] for line in [columns, *_values(rows)]]
+  cells = [[markdown_text(text) for text in line] for line in [columns, *_values(rows)]]
   widths = [max(3, *(len(line[i]) for line in cells)) for i in range(len(columns))]
   rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
   padded = [
@@ -187,6 +205,27 @@ def markdown_table(rows: Sequence[Row]) -> str:
     for pairs in (enumerate(zip(line, widths, strict=True)) for line in cells)
   ]
   return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
+
+
+def markdown_text(text: str) -> str:
+  r"""The text as it is, in Markdown: no table cell, link, picture, code or HTML.
+
+  >>> print(markdown_text("sgd | <b>[a](b)`"))
+  sgd \| &lt;b>\[a](b)\`
+  """
+  escaped = re.sub(r"([\\|`\[])", r"\\\1", plain_text(text))
+  return re.sub(r"&(?=[#\w]+;)", "&amp;", escaped).replace("<", "&lt;")
+
+
+def markdown_code(text: str) -> str:
+  """The text as code in Markdown, whatever it is.
+
+  >>> markdown_code("python launch.py"), markdown_code("a`b")
+  ('`python launch.py`', '`` a`b ``')
+  """
+  text = plain_text(text)
+  longest = max(map(len, re.findall("`+", text)), default=0)
+  return f"{'`' * (longest + 1)} {text} {'`' * (longest + 1)}" if longest else f"`{text}`"
 
 
 def percent(value: float | None, *, sign: bool = False) -> str:
@@ -224,6 +263,10 @@ def _name(results: Mapping[str, Any]) -> str:
 def _with_definition(title: str, name: str, definitions: Mapping[str, Any]) -> str:
   if name == "forgetting":
     return f"{title} ({definitions.get('forgetting', 'agem')})"
+  if name == "top_k_accuracy" and "top_k" in definitions:
+    return f"top-{definitions['top_k']} accuracy"
+  if name == "task_accuracy" and definitions.get("continuum", 1) > 1:
+    return f"{title} (p {definitions['continuum']})"
   if name == "learning_curve_area" and name in definitions:
     return f"{title} (beta {definitions[name]['beta']}, {definitions[name]['kind']})"
   return title

@@ -16,6 +16,9 @@ import functools
 import hashlib
 import json
 import logging
+import os
+import re
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,13 +29,15 @@ import jax
 import numpy as np
 
 from tagjax.core.errors import TagjaxError
-from tagjax.storage.tree_bytes import differences, pack, unpack
+from tagjax.core.untrusted import plain_text
+from tagjax.storage.tree_bytes import describe, differences, pack, unpack
 
 if TYPE_CHECKING:  # a fifth of a second to import: done when a run first saves
   import orbax.checkpoint as ocp
 
 _FORMAT = 1
 _DAMAGED = "damaged"
+_POSITION = re.compile(r"0|[1-9][0-9]*")
 
 
 class CheckpointError(TagjaxError, RuntimeError):
@@ -102,6 +107,9 @@ class Checkpoints:
       raise CheckpointError(
         f"cannot write checkpoints to {self.directory}: {error}; give another directory"
       ) from error
+    for entry in self.directory.iterdir():
+      if entry.is_symlink():
+        raise CheckpointError(f"{entry} is a link, and checkpoints are folders: delete it")
 
   @functools.cached_property
   def _manager(self) -> "ocp.CheckpointManager":
@@ -185,7 +193,9 @@ class Checkpoints:
   def positions(self) -> list[int]:
     """The positions of the finished checkpoints, damaged ones too, oldest first."""
     # Read from disk: Orbax does not list a checkpoint that lost one of its own marker files.
-    return sorted(int(entry.name) for entry in self.directory.iterdir() if entry.name.isdigit())
+    return sorted(
+      int(entry.name) for entry in self.directory.iterdir() if _POSITION.fullmatch(entry.name)
+    )
 
   def is_empty(self) -> bool:
     """Whether there is no checkpoint, not even a damaged one."""
@@ -211,7 +221,7 @@ class Checkpoints:
     self.wait()
     damaged = {}
     for position in reversed(self.positions()):
-      record, data, reason = _read(self.directory, position)
+      record, data, reason = _read(self.directory, position, _most_bytes(template_state))
       if reason:
         damaged[position] = reason
         continue
@@ -285,22 +295,41 @@ def restore(directory: str | Path, position: int, template_state: chex.ArrayTree
   """
   _quieten_orbax()
   directory = Path(directory).absolute()
-  record, data, reason = _read(directory, position)
+  record, data, reason = _read(directory, position, _most_bytes(template_state))
   if reason:
     raise CheckpointError(f"cannot read checkpoint {directory / str(position)}: {reason}")
   return _restored(directory, record, data, template_state)
 
 
-def _read(directory: Path, position: int) -> tuple[dict, np.ndarray, str]:
+def _most_bytes(template_state: chex.ArrayTree) -> int:
+  """The longest state that is read, which another run's may be: a checkpoint can declare any."""
+  return max(2**28, 4 * sum(leaf[-1] for leaf in describe(template_state)))
+
+
+def _check_files(folder: Path) -> None:
+  """Refuses what a checkpoint that was written here does not hold."""
+  for parent, folders, files in os.walk(folder):
+    for name in (*folders, *files):
+      mode = os.lstat(os.path.join(parent, name)).st_mode
+      if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ValueError(f"{name} is neither a file nor a folder")
+
+
+def _read(directory: Path, position: int, most_bytes: int) -> tuple[dict, np.ndarray, str]:
   """The record and the bytes of one checkpoint, and why it is damaged (empty if it is not)."""
   import orbax.checkpoint as ocp
 
   nothing, own = np.zeros(0, np.uint8), _this_process()
   try:
+    _check_files(directory / str(position))
     # A fresh reader: the manager's own remembers what it listed when it was made.
     with _reader(ocp.JsonCheckpointHandler(multiprocessing_options=own)) as reader:
       record = reader.restore(directory / str(position) / "progress")
     size = sum(leaf[-1] for leaf in record["leaves"])
+    if not 0 <= size <= most_bytes:
+      raise ValueError(
+        f"it declares {size} bytes, more than the {most_bytes} that this run may need"
+      )
     with _reader(ocp.StandardCheckpointHandler(multiprocessing_options=own)) as reader:
       data = reader.restore(
         directory / str(position) / "state",
@@ -309,7 +338,7 @@ def _read(directory: Path, position: int) -> tuple[dict, np.ndarray, str]:
     digest = record.pop("sha256")
     whole = digest == _digest(record, data) and record["position"] == position
   except Exception as error:  # Whatever a damaged file makes Orbax raise: it is damaged.
-    text = " ".join(str(error).split())
+    text = plain_text(" ".join(str(error).split()))
     return {}, nothing, f"{type(error).__name__}: {text[:200]}"
   if not whole:
     return {}, nothing, "its sha256 differs from the one that was stored with it"

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
+from tagjax.core import untrusted
 from tagjax.core.errors import TagjaxError
 
 
@@ -29,7 +29,7 @@ def as_json(value: Any, where: str = "") -> Any:
   >>> as_json({"loss": np.float32(0.5), "row": np.array([1.0, np.nan]), "pair": (1, None)})
   {'loss': 0.5, 'row': [1.0, None], 'pair': [1, None]}
   """
-  if isinstance(value, np.generic | np.ndarray | jax.Array):
+  if hasattr(value, "__array__"):  # NumPy's and JAX's arrays and scalars
     value = np.asarray(value).tolist()
   if isinstance(value, dict):
     return {str(key): as_json(item, f"{where}.{key}".lstrip(".")) for key, item in value.items()}
@@ -82,10 +82,10 @@ def read_json(path: str | os.PathLike) -> Any:
   """Reads a JSON file.
 
   Raises:
-    ResultsError: if it is missing or no JSON.
+    ResultsError: if it is missing, no regular file, no JSON, or would fill memory.
   """
   try:
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    return untrusted.read_json(path)
   except FileNotFoundError as error:
     raise ResultsError(
       f"there is no {path}: has the run ended, and is the folder right?"
@@ -94,7 +94,7 @@ def read_json(path: str | os.PathLike) -> Any:
     raise ResultsError(f"cannot read {path}: {error.strerror}") from error
   except ValueError as error:
     raise ResultsError(
-      f"{path} is no JSON ({error}): delete it and run again, or restore a copy"
+      f"{path} is no JSON ({error}): move it away and run again, or restore a copy"
     ) from error
 
 

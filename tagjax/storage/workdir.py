@@ -1,13 +1,17 @@
 """The folder of a run: its config, its log, its lock; refused before anything is overwritten."""
 
 import contextlib
+import errno
 import fcntl
+import itertools
 import json
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tagjax.core import paths
 from tagjax.core.errors import WorkdirError
 from tagjax.storage.json_files import read_json, write_atomic, write_json_atomic
 
@@ -19,6 +23,11 @@ CONFIG, LOG, RESULTS, LOCK, CHECKPOINTS, PROFILE = (
   "checkpoints",
   "profile",
 )
+
+
+_MOST_NAMED = 20
+_FOLDERS = (CHECKPOINTS, PROFILE, "groups", "shares", "trials", "workers")
+_SUFFIXES = (".json", ".jsonl", ".png", ".db")
 
 
 class InUseError(WorkdirError):
@@ -36,16 +45,28 @@ class Workdir:
     """Creates the folder if it is missing.
 
     Raises:
-      WorkdirError: if it cannot be created or written to.
+      WorkdirError: if it cannot be created or written to, or one of the run's files is a link.
     """
-    self.path = Path(path).expanduser().absolute()
+    self.path = paths.absolute(path)
     try:
       self.path.mkdir(parents=True, exist_ok=True)
-      (self.path / LOCK).touch()
+      self._refuse_links()
+      os.close(_open_own(self.path / LOCK, os.O_RDWR | os.O_CREAT))
     except OSError as error:
       raise WorkdirError(
         f"cannot write to workdir {self.path} ({error.strerror}): choose another with --workdir"
       ) from error
+
+  def _refuse_links(self) -> None:
+    """A folder that somebody else has packed may hold links to files of ours."""
+    with os.scandir(self.path) as entries:
+      links = [entry.name for entry in entries if entry.is_symlink()]
+    for name in links:
+      if name in (LOCK, *_FOLDERS) or Path(name).suffix in _SUFFIXES:
+        raise WorkdirError(
+          f"{name} in workdir {self.path} is a link to {os.readlink(self.path / name)}: a run "
+          "writes to files of its own; delete the link, or put what it names in its place"
+        )
 
   @contextlib.contextmanager
   def lock(self) -> Iterator[None]:
@@ -55,7 +76,7 @@ class Workdir:
       InUseError: if another process is running here.
       WorkdirError: if the file system has no locks.
     """
-    with open(self.path / LOCK, "r+") as file:
+    with open(_open_own(self.path / LOCK, os.O_RDWR), "r+") as file:
       try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
       except BlockingIOError as error:
@@ -97,10 +118,14 @@ class Workdir:
     path = self.path / CONFIG
     if not path.exists():
       return
-    there = {"config": read_json(path)}
+    there = read_json(path)
+    if not isinstance(there, dict):
+      raise WorkdirError(f"{path} holds no config: restore a copy, or choose another --workdir")
     differing = [
-      f"{key} is {old!r} there and {new!r} here"
-      for key, old, new in differences(there, {"config": config})
+      f"{key} is {old!r:.200} there and {new!r:.200} here"
+      for key, old, new in itertools.islice(
+        differences({"config": there}, {"config": config}), _MOST_NAMED
+      )
     ]
     if differing:
       raise WorkdirError(
@@ -113,7 +138,11 @@ class Workdir:
     write_json_atomic(self.path / CONFIG, config)
 
   def open_log(self, length: int) -> "Log":
-    """The log, cut to its first `length` bytes: what was written after a checkpoint is redone."""
+    """The log, cut to its first `length` bytes: what was written after a checkpoint is redone.
+
+    Raises:
+      WorkdirError: if it is shorter than that, or no file.
+    """
     return Log(self.path / LOG, length)
 
   def join_logs(self, others: Sequence["Workdir"]) -> None:
@@ -125,8 +154,15 @@ class Log:
   """metrics.jsonl: one JSON object a line."""
 
   def __init__(self, path: Path, length: int):
-    """Opens the log for appending after its first `length` bytes."""
-    self._file = open(path, "ab")  # noqa: SIM115  (closed by close())
+    """Opens the log for appending after its first `length` bytes; see `Workdir.open_log`."""
+    self._file = open(_open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")  # noqa: SIM115  (closed by close())
+    there = os.fstat(self._file.fileno()).st_size
+    if there < length:
+      self._file.close()
+      raise WorkdirError(
+        f"{path} has {there} bytes, and had {length} when the checkpoint was written: put the log "
+        f"back, or move the folder {CHECKPOINTS} away to start from the beginning"
+      )
     self._file.truncate(length)
 
   def write(self, **values) -> None:
@@ -188,6 +224,28 @@ class NoWorkdir:
   def open_log(self, length: int) -> NoLog:
     """A log that keeps nothing."""
     return NoLog()
+
+
+def _open_own(path: Path, how: int) -> int:
+  """A descriptor of a file of the run, which is neither a link nor a pipe.
+
+  Raises:
+    WorkdirError: if it is something else than a file, or cannot be opened.
+  """
+  try:
+    file = os.open(path, how | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+  except OSError as error:
+    if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+      raise _no_file(path) from error
+    raise
+  if not stat.S_ISREG(os.fstat(file).st_mode):
+    os.close(file)
+    raise _no_file(path)
+  return file
+
+
+def _no_file(path: Path) -> WorkdirError:
+  return WorkdirError(f"{path} is no regular file: move it away, or choose another --workdir")
 
 
 def differences(one: Any, other: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

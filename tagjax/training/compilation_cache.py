@@ -2,11 +2,12 @@
 
 import platform
 import sys
-from pathlib import Path
 
 import jax
 
-from tagjax.datasets.folders import cache_dir, is_writable
+from tagjax.core import paths
+from tagjax.core.folders import cache_dir
+from tagjax.datasets.folders import is_writable
 
 # Programs not used for longest are deleted beyond this; one takes a megabyte or so.
 _MAX_BYTES = 2 * 2**30
@@ -23,16 +24,15 @@ def keep_compiled(folder: str | None = None) -> None:
   Args:
     folder: None: `$JAX_COMPILATION_CACHE_DIR`, else `compiled/HOST` in `tagjax`'s cache folder; a
       program for the CPU of one host may not run on that of another. `""`: keep nothing.
+
+  Raises:
+    PathError: if it begins with a user who does not exist.
   """
   if folder == "":
     jax.config.update("jax_enable_compilation_cache", False)
     return
   default = cache_dir() / "compiled" / (platform.node() or "host")
-  path = (
-    Path(folder or getattr(jax.config, "jax_compilation_cache_dir", None) or default)
-    .expanduser()
-    .absolute()
-  )
+  path = paths.absolute(folder or getattr(jax.config, "jax_compilation_cache_dir", None) or default)
   if not is_writable(path):
     print(f"cannot write {path}: compiled programs are not kept", file=sys.stderr)
     jax.config.update("jax_enable_compilation_cache", False)

@@ -140,8 +140,8 @@ def foresee(
     state = jax.tree.map(lambda leaf: _with_copies(leaf, copies), state)
     seeds = layout.num_lanes
   image = math.prod(spec.image_shape) * np.dtype(spec.image_dtype).itemsize
-  # Label and task are int32, and so is the number of examples of a task.
-  row = image + 4 + 4
+  # Label, task and index are int32, and so is the number of examples of a task.
+  row = image + 4 + 4 + 4
   examples = copies * (training_rows * row + 4) + evaluation_rows * row + spec.num_tasks * 4
   return of_state(state, method, seeds=seeds, examples=examples)
 

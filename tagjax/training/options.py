@@ -47,6 +47,12 @@ class RunOptions:
       memory.
     evaluate_on: the examples to evaluate on; choose hyperparameters on `"validation"`.
     eval_batch_size: the most examples of an evaluation pass, at least 1.
+    continuum: p of the accuracy matrix: test images arrive in runs of p images of one task, and a
+      method may look at the whole run; at least 1, where nothing is promised.
+    continuum_lengths: further p that each evaluation of all tasks measures, such as
+      `(1, 2, 5, 10, 20, 50, 100)`, all in one pass; each at least 1.
+    top_k: k of the top-k accuracy, at least 1; 1 records none.
+    confusion_matrix: whether the confusion matrix of the final model is recorded.
     evaluate_future_tasks: whether tasks that have not begun are evaluated too, which forward
       transfer needs.
     learning_curve_batches: number b: each task is evaluated before each of its first b batches; at
@@ -79,6 +85,10 @@ class RunOptions:
   seeds_together: int | None = None
   evaluate_on: Part = "test"
   eval_batch_size: int = 256
+  continuum: int = 1
+  continuum_lengths: tuple[int, ...] = ()
+  top_k: int = 1
+  confusion_matrix: bool = False
   evaluate_future_tasks: bool = False
   learning_curve_batches: int = 0
   forgetting: Definition = "agem"
@@ -88,15 +98,15 @@ class RunOptions:
   plots: bool = True
 
   def __post_init__(self):
-    _check_epochs(self.epochs)
-    for name, least in _LEAST.items():
+    for number in self.epochs if isinstance(self.epochs, tuple) and self.epochs else [self.epochs]:
+      _check_range("epochs", self.epochs, number, 1, 10**6)
+    for name, (least, largest) in _RANGES.items():
       value = getattr(self, name)
       if value is None and name == "seeds_together":
         continue
-      if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"{name}={value!r}: must be a whole number")
-      if value < least:
-        raise ConfigError(f"{name}={value!r}: must be at least {least}")
+      _check_range(name, value, value, least, largest)
+    for length in self.continuum_lengths:
+      _check_range("continuum_lengths", self.continuum_lengths, length, *_RANGES["continuum"])
     for name, choices in _CHOICES.items():
       _check_choice(name, getattr(self, name), choices)
     _check_choice("normalization", self.normalization, NORMALIZATIONS)
@@ -104,6 +114,21 @@ class RunOptions:
     self._check_devices()
     if self.protocol == "joint" and self.learning_curve_batches:
       raise ConfigError("protocol='joint': learns no task by itself; no learning_curve_batches")
+
+  @property
+  def all_lengths(self) -> tuple[int, ...]:
+    """Every p of the continuum that is measured, ascending.
+
+    >>> RunOptions(continuum=20, continuum_lengths=(5, 1)).all_lengths
+    (1, 5, 20)
+    """
+    return tuple(sorted({self.continuum, *self.continuum_lengths}))
+
+  @property
+  def records_details(self) -> bool:
+    """Whether evaluations of all tasks measure more than accuracies of single images."""
+    several = self.continuum > 1 or bool(self.continuum_lengths)
+    return several or self.top_k > 1 or self.confusion_matrix
 
   def _check_devices(self) -> None:
     if self.seed_axis == "devices" and self.data_parallel > 1:
@@ -141,20 +166,24 @@ def epochs_by_task(epochs: int | tuple[int, ...], num_tasks: int) -> tuple[int, 
   return epochs
 
 
-_LEAST = {
-  "batch_size": 1,
-  "cycles": 1,
-  "data_parallel": 1,
-  "seeds": 1,
-  "seed": 0,
-  "seeds_together": 1,
-  "eval_batch_size": 1,
-  "learning_curve_batches": 0,
-  "checkpoint_every": 0,
-  "keep_checkpoints": 1,
-  "chunk_steps": 1,
+_RANGES = {
+  "batch_size": (1, 10**7),
+  "cycles": (1, 10**4),
+  "data_parallel": (1, 10**5),
+  "seeds": (1, 10**4),
+  "seed": (0, 2**31 - 1),
+  "seeds_together": (1, 10**4),
+  "eval_batch_size": (1, 10**7),
+  "continuum": (1, 10**7),
+  "top_k": (1, 10**7),
+  "learning_curve_batches": (0, 10**4),
+  "checkpoint_every": (0, 10**12),
+  "keep_checkpoints": (1, 10**6),
+  "chunk_steps": (1, 10**6),
 }
-"""The least value of each whole number; beside the class, since a dataclass has no ranges."""
+"""The least and the largest value of each whole number; beside the class, since a dataclass has no
+ranges. What is larger is a slip of the keyboard, and would fill memory with lists before training.
+"""
 
 _CHOICES = {
   "select_epoch": get_args(Chosen),
@@ -165,13 +194,14 @@ _CHOICES = {
 }
 
 
-def _check_epochs(epochs: object) -> None:
-  numbers = epochs if isinstance(epochs, tuple) and epochs else (epochs,)
-  for number in numbers:
-    if isinstance(number, bool) or not isinstance(number, int):
-      raise ConfigError(f"epochs={epochs!r}: must be a whole number, or one for each task")
-    if number < 1:
-      raise ConfigError(f"epochs={epochs!r}: must be at least 1")
+def _check_range(name: str, whole: object, value: object, least: int, largest: int) -> None:
+  """Refuses a number that is none, or out of range; `whole` is what the message shows."""
+  if isinstance(value, bool) or not isinstance(value, int):
+    raise ConfigError(f"{name}={whole!r}: must be a whole number")
+  if value < least:
+    raise ConfigError(f"{name}={whole!r}: must be at least {least}")
+  if value > largest:
+    raise ConfigError(f"{name}={whole!r}: must be at most {largest}")
 
 
 def _check_choice(name: str, value: object, choices) -> None:

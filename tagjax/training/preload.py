@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 CHECKPOINTS = ("orbax.checkpoint",)
 RESULTS = ("scipy.special",)
-PLOTS = ("matplotlib.figure", "matplotlib.backends.backend_agg")
 
 
 def preload(modules: Iterable[str]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tagjax.core.errors import WorkdirError
 from tagjax.core.types import PartlyDefined
 
 
@@ -26,6 +27,9 @@ class RunRecord:
     chosen_epoch: `[S][T]`, the place among these of the epoch whose weights task t (its last phase)
       ended with, or None.
     exemplars: `{"trial/visit": number}`, examples that were mixed into the task's own.
+    counts: `{name: [S][T]}` of what else is counted (`tagjax.engine.counts.Counts`), as nested
+      lists: after task t, over the tests of the tasks until then; None: not evaluated. Names of
+      what is not measured are missing, and the confusion matrix is kept of the last task only.
     diagnostics: `{name: [S][T]}` of the tensor mean of `Method.diagnose`, averaged over the last
       epoch of each task.
     epoch_sums: `{name: nested list}`, sums of the diagnostics over the steps of this epoch, for
@@ -43,6 +47,7 @@ class RunRecord:
   validation: list
   chosen_epoch: list
   exemplars: dict[str, int] = dataclasses.field(default_factory=dict)
+  counts: dict[str, list] = dataclasses.field(default_factory=dict)
   diagnostics: dict[str, list] = dataclasses.field(default_factory=dict)
   epoch_sums: dict[str, Any] = dataclasses.field(default_factory=dict)
   epoch_steps: int = 0
@@ -70,8 +75,21 @@ class RunRecord:
 
   @classmethod
   def from_json(cls, data: dict[str, Any]) -> "RunRecord":
-    """The record that `to_json` gave."""
-    return cls(**data)
+    """The record that `to_json` gave.
+
+    Raises:
+      WorkdirError: if it is of another form.
+    """
+    try:
+      record = cls(**data)
+      sizes = {
+        len(getattr(record, name)) for name in ("accuracy", "baseline", "curves", "diverged")
+      }
+    except TypeError as error:
+      raise WorkdirError(f"the record of the run is of another form: {error}") from error
+    if len(sizes) > 1 or not _is_count(record.metrics_bytes) or not _is_count(record.steps):
+      raise WorkdirError("the record of the run is of another form: its parts do not fit together")
+    return record
 
   @classmethod
   def join(cls, records: Sequence["RunRecord"]) -> "RunRecord":
@@ -84,8 +102,12 @@ class RunRecord:
       for key, number in record.exemplars.items():
         trial, visit = key.split("/")
         whole.exemplars[f"{first + int(trial)}/{visit}"] = number
-      for name, rows in record.diagnostics.items():
-        whole.diagnostics.setdefault(name, []).extend(rows)
+      for own, others in (
+        (whole.diagnostics, record.diagnostics),
+        (whole.counts, record.counts),
+      ):
+        for name, rows in others.items():
+          own.setdefault(name, []).extend(rows)
       whole.steps += record.steps
       whole.metrics_bytes += record.metrics_bytes
       for name, seconds in record.seconds.items():
@@ -116,8 +138,7 @@ class RunRecord:
     means: list[dict[str, list]] = []
     for name, total in self.epoch_sums.items():
       mean = from_lists(total) / self.epoch_steps
-      shape = (len(self.accuracy), len(self.accuracy[0]))
-      rows = self.diagnostics.setdefault(name, [[None] * shape[1] for _ in range(shape[0])])
+      rows = self.diagnostics.setdefault(name, self._no_rows())
       means = means or [{} for _ in mean]
       for offset, tensors in enumerate(mean):
         rows[first_trial + offset][task] = to_lists(tensors.mean(axis=0))
@@ -128,10 +149,34 @@ class RunRecord:
     """Average accuracies on validation examples after each of the last `epochs` epochs."""
     return [sum(row) / len(row) for row in self.validation[trial][task][-epochs:]]
 
+  def add_counts(
+    self, trial: int, task: int, counts: Mapping[str, np.ndarray], *, to_former: bool
+  ) -> None:
+    """Keeps what was counted after `task`.
+
+    Args:
+      trial: the trial.
+      task: the task just learned.
+      counts: over the tasks that were evaluated.
+      to_former: whether they were evaluated after the task before, and are added to that.
+    """
+    for name, value in counts.items():
+      rows = self.counts.setdefault(name, self._no_rows())[trial]
+      rows[task] = (value + np.asarray(rows[task - 1]) if to_former else value).tolist()
+      if name == "confusion" and task:
+        rows[task - 1] = None
+
+  def _no_rows(self) -> list:
+    return [[None] * len(matrix) for matrix in self.accuracy]
+
   def accuracy_so_far(self, trial: int, task: int) -> float | None:
     """Average accuracy over tasks `0..task`, if they have all been evaluated after `task`."""
     row = self.accuracy[trial][task][: task + 1] if task >= 0 else []
     return None if not row or None in row else sum(row) / len(row)
+
+
+def _is_count(value: Any) -> bool:
+  return isinstance(value, int) and value >= 0
 
 
 def to_lists(array: np.ndarray) -> Any:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tagjax.core import paths
 from tagjax.core.errors import ConfigError, InterruptedRun, WorkdirError
 from tagjax.core.register import register_section
 from tagjax.storage.workdir import differences
@@ -176,7 +177,7 @@ def _open_storage(storage: str | None, folder: Path | None) -> Any:
   if storage is None:
     storage = f"sqlite:///{folder}/{DATABASE}"
   if "://" not in storage:
-    return _open_journal(Path(storage).expanduser().absolute())
+    return _open_journal(paths.absolute(storage))
   from sqlalchemy.exc import SQLAlchemyError
 
   # Others write too: wait for them.

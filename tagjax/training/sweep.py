@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 import os
 import shlex
 import sys
@@ -12,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from tagjax import report
 from tagjax.core.errors import ConfigError, InterruptedRun
 from tagjax.core.types import Variables
 from tagjax.report.results import summarise
@@ -23,6 +23,7 @@ from tagjax.training import group_size
 from tagjax.training.assemble import Stream, assemble
 from tagjax.training.checks import check_stream
 from tagjax.training.cpu_devices import use_cpu_devices
+from tagjax.training.ending import Ending
 from tagjax.training.fit import make_options, train_trials
 from tagjax.training.identity import describe_run
 from tagjax.training.memory_estimate import Forecast
@@ -39,6 +40,7 @@ from tagjax.training.shares import (
 )
 from tagjax.training.trainer import Trainer, Trial
 
+_MOST_POINTS = 10_000
 TABLE, RECORDS = "points.json", "records.json"
 METRICS = ("average_accuracy", "forgetting", "learning_accuracy")
 
@@ -173,10 +175,26 @@ def check_grid(grid: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]
 def grid_points(grid: Mapping[str, Sequence[Any]]) -> list[Point]:
   """All points of the grid; the last key varies fastest.
 
+  Raises:
+    ConfigError: see `check_size`.
+
   >>> grid_points({"learning_rate": [0.1, 0.2], "tag.b": [1.0]})
   [{'learning_rate': 0.1, 'tag.b': 1.0}, {'learning_rate': 0.2, 'tag.b': 1.0}]
   """
+  check_size(grid)
   return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def check_size(grid: Mapping[str, Sequence[Any]]) -> None:
+  """Counts the points before they are made.
+
+  Raises:
+    ConfigError: if there are more than 10,000.
+  """
+  if (count := math.prod(map(len, grid.values()))) > _MOST_POINTS:
+    raise ConfigError(
+      f"the grid has {count} points, must have at most {_MOST_POINTS}: a search takes a sample"
+    )
 
 
 def groups_of(points: Sequence[Point], traced: Collection[str]) -> list[Group]:
@@ -253,16 +271,13 @@ def train_grid(
       "command": shlex.join(["python", *sys.argv]),
       "provenance": origin,
     }
-    if folder.path is not None:
-      if options.plots:
-        report.plots.plot_sweep(results).savefig(folder.path / "sweep.png")
-      write_json_atomic(folder.results, results)
+    Ending(folder, options.plots).write(results)
     return Grid(results, folder.path)
 
   with folder.lock() if process == ALONE else contextlib.nullcontext():
     folder.check(identity)
     if folder.has_results():
-      return Grid(read_json(folder.results), folder.path)
+      return Grid.load(folder.results)
     table = _Table(folder)
     if process == ALONE and not are_planned(folder):
       for number, group in enumerate(groups):

@@ -11,6 +11,7 @@ from tagjax.transforms.current_task import OnlyCurrentTaskState, only_current_ta
 from tagjax.transforms.freeze import freeze, parameter_names
 from tagjax.transforms.optax_schedules import optax_schedules
 from tagjax.transforms.optimizers import optax_optimizers
+from tagjax.transforms.radam import ScaleByRadamState, radam, scale_by_radam
 from tagjax.transforms.schedules import (
   Progress,
   TaskSchedule,
@@ -32,6 +33,7 @@ __all__ = [
   "OnlyCurrentTaskState",
   "Progress",
   "RestartedTraceState",
+  "ScaleByRadamState",
   "ScaleByTagState",
   "TaskSchedule",
   "TaskScheduleState",
@@ -41,7 +43,9 @@ __all__ = [
   "optax_optimizers",
   "optax_schedules",
   "parameter_names",
+  "radam",
   "restarted_trace",
+  "scale_by_radam",
   "scale_by_tag",
   "scale_by_task_decay",
   "scale_by_task_schedule",

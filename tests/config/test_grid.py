@@ -101,6 +101,14 @@ def test_inputs_of_the_programs_are_inputs_for_every_method_of_the_grid():
     ({"ewc.strength": [1.0]}, "ewc.strength changes nothing in config.method='tag'.* read by ewc"),
     ({"memory.capacity": [1]}, "memory.capacity changes nothing .* read by agem, er, der"),
     ([0.1, 0.2], "must name keys and their values"),
+    ([], "must name keys and their values"),
+    ({}, "must name keys and their values"),
+    ("{'learning_rate': [null]}", "it is read as Python: None, True"),
+    ({"learning_rate": [0.1, float("nan")]}, "config.learning_rate=nan: must be a finite number"),
+    (
+      {key: list(range(1, 1001)) for key in ("learning_rate", "epochs", "batch_size")},
+      "the grid has 1000000000 points, must have at most 10000",
+    ),
   ],
   ids=str,
 )

@@ -28,6 +28,8 @@ OPTIMIZERS = ["sgd", "rmsprop", "adagrad", "adam", "stable_sgd"] + [
 SIZE, BATCH = 12, 4
 REGULARISERS = ("", "ewc", "mas", "mas_local", "si", "rwalk", "lwf")
 MEMORIES = ("", "er", "er_ace", "der", "derpp", "agem", "gem")
+REHEARSALS = ("icarl", "bic")
+"""Methods with a loss of their own and exemplars in the training set."""
 OF_THE_GRADIENT = ("weight_decay", "clip")
 """Modifiers that know nothing of tasks."""
 OFF = {
@@ -38,7 +40,7 @@ OFF = {
   "rwalk": {"rwalk.strength": 0.0},
   "lwf": {"lwf.strength": 0.0},
   "weight_decay": {"weight_decay.strength": 0.0},
-} | {name: {"memory.capacity": 0} for name in MEMORIES[1:]}
+} | {name: {"memory.capacity": 0} for name in (*MEMORIES[1:], *REHEARSALS)}
 # Strong enough to be seen after a few steps of a tiny network.
 ON = {
   "ewc.strength": 10.0,
@@ -58,9 +60,12 @@ def spell(*names: str) -> str:
 
 def compositions():
   """All of them; those that are not tried by default are marked."""
-  for regulariser, memory, optimizer in itertools.product(REGULARISERS, MEMORIES, OPTIMIZERS):
+  memories = MEMORIES + REHEARSALS
+  for regulariser, memory, optimizer in itertools.product(REGULARISERS, memories, OPTIMIZERS):
     count = bool(regulariser) + bool(memory)
     default = optimizer == "tag" or count == 0 or (count == 1 and optimizer == "sgd")
+    if memory in REHEARSALS:  # what another regulariser adds is added alike
+      default = (regulariser, optimizer) in (("", "sgd"), ("ewc", "tag"))
     marks = [] if default else [pytest.mark.product]
     yield pytest.param(spell(regulariser, memory, optimizer), marks=marks)
 
@@ -104,7 +109,7 @@ def naive(optimizer: str) -> list[np.ndarray]:
 
 
 def test_the_product_names_everything_that_is_declared():
-  known = {*REGULARISERS, *MEMORIES, *OF_THE_GRADIENT} - {""}
+  known = {*REGULARISERS, *MEMORIES, *REHEARSALS, *OF_THE_GRADIENT} - {""}
   assert known == set(declared("modifier"))
   assert known - set(OF_THE_GRADIENT) == set(MODIFIERS)
   ours = {name for name, one in declared("optimizer").items() if not is_optax(one)}
@@ -209,6 +214,8 @@ GUARDED = [
   "lwf+agem",
   "rwalk+er_ace+tag_adagrad",
   "mas_local+der+adam",
+  "icarl+tag",
+  "bic+rmsprop",
 ]
 
 

@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import sys
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from tagjax import datasets
-from tagjax.datasets import decode
+from tagjax.datasets import decode, prepare, prepared
 
 _LOAD = """
 import hashlib, sys
@@ -27,6 +28,109 @@ def _finish(process: subprocess.Popen) -> list[str]:
   out, err = process.communicate(timeout=120)
   assert process.returncode == 0, err
   return out.splitlines()
+
+
+@pytest.fixture(scope="module")
+def prepared_once(tmp_path_factory):
+  """Half a second's work."""
+  folder = tmp_path_factory.mktemp("prepared")
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("TAGJAX_CACHE_DIR", str(folder))
+    prepare.prepare("digits")
+  return folder
+
+
+@pytest.fixture
+def digits_folder(prepared_once, cache_dir):
+  shutil.copytree(prepared_once, cache_dir)
+  return prepared.find("digits").folder
+
+
+def _edit(path, old, new):
+  text = path.read_text()
+  assert old in text
+  path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize("count", ["1436", str(10**15), "-1437", "Infinity", "1e400"])
+@pytest.mark.parametrize("input", ["memory", "stream"])
+def test_a_set_of_another_size_than_the_published_one_is_refused(
+  digits_folder, sizes_count, count, input
+):
+  _edit(digits_folder / "dataset_info.json", '"1437"', count)
+  with pytest.raises(datasets.DatasetUnavailableError, match="delete that folder") as caught:
+    datasets.load("digits", input=input)
+  assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json", "label.labels.txt"])
+@pytest.mark.parametrize("content", [b"\x80abc", b"[" * 100_000], ids=["latin-1", "nested"])
+def test_unreadable_texts_are_damage(digits_folder, name, content):
+  (digits_folder / name).write_bytes(content)
+  if name == "label.labels.txt" and content[:1] == b"[":
+    return  # a name
+  with pytest.raises(datasets.DatasetUnavailableError, match="delete that folder") as caught:
+    datasets.load("digits")
+  assert "\n" not in str(caught.value)
+
+
+_DICT = "tensorflow_datasets.core.features.features_dict.FeaturesDict"
+_NESTED = '{"pythonClassName": "%s", "featuresDict": {"features": {"image": {%s}}}}'
+
+
+@pytest.mark.parametrize(
+  "features",
+  [
+    _NESTED % (_DICT, '"pythonClassName": "outsider.Evil"'),
+    _NESTED % (_DICT, '"python_class_name": "outsider.Evil"'),
+    _NESTED % (_DICT, r'"pythonClassName": "outsider.\u0045vil"'),
+    '{"type": "outsider.Evil", "content": {}}',
+    json.dumps(
+      {
+        "pythonClassName": _DICT,
+        "jsonFeature": {"json": json.dumps({"a": {"type": "outsider.Evil", "content": 1}})},
+      }
+    ),
+  ],
+  ids=["camel", "snake", "escaped", "old", "text"],
+)
+def test_a_prepared_set_imports_nothing(digits_folder, tmp_path, monkeypatch, features):
+  """As the folder from which Python imports may hold what came with the data."""
+  (tmp_path / "outsider.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w').close()")
+  monkeypatch.syspath_prepend(tmp_path)
+  (digits_folder / "features.json").write_text(features)
+  with pytest.raises(datasets.DatasetUnavailableError, match=r"names the class outsider\.Evil"):
+    datasets.load("digits")
+  assert not (tmp_path / "executed").exists()
+  with pytest.raises(ValueError, match=r"Unrecognized"):  # TFDS would have run it
+    decode.tfds.builder_from_directory(digits_folder)
+  assert (tmp_path / "executed").exists()
+  del sys.modules["outsider"]
+
+
+@pytest.mark.parametrize(
+  ("old", "new", "words"),
+  [
+    ('"none"', '"zlib"', "numbers are compressed"),
+    ("tensor_feature.Tensor", "dataset_feature.Dataset", "names the class"),
+  ],
+)
+def test_features_that_could_fill_memory_are_refused(digits_folder, old, new, words):
+  _edit(digits_folder / "features.json", old, new)
+  with pytest.raises(datasets.DatasetUnavailableError, match=words):
+    datasets.load("digits")
+
+
+def test_a_set_reads_no_file_outside_of_its_folder(digits_folder, tmp_path):
+  (shard,) = digits_folder.glob("digits-test.array_record*")
+  shard.rename(tmp_path / shard.name)
+  _edit(
+    digits_folder / "dataset_info.json",
+    '"{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"',
+    f'"{tmp_path}/{{DATASET}}-{{SPLIT}}.{{FILEFORMAT}}-{{SHARD_X_OF_Y}}"',
+  )
+  with pytest.raises(datasets.DatasetUnavailableError, match="is no file in its folder"):
+    datasets.load("digits")
 
 
 @pytest.fixture

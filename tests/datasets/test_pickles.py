@@ -161,3 +161,38 @@ def test_damage_is_told_in_one_line(save):
     with pytest.raises(ValueError, match=r"content\.pkl is no whole pickle") as error:
       pickles.load(save(content))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"Nr\0\0\0\x01.", b"Np16777216\n."])
+def test_what_is_remembered_has_small_numbers(save, content):
+  """The unpickler has an array as long as the largest of them."""
+  with pytest.raises(ValueError, match="remembers something as number 16777216"):
+    pickles.load(save(content))
+  assert pickles.load(save(b"Nq\xff.")) is None
+
+
+def test_objects_are_counted_before_they_are_made(save, monkeypatch):
+  monkeypatch.setattr("tagjax.core.untrusted._MAX_OPCODES", 100)
+  with pytest.raises(ValueError, match="more than 100 opcodes"):
+    pickles.load(save(b"(" + b"]" * 100 + b"l."))
+
+
+def test_a_text_that_is_there_once_is_not_copied_for_a_thousand_arrays(save):
+  text = b"A" * 4096
+  make = (
+    b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85U\x01b\x87R"
+    b"(K\x01M\0\x10\x85cnumpy\ndtype\nU\x02u1K\0K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xff"
+    b"J\xff\xff\xff\xffK\0tb\x89h\0tb"
+  )
+  start = b"\x80\x02T\0\x10\0\0" + text + b"q\x000("
+  assert np.asarray(pickles.load(save(start + make + b"l."))[0]).tolist() == [65] * 4096
+  with pytest.raises(ValueError, match="makes more bytes than it has"):
+    pickles.load(save(start + 50 * make + b"l."))
+
+
+def test_only_regular_files_are_read(tmp_path):
+  (tmp_path / "zero").symlink_to("/dev/zero")
+  os.mkfifo(tmp_path / "pipe")
+  for name in ("zero", "pipe"):
+    with pytest.raises(ValueError, match="it is no regular file"):
+      pickles.load(tmp_path / name)

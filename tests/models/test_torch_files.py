@@ -277,3 +277,56 @@ def test_a_name_without_a_known_end_is_refused(tmp_path):
 def test_a_missing_file_is_an_error_of_the_system(tmp_path):
   with pytest.raises(FileNotFoundError):
     read_tensors(tmp_path / "w.pth")
+
+
+def test_a_storage_is_read_once(pickled, tmp_path, monkeypatch):
+  storage = Storage("0", np.arange(1000, dtype=np.float32))
+  tensors = {f"w{row}": Tensor(storage, (10,), (1,), row) for row in range(200)}
+  path = write_zip(tmp_path / "w.pth", pickled(tensors), [storage])
+  read = []
+  monkeypatch.setattr(
+    torch_files, "_member", lambda archive, name: read.append(name) or archive.read(name)
+  )
+  assert len(read_tensors(path)) == 200
+  assert read.count("weights/data/0") == 1
+
+
+def test_no_more_is_read_than_is_asked_for(pickled, tmp_path):
+  """Which a file of few bytes could be: compressed, or with members in the same place of it."""
+  np.savez_compressed(tmp_path / "w.npz", w=np.zeros(5 * 2**20, np.float32))
+  assert os.path.getsize(tmp_path / "w.npz") < 2**17
+  with pytest.raises(ValueError, match=r"unpacks to \d+ bytes, more than the 1024 it may"):
+    read_tensors(tmp_path / "w.npz", 1024)
+  assert read_tensors(tmp_path / "w.npz", 20 * 2**20)["w"].shape == (5 * 2**20,)
+  storage = Storage("0", np.zeros(1000, np.float32))
+  path = write_zip(tmp_path / "w.pth", pickled({"w": whole("0", storage.numbers)}), [storage])
+  with pytest.raises(ValueError, match="its tensors take more bytes than it may have"):
+    read_tensors(path, 3999)
+  assert set(read_tensors(path, 4000)) == {"w"}
+  with open(tmp_path / "w.safetensors", "wb") as file:
+    file.truncate(2**24 + 1001)
+  with pytest.raises(ValueError, match="more than the"):
+    read_tensors(tmp_path / "w.safetensors", 1000)
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_numpy_compresses_in_one_way_only(tmp_path, how):
+  with zipfile.ZipFile(tmp_path / "w.npz", "w", how) as archive:
+    archive.writestr("w.npy", b"")
+  assert_refused(tmp_path / "w.npz", "compressed as no file of numpy.savez is")
+
+
+def test_a_pickle_is_looked_through_before_it_is_read(pickled, tmp_path):
+  assert_refused(write_zip(tmp_path / "w.pth", b"Nr\0\0\0\x01."), "as number 16777216")
+  storage = Storage("0", np.zeros(6, np.float32))
+  tensors = {"w": Tensor(storage, (1,) * 65, (1,) * 65)}
+  path = write_zip(tmp_path / "w.pth", pickled(tensors), [storage])
+  assert_refused(path, "something else than whole numbers")
+
+
+@pytest.mark.parametrize("suffix", ["pth", "npz", "safetensors"])
+def test_only_regular_files_are_read(tmp_path, suffix):
+  (tmp_path / f"zero.{suffix}").symlink_to("/dev/zero")
+  os.mkfifo(tmp_path / f"pipe.{suffix}")
+  for name in ("zero", "pipe"):
+    assert_refused(tmp_path / f"{name}.{suffix}", "it is no regular file")

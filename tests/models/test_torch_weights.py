@@ -59,7 +59,7 @@ def write(path, arrays):
 )
 def test_keys_and_shapes_are_torchvisions(monkeypatch, model, shapes):
   blank = {key: np.broadcast_to(np.float32(0), shape) for key, shape in shapes.items()}
-  monkeypatch.setattr("tagjax.models.torch_weights.read_tensors", lambda path: blank)
+  monkeypatch.setattr("tagjax.models.torch_weights.read_tensors", lambda path, most: blank)
   monkeypatch.setattr("tagjax.models.torch_weights._our_order", lambda tensor: tensor)
   _, like = networks.shapes(model, 224, 224, 3)
   loaded = load_torch_weights("", like, model.torch_names())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tagjax import metrics
-from tagjax.report import plots
+from tagjax.report import drawing, plots
 
 SIZES = [(1, 1), (1, 3), (2, 1), (4, 3), (20, 2)]
 
@@ -202,3 +202,15 @@ def test_a_search_shows_the_ended_points_over_each_key_and_rings_the_choice(swee
   lost = [point | {"average_accuracy": None} for point in points]
   nothing = plots.plot_search(results | {"points": lost, "chosen": None})
   assert not any(len(axes.collections) > 1 for axes in nothing.axes)
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf"])
+def test_a_file_is_replaced_and_a_link_not_followed(tmp_path, suffix):
+  target = tmp_path / "precious"
+  target.write_text("keep me")
+  path = tmp_path / f"plot.{suffix}"
+  path.symlink_to(target)
+  drawing.new_plot(1, 1).savefig(path)
+  assert target.read_text() == "keep me"
+  assert path.read_bytes()[:4] == {"png": b"\x89PNG", "pdf": b"%PDF"}[suffix]
+  assert {entry.name for entry in tmp_path.iterdir()} == {"precious", path.name}

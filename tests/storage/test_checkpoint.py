@@ -308,6 +308,43 @@ def test_all_damaged_is_an_error_that_names_the_way_out(tmp_path):
   assert "delete that directory to start from the beginning" in text
 
 
+@pytest.mark.parametrize("name", ["7", "damaged", "3.orbax-checkpoint-tmp"])
+def test_links_in_the_directory_are_refused(tmp_path, name):
+  (tmp_path / "precious").mkdir()
+  (tmp_path / "run").mkdir()
+  (tmp_path / "run" / name).symlink_to(tmp_path / "precious")
+  with pytest.raises(CheckpointError, match=f"{name} is a link"):
+    Checkpoints(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["²", "0099", "٣"])
+def test_other_folders_are_no_checkpoints(tmp_path, name):
+  (tmp_path / name).mkdir(parents=True)
+  written(tmp_path)
+  restored, said = restored_after(tmp_path)
+  assert (restored.position, said) == (2, [])
+
+
+@pytest.mark.parametrize("place", ["progress/metadata", "state/extra"])
+def test_a_checkpoint_reads_nothing_from_elsewhere(tmp_path, place):
+  written(tmp_path)
+  file = tmp_path / "2" / place
+  file.unlink(missing_ok=True)
+  file.symlink_to("/dev/zero")
+  restored, (said,) = restored_after(tmp_path)
+  assert restored.position == 1
+  assert "is neither a file nor a folder" in said
+
+
+def test_a_state_that_is_declared_large_is_not_made(tmp_path, monkeypatch):
+  written(tmp_path)
+  monkeypatch.setattr(checkpoint, "_most_bytes", lambda template: 100)
+  with pytest.raises(CheckpointError, match=r"declares \d+ bytes, more than the 100 that"):
+    restored_after(tmp_path)
+  monkeypatch.undo()
+  assert 8000 < checkpoint._most_bytes(a_state()) == 2**28
+
+
 def test_leftovers_of_a_killed_save_are_removed(tmp_path):
   written(tmp_path)
   leftover = tmp_path / "9.orbax-checkpoint-tmp"

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import json
+import os
 import subprocess
 import sys
 
@@ -54,6 +55,59 @@ def test_log_is_cut_to_the_checkpoint(tmp_path):
   log.close()
   lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
   assert [json.loads(line)["step"] for line in lines] == [1, 3]
+
+
+def test_a_log_is_never_lengthened(tmp_path):
+  (tmp_path / "metrics.jsonl").write_text("{}\n")
+  with pytest.raises(WorkdirError, match=r"has 3 bytes, and had 1000000000000 when"):
+    Workdir(tmp_path).open_log(10**12)
+  assert (tmp_path / "metrics.jsonl").read_text() == "{}\n"
+
+
+@pytest.mark.parametrize(
+  "name", [".lock", "metrics.jsonl", "results.json", "checkpoints", "groups", "loss.png"]
+)
+def test_links_among_the_files_of_a_run_are_refused(tmp_path, name):
+  target = tmp_path / "precious"
+  target.write_text("keep me")
+  (tmp_path / "run").mkdir()
+  (tmp_path / "run" / name).symlink_to(target)
+  with pytest.raises(
+    WorkdirError, match=rf"{name} in workdir .* is a link to .*precious"
+  ) as caught:
+    Workdir(tmp_path / "run")
+  assert "\n" not in str(caught.value)
+  assert target.read_text() == "keep me"
+
+
+def test_links_of_the_user_are_left_alone(tmp_path):
+  (tmp_path / "real").mkdir()
+  (tmp_path / "run").symlink_to(tmp_path / "real")
+  (tmp_path / "real" / "notes").symlink_to(tmp_path)
+  with Workdir(tmp_path / "run").lock():
+    pass
+
+
+def test_a_link_that_comes_later_is_not_followed(tmp_path):
+  folder, target = Workdir(tmp_path / "run"), tmp_path / "precious"
+  target.write_text("keep me")
+  for name, use in (
+    (".lock", folder.lock().__enter__),
+    ("metrics.jsonl", lambda: folder.open_log(0)),
+  ):
+    (folder.path / name).unlink(missing_ok=True)
+    (folder.path / name).symlink_to(target)
+    with pytest.raises(WorkdirError, match="is no regular file"):
+      use()
+  assert target.read_text() == "keep me"
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+@pytest.mark.parametrize("name", [".lock", "metrics.jsonl"])
+def test_pipes_and_folders_are_no_files_of_a_run(tmp_path, make, name):
+  make(tmp_path / name)
+  with pytest.raises(WorkdirError, match="is no regular file"):
+    Workdir(tmp_path).open_log(0)
 
 
 def test_logs_are_joined_in_order(tmp_path):

@@ -15,6 +15,13 @@ from tagjax.training.fit import make_options
 from tagjax.training.options import RunOptions
 from tagjax.training.trainer import num_steps
 
+LARGEST = {
+  "epochs": 10**6,
+  "batch_size": 10**7,
+  "seeds": 10**4,
+  "seed": 2**31 - 1,
+  "learning_curve_batches": 10**4,
+}
 LEAST = {
   "batch_size": 1,
   "cycles": 1,
@@ -23,6 +30,8 @@ LEAST = {
   "seed": 0,
   "seeds_together": 1,
   "eval_batch_size": 1,
+  "continuum": 1,
+  "top_k": 1,
   "learning_curve_batches": 0,
   "checkpoint_every": 0,
   "keep_checkpoints": 1,
@@ -41,6 +50,13 @@ def test_whole_numbers_have_a_least_value(name):
   least = LEAST[name]
   assert getattr(RunOptions(**{name: least}), name) == least
   refused(rf"^{name}={least - 1}: must be at least {least}$", **{name: least - 1})
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_and_a_largest_one(name):
+  largest = LARGEST[name]
+  assert getattr(RunOptions(**{name: largest}), name) == largest
+  refused(rf"^{name}={largest + 1}: must be at most {largest}$", **{name: largest + 1})
 
 
 @pytest.mark.parametrize("name", LEAST)
@@ -116,7 +132,7 @@ def test_options_that_contradict_each_other(changes, message):
 
 @pytest.mark.parametrize("epochs", [1.5, "1", True, None, (), (3, 1.0), [3, 3]])
 def test_epochs_are_whole_numbers(epochs):
-  message = f"epochs={epochs!r}: must be a whole number, or one for each task"
+  message = f"epochs={epochs!r}: must be a whole number"
   refused(f"^{re.escape(message)}$", epochs=epochs)
 
 
@@ -163,3 +179,12 @@ def test_the_last_smaller_batch_is_taken_or_left(size, drop_last, steps):
 def test_augmentation_is_of_its_own_type():
   with pytest.raises(ConfigError, match=r"^augmentation=\{'crop': 2\}: must be a tagjax"):
     RunOptions(augmentation={"crop": 2})
+
+
+def test_the_lengths_of_the_continuum():
+  refused(r"^continuum_lengths=\(1, 0\): must be at least 1$", continuum_lengths=(1, 0))
+  refused(r"^continuum_lengths=\(1, 2\.5\): must be a whole", continuum_lengths=(1, 2.5))
+  assert not RunOptions().records_details
+  for changes in ({"continuum": 2}, {"continuum_lengths": (1,)}, {"top_k": 5}):
+    assert RunOptions(**changes).records_details
+  assert RunOptions(confusion_matrix=True).records_details

@@ -1,0 +1,192 @@
+"""The form of results.json, which may come from anybody.
+
+Tables and plots take it for granted. What does not have it is refused in one line when it is read.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tagjax.metrics.matrix import DEFINITIONS
+from tagjax.storage.json_files import ResultsError
+
+_LARGEST = 1e15
+_LONGEST_NAME = 1000
+_SUMMARY = ("mean", "std", "ci95")
+_METRICS = ("average_accuracy", "forgetting", "learning_accuracy")
+
+
+def check_run(results: Mapping[str, Any], num_seeds: int, num_tasks: int, where: str) -> None:
+  """Checks all of a run's results but the accuracies.
+
+  Args:
+    results: the contents of results.json.
+    num_seeds: of the accuracy matrices.
+    num_tasks: of the accuracy matrices.
+    where: what an error calls them.
+
+  Raises:
+    ResultsError: naming the first entry that is of another form.
+  """
+  check = _Checker(results, where)
+  check.common()
+  check.entry("task_names", _is_none_or(_list_of(_is_name, num_tasks)))
+  check.entry("tensor_names", _is_none_or(_list_of(_is_name)))
+  check.entry("seeds", lambda value: _is_whole(value) or _list_of(_is_whole, num_seeds)(value))
+  check.entry("used", _is_none_or(_list_of(_is_name)))
+  check.entry("task_relatedness", _is_none_or(_is_array((num_seeds, num_tasks, num_tasks))))
+  for name in [*results]:
+    if name in _METRICS or (isinstance(results[name], Mapping) and "per_seed" in results[name]):
+      check.entry(name, _is_summary(num_seeds))
+
+
+def check_grid(results: Mapping[str, Any], where: str) -> None:
+  """Checks the results of a grid or search, see `check_run`."""
+  check = _Checker(results, where)
+  check.common()
+  for key in ("points", "selected_on", "chosen", "at_edge"):
+    check.required(key)
+  check.entry("selected_on", _is_table({"seeds": _is_whole}))
+  check.entry("at_edge", _list_of(_is_name))
+  check.entry("points", _list_of(_is_table({"values": _is_settings, "diverged_seeds": _is_list})))
+  keys = {tuple(point["values"]) for point in results["points"]}
+  if len(keys) != 1:
+    check.refuse("points")
+  check.entry("chosen", _is_none_or(lambda value: _is_settings(value) and tuple(value) in keys))
+  for point in results["points"]:
+    if not all(_is_none_or(_is_summary())(point.get(name)) for name in _METRICS):
+      check.refuse("points")
+    if not _is_none_or(_is_whole)(point.get("pruned_after")):
+      check.refuse("points")
+
+
+class _Checker:
+  """Names the entry that is of another form."""
+
+  def __init__(self, results: Mapping[str, Any], where: str):
+    self._results, self._where = results, where
+
+  def common(self) -> None:
+    """What runs and grids have in common."""
+    names = dict.fromkeys(("method", "benchmark", "model"), _is_none_or(_is_name))
+    config = {**names, "seed": _is_none_or(_is_whole)}
+    self.entry("config", _is_none_or(lambda value: _is_settings(value) and _has(value, config)))
+    area = _is_table({"beta": _is_whole, "kind": _is_name})
+    definitions = {
+      "forgetting": lambda value: value in DEFINITIONS,
+      "ddof": lambda value: _is_whole(value) and value < 10,
+      "learning_curve_area": area,
+    }
+    self.entry("definitions", lambda value: isinstance(value, Mapping) and _has(value, definitions))
+    self.entry("seconds", _is_none_or(_is_numbers))
+    self.entry("command", lambda value: isinstance(value, str))
+    origin = {
+      "commit": _is_none_or(_is_name),
+      "packages": _is_none_or(_is_settings),
+      "devices": _is_none_or(_is_settings),
+      "python": _is_none_or(_is_name),
+    }
+    self.entry(
+      "provenance", _is_none_or(lambda value: isinstance(value, Mapping) and _has(value, origin))
+    )
+
+  def entry(self, key: str, is_right: Callable[[Any], bool]) -> None:
+    """Refuses the entry if it is there and not right."""
+    if key in self._results and not is_right(self._results[key]):
+      self.refuse(key)
+
+  def required(self, key: str) -> None:
+    """Refuses results without the entry."""
+    if key not in self._results:
+      raise ResultsError(
+        f"{self._where} hold no {key!r}: they are not what tagjax writes; run it again"
+      )
+
+  def refuse(self, key: str) -> None:
+    """Names the entry."""
+    raise ResultsError(
+      f"{key} in {self._where} is {self._results[key]!r:.60}, which is not what tagjax writes: "
+      "restore a copy, or run it again"
+    )
+
+
+def _has(values: Mapping[str, Any], checks: Mapping[str, Callable[[Any], bool]]) -> bool:
+  return all(check(values[key]) for key, check in checks.items() if key in values)
+
+
+def _is_table(checks: Mapping[str, Callable[[Any], bool]]) -> Callable[[Any], bool]:
+  """An object that has all of these keys."""
+  return lambda value: (
+    isinstance(value, Mapping) and checks.keys() <= value.keys() and _has(value, checks)
+  )
+
+
+def _is_none_or(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+  return lambda value: value is None or check(value)
+
+
+def _list_of(check: Callable[[Any], bool], length: int | None = None) -> Callable[[Any], bool]:
+  return lambda value: (
+    _is_list(value) and length in (None, len(value)) and all(check(item) for item in value)
+  )
+
+
+def _is_list(value: Any) -> bool:
+  return isinstance(value, list | tuple)
+
+
+def _is_number(value: Any) -> bool:
+  return isinstance(value, int | float) and -_LARGEST < value < _LARGEST
+
+
+def _is_whole(value: Any) -> bool:
+  return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST
+
+
+def _is_name(value: Any) -> bool:
+  return isinstance(value, str) and len(value) <= _LONGEST_NAME
+
+
+def _is_numbers(value: Any) -> bool:
+  return isinstance(value, Mapping) and all(_is_number(item) for item in value.values())
+
+
+def _is_settings(value: Any) -> bool:
+  """Settings by their names, in sections or not; none is a number without end."""
+  return isinstance(value, Mapping) and all(map(_is_setting, _leaves(value)))
+
+
+def _is_setting(value: Any) -> bool:
+  return not isinstance(value, int) or -_LARGEST < value < _LARGEST
+
+
+def _leaves(value: Any) -> Iterable[Any]:
+  inner = value.values() if isinstance(value, Mapping) else value if _is_list(value) else None
+  if inner is None:
+    yield value
+  else:
+    for item in inner:
+      yield from _leaves(item)
+
+
+def _is_summary(num_seeds: int | None = None) -> Callable[[Any], bool]:
+  number = _is_none_or(lambda value: _is_number(value) or value != value)  # NaN: in memory
+  checks = {**dict.fromkeys(_SUMMARY, number), "per_seed": _values_of(number, num_seeds)}
+  return _is_table(checks)
+
+
+def _values_of(number: Callable[[Any], bool], length: int | None) -> Callable[[Any], bool]:
+  """A list, or in memory an array."""
+  lists = _list_of(number, length)
+  return lambda value: lists(value.tolist() if isinstance(value, np.ndarray) else value)
+
+
+def _is_array(shape: tuple[int, ...]) -> Callable[[Any], bool]:
+  def check(value: Any) -> bool:
+    try:
+      return np.asarray(value, np.float64).shape == shape
+    except (TypeError, ValueError, OverflowError):
+      return False
+
+  return check
