@@ -103,7 +103,10 @@ def _run_points(
     base["end_task"] = settings["first_task"] + settings["sweep_tasks"]
 
   def parts_of(constants: sweep.Point) -> sweep.Parts:
-    return make_parts(grid.at_point(base, constants))
+    point = grid.at_point(base, constants)
+    if settings["sweep_tasks"] and isinstance(point["epochs"], tuple):
+      point = {**point, "epochs": point["epochs"][: settings["sweep_tasks"]]}
+    return make_parts(point)
 
   common = (early.run_options(settings), nested(used(settings)), workdir)
   shown = {"tasks": settings["sweep_tasks"], "progress": progress}
