@@ -30,6 +30,8 @@ REGULARISERS = ("", "ewc", "mas", "mas_local", "si", "rwalk", "lwf")
 MEMORIES = ("", "er", "er_ace", "der", "derpp", "agem", "gem")
 OF_THE_GRADIENT = ("weight_decay", "clip")
 """Modifiers that know nothing of tasks."""
+OF_NETWORKS = ("factor_penalty", "lasem", "darts")
+"""Modifiers for networks of their own, which tests/contract/test_searched.py tries."""
 OFF = {
   "ewc": {"ewc.strength": 0.0},
   "mas": {"mas.strength": 0.0},
@@ -104,9 +106,9 @@ def naive(optimizer: str) -> list[np.ndarray]:
 
 
 def test_the_product_names_everything_that_is_declared():
-  known = {*REGULARISERS, *MEMORIES, *OF_THE_GRADIENT} - {""}
+  known = {*REGULARISERS, *MEMORIES, *OF_THE_GRADIENT, *OF_NETWORKS} - {""}
   assert known == set(declared("modifier"))
-  assert known - set(OF_THE_GRADIENT) == set(MODIFIERS)
+  assert known - {*OF_THE_GRADIENT, *OF_NETWORKS} == set(MODIFIERS)
   ours = {name for name, one in declared("optimizer").items() if not is_optax(one)}
   assert set(OPTIMIZERS) == ours
 
