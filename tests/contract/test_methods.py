@@ -38,6 +38,8 @@ FROM_SCRATCH = ("gdumb",)
 """Methods that do not learn from the stream: what stands beside them has nothing to do."""
 OF_THE_GRADIENT = ("weight_decay", "clip")
 """Modifiers that know nothing of tasks."""
+OF_NETWORKS = ("factor_penalty", "lasem", "darts")
+"""Modifiers for networks of their own, which tests/contract/test_searched.py tries."""
 OFF = {
   "ewc": {"ewc.strength": 0.0},
   "mas": {"mas.strength": 0.0},
@@ -127,9 +129,9 @@ def naive(optimizer: str, scenario: str = "task") -> list[np.ndarray]:
 def test_the_product_names_everything_that_is_declared():
   assert sorted("+".join(TOGETHER).split("+")) == sorted(REGULARISERS[1:])
   one_a_run = {*MEMORIES, *REHEARSALS, *AROUND, *FROM_SCRATCH}
-  known = {*REGULARISERS, *one_a_run, *OF_THE_GRADIENT} - {""}
+  known = {*REGULARISERS, *one_a_run, *OF_THE_GRADIENT, *OF_NETWORKS} - {""}
   assert known == set(declared("modifier"))
-  assert known - set(OF_THE_GRADIENT) == set(MODIFIERS)
+  assert known - {*OF_THE_GRADIENT, *OF_NETWORKS} == set(MODIFIERS)
   ours = {name for name, one in declared("optimizer").items() if not is_optax(one)}
   assert set(OPTIMIZERS) == ours
 
