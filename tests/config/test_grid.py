@@ -106,7 +106,7 @@ def test_inputs_of_the_programs_are_inputs_for_every_method_of_the_grid():
     ("{'learning_rate': [null]}", "it is read as Python: None, True"),
     ({"learning_rate": [0.1, float("nan")]}, "config.learning_rate=nan: must be a finite number"),
     (
-      dict.fromkeys(("learning_rate", "epochs", "batch_size"), list(range(1, 1001))),
+      {key: list(range(1, 1001)) for key in ("learning_rate", "epochs", "batch_size")},
       "the grid has 1000000000 points, must have at most 10000",
     ),
   ],
