@@ -114,6 +114,7 @@ def _overrides(argv: list[str]) -> list[tuple[str, str]]:
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe, or says in one line why it cannot."""
   del argv
+  sys.stdout, sys.stderr = map(report.forgiving.Forgiving, (sys.stdout, sys.stderr))
   logging.getLogger("jax").setLevel(logging.WARNING)  # it reports each backend it does not find
   values = flags.FLAGS
   try:

@@ -11,5 +11,5 @@ import lazy_loader
 
 # With Matplotlib they take half a second to import: loaded when a plot is asked for.
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-  __name__, ["comparison_plots", "log_plots", "plots", "tables"]
+  __name__, ["comparison_plots", "forgiving", "log_plots", "plots", "tables"]
 )
