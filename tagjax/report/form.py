@@ -55,7 +55,7 @@ def check_grid(results: Mapping[str, Any], where: str) -> None:
     check.refuse("points")
   check.entry("chosen", _is_none_or(lambda value: _is_settings(value) and tuple(value) in keys))
   for point in results["points"]:
-    if not all(_is_none_or(is_summary)(point.get(name)) for name in _METRICS):
+    if not _is_table(dict.fromkeys(_METRICS, _is_none_or(is_summary)))(point):
       check.refuse("points")
     if not _is_none_or(_is_whole)(point.get("pruned_after")):
       check.refuse("points")

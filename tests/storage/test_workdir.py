@@ -114,10 +114,11 @@ def test_pipes_and_folders_are_no_files_of_a_run(tmp_path, make, name):
 def test_leftovers_of_a_killed_process_are_removed(tmp_path):
   mine = tmp_path / ".notes.tmp"
   mine.touch()
-  with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+  with pytest.MonkeyPatch.context() as patch:
     patch.setattr(os, "replace", lambda *paths: (_ for _ in ()).throw(KeyboardInterrupt))
     patch.setattr(os, "unlink", lambda path: None)  # killed before it could
-    json_files.write_json_atomic(tmp_path / "results.json", {})
+    with pytest.raises(KeyboardInterrupt):
+      json_files.write_json_atomic(tmp_path / "results.json", {})
   assert len(list(tmp_path.iterdir())) == 2
   with Workdir(tmp_path).lock():
     assert {path.name for path in tmp_path.iterdir()} == {".lock", mine.name}
