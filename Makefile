@@ -13,7 +13,7 @@ PYTEST := "$(BIN)/python" -m pytest -n 2 --dist worksteal
 # Modules are parsed once, and not by each of the processes that the tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-product lint format install
+.PHONY: run test test-product fuzz drill lint format install
 
 # Its name holds the interpreter's: another PYTHON makes the environment anew.
 INSTALLED := $(VENV)/.installed-$(notdir $(PYTHON))
@@ -40,6 +40,14 @@ test: install
 # Every composition of methods; `test` runs the pairs.
 test-product: install
 	$(QUICKLY) $(PYTEST) -m product tests/contract
+
+# Minutes of damaged files for the readers of strangers' files; what is found goes into the corpus.
+fuzz: install
+	TAGJAX_FUZZ_EXAMPLES=3000 "$(BIN)/python" -m pytest -n 2 --timeout 3600 tests/fuzz
+
+# The attacks of docs, repeated: trials, passed, failed.
+drill: install
+	"$(BIN)/python" tests/drill/drill.py
 
 lint: install
 	"$(BIN)/ruff" check .

@@ -72,6 +72,7 @@ _MOSTLY_COMPILING = {
   "test_shared_state",
   "test_streaming",
   "test_tag_sharded",
+  "test_trainer",
   "test_with_task",
   "test_sweep",
 }

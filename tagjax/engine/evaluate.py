@@ -153,13 +153,15 @@ def _answers(
 
 
 def _filled_up(batch: Batch, size: int) -> Batch:
-  """The batch with padding behind it."""
-  missing = size - batch.mask.shape[0]
-  if not missing:
+  """The batch with padding behind it: copies of its last row, masked."""
+  number = batch.mask.shape[0]
+  if size == number:
     return batch
-  return jax.tree.map(
-    lambda leaf: jnp.pad(leaf, [(0, missing)] + [(0, 0)] * (leaf.ndim - 1)), batch
+  filled = jax.tree.map(
+    lambda leaf: jnp.pad(leaf, [(0, size - number)] + [(0, 0)] * (leaf.ndim - 1), mode="edge"),
+    batch,
   )
+  return filled._replace(mask=filled.mask & (jnp.arange(size) < number))
 
 
 def _plain_logits(

@@ -22,18 +22,24 @@ from tagjax.transforms import optax_options
 
 STREAM = helpers.spec()
 MODIFIERS = [name for name, one in declared("modifier").items() if one.needs_past]
-OPTIMIZERS = ["sgd", "rmsprop", "adagrad", "adam", "stable_sgd"] + [
+OPTIMIZERS = ["sgd", "rmsprop", "adagrad", "adam", "radam", "stable_sgd"] + [
   name for name in declared("optimizer") if name.startswith("tag")
 ]
 SIZE, BATCH = 12, 4
 REGULARISERS = ("", "ewc", "mas", "mas_local", "si", "rwalk", "lwf")
 MEMORIES = ("", "er", "er_ace", "der", "derpp", "agem", "gem")
+AROUND = ("itaml",)
+"""Modifiers that hold the rest of the chain, and have no way to be off."""
 REHEARSALS = ("icarl", "bic")
 """Methods with a loss of their own and exemplars in the training set."""
 TOGETHER = ("ewc+si+lwf", "mas+mas_local+rwalk")
 """Each regulariser once: compiling three at a time takes hardly longer than one."""
+FROM_SCRATCH = ("gdumb",)
+"""Methods that do not learn from the stream: what stands beside them has nothing to do."""
 OF_THE_GRADIENT = ("weight_decay", "clip")
 """Modifiers that know nothing of tasks."""
+OF_NETWORKS = ("factor_penalty", "lasem", "darts")
+"""Modifiers for networks of their own, which tests/contract/test_searched.py tries."""
 OFF = {
   "ewc": {"ewc.strength": 0.0},
   "mas": {"mas.strength": 0.0},
@@ -42,7 +48,7 @@ OFF = {
   "rwalk": {"rwalk.strength": 0.0},
   "lwf": {"lwf.strength": 0.0},
   "weight_decay": {"weight_decay.strength": 0.0},
-} | {name: {"memory.capacity": 0} for name in (*MEMORIES[1:], *REHEARSALS)}
+} | {name: {"memory.capacity": 0} for name in (*MEMORIES[1:], *REHEARSALS, *FROM_SCRATCH)}
 # Strong enough to be seen after a few steps of a tiny network.
 ON = {
   "ewc.strength": 10.0,
@@ -73,6 +79,12 @@ def compositions():
     marks = [] if default else [pytest.mark.product]
     if memory not in REHEARSALS or (regulariser, optimizer) != ("ewc", "tag"):
       yield pytest.param(spell(regulariser, memory, optimizer), marks=marks)
+  for around, regulariser, optimizer in itertools.product(AROUND, REGULARISERS, OPTIMIZERS):
+    default = (regulariser, optimizer) in [("", "sgd"), ("lwf", "tag")]
+    marks = [] if default else [pytest.mark.product]
+    yield pytest.param(spell(around, regulariser, optimizer), marks=marks)
+  for name in FROM_SCRATCH:
+    yield spell(name, "sgd")
 
 
 def optimizer_of(method: str) -> str:
@@ -116,9 +128,10 @@ def naive(optimizer: str, scenario: str = "task") -> list[np.ndarray]:
 
 def test_the_product_names_everything_that_is_declared():
   assert sorted("+".join(TOGETHER).split("+")) == sorted(REGULARISERS[1:])
-  known = {*REGULARISERS, *MEMORIES, *REHEARSALS, *OF_THE_GRADIENT} - {""}
+  one_a_run = {*MEMORIES, *REHEARSALS, *AROUND, *FROM_SCRATCH}
+  known = {*REGULARISERS, *one_a_run, *OF_THE_GRADIENT, *OF_NETWORKS} - {""}
   assert known == set(declared("modifier"))
-  assert known - set(OF_THE_GRADIENT) == set(MODIFIERS)
+  assert known - {*OF_THE_GRADIENT, *OF_NETWORKS} == set(MODIFIERS)
   ours = {name for name, one in declared("optimizer").items() if not is_optax(one)}
   assert set(OPTIMIZERS) == ours
 
@@ -149,15 +162,22 @@ def test_modifiers_that_know_nothing_of_tasks(method):
   assert any((a != b).any() for a, b in pairs)
 
 
-@pytest.mark.parametrize("name", [*MODIFIERS, "weight_decay"])
+@pytest.mark.parametrize("name", [*OFF])
 def test_what_is_off_is_naive_bit_for_bit(name):
   state = train(programs(spell(name, "rmsprop"), changes=OFF[name].items()))
   for a, b in zip(params_of(state), naive("rmsprop"), strict=True):
     np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("name", MODIFIERS)
-@pytest.mark.parametrize("scenario", ["class", "domain"])
+@pytest.mark.parametrize(
+  ("name", "scenario"),
+  [
+    (name, scenario)
+    for name in MODIFIERS
+    for scenario in ("class", "domain")
+    if scenario == "class" or name not in AROUND
+  ],
+)
 def test_every_scenario(name, scenario):
   stream = helpers.spec(scenario)
   on = params_of(train(programs(spell(name, "sgd"), stream), stream))
@@ -233,8 +253,10 @@ GUARDED = [
   "lwf+agem",
   "rwalk+er_ace+tag_adagrad",
   "mas_local+der+adam",
+  "itaml+ewc+tag",
   "icarl+tag",
   "bic+rmsprop",
+  "gdumb+sgd",
 ]
 
 
