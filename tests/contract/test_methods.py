@@ -40,6 +40,7 @@ OF_THE_GRADIENT = ("weight_decay", "clip")
 """Modifiers that know nothing of tasks."""
 OF_NETWORKS = ("factor_penalty", "lasem", "darts")
 """Modifiers for networks of their own, which tests/contract/test_searched.py tries."""
+ONE_A_RUN = MEMORIES[1:] + REHEARSALS + AROUND + FROM_SCRATCH
 OFF = {
   "ewc": {"ewc.strength": 0.0},
   "mas": {"mas.strength": 0.0},
@@ -64,6 +65,10 @@ ON = {
 
 def spell(*names: str) -> str:
   return "+".join(name for name in names if name)
+
+
+# Two at a time: what is compared is the whole state, so that one cannot hide behind the other.
+PAIRED = [spell(*pair) for pair in itertools.zip_longest(REGULARISERS[1:], ONE_A_RUN, fillvalue="")]
 
 
 def compositions():
@@ -128,8 +133,7 @@ def naive(optimizer: str, scenario: str = "task") -> list[np.ndarray]:
 
 def test_the_product_names_everything_that_is_declared():
   assert sorted("+".join(TOGETHER).split("+")) == sorted(REGULARISERS[1:])
-  one_a_run = {*MEMORIES, *REHEARSALS, *AROUND, *FROM_SCRATCH}
-  known = {*REGULARISERS, *one_a_run, *OF_THE_GRADIENT, *OF_NETWORKS} - {""}
+  known = {*REGULARISERS[1:], *ONE_A_RUN, *OF_THE_GRADIENT, *OF_NETWORKS}
   assert known == set(declared("modifier"))
   assert known - {*OF_THE_GRADIENT, *OF_NETWORKS} == set(MODIFIERS)
   ours = {name for name, one in declared("optimizer").items() if not is_optax(one)}
@@ -183,13 +187,6 @@ def test_every_scenario(name, scenario):
   on = params_of(train(programs(spell(name, "sgd"), stream), stream))
   assert all(np.isfinite(leaf).all() for leaf in on)
   assert any((a != b).any() for a, b in zip(on, naive("sgd", scenario), strict=True))
-
-
-# Two at a time: what is compared is the whole state, so that one cannot hide behind the other.
-PAIRED = [
-  spell(*pair)
-  for pair in itertools.zip_longest(REGULARISERS[1:], MEMORIES[1:] + REHEARSALS, fillvalue="")
-]
 
 
 @pytest.mark.parametrize("name", PAIRED)
