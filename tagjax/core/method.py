@@ -181,6 +181,11 @@ class OnceFn(Protocol):
   def __call__(self, name: str, make: Callable[[], Any]) -> Any: ...
 
 
+def _each_time(name: str, make: Callable[[], Any]) -> Any:
+  del name
+  return make()
+
+
 class Query(NamedTuple):
   """What a method may look at when it predicts: examples without their labels.
 
@@ -203,7 +208,7 @@ class Query(NamedTuple):
   active_fn: ActiveFn
   key: chex.PRNGKey
   continuum: int
-  once: OnceFn
+  once: OnceFn = _each_time
 
 
 State = Any

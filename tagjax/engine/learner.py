@@ -332,18 +332,13 @@ def _predict(
     active_fn=functools.partial(_active_outputs, parts, current_task),
     key=key,
     continuum=continuum,
-    once=_make if once is None else once,
   )
+  at = at if once is None else at._replace(once=once)
   logits = parts.method_of(served.hyper).predict(served.served, at=at)
   expected = (batch.mask.shape[0], parts.spec.num_outputs)
   if jnp.shape(logits) != expected:
     raise ValueError(f"predict gives {jnp.shape(logits)}, and must give logits [B, K], {expected}")
   return logits
-
-
-def _make(name: str, make: Callable[[], Any]) -> Any:
-  del name
-  return make()
 
 
 def _plain(parts: _Parts, served: ServedState, batch: Batch) -> chex.Array:
