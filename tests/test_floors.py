@@ -143,7 +143,9 @@ HEAVY = ("tensorflow", "matplotlib", "pandas", "orbax", "optuna", "scipy.stats",
   [
     ("import tagjax.cli", ("jax", "optax", "flax", "numpy")),
     ("import tagjax; tagjax.tag", (*HEAVY, "scipy", "tensorflow_datasets", "rich")),
+    ("import tagjax.config.early, tagjax.config.index", ("jax", "optax", "flax", "numpy")),
     ("import tagjax.config.run", HEAVY),
+    ("import tagjax.report.plots", ("jax", "pandas", "scipy")),
     ("import tagjax; tagjax.load_benchmark('permuted_digits')[0]", ("tensorflow",)),
   ],
 )

@@ -86,6 +86,7 @@ class EpochStep(NamedTuple):
   step (inner steps), or rehearses exemplars: an epoch has more steps then.
 
   Attributes:
+    task_id: the task being learned, also within an inner loop over tasks.
     visit: stays at tasks that have ended; the task's id if each is learned once, in order.
     task_epoch: epochs of this stay that have ended, those of the task's earlier phases included.
     epoch: epochs of this phase that have ended.
@@ -94,6 +95,7 @@ class EpochStep(NamedTuple):
       a stay.
   """
 
+  task_id: chex.Array
   visit: chex.Array
   task_epoch: chex.Array
   epoch: chex.Array

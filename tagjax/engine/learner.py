@@ -45,6 +45,8 @@ class LearnerState(NamedTuple):
     step: int32 scalar, training steps taken since the start of the stream.
     hyper: hyperparameters that differ between runs of the same programs, such as the points of a
       grid; never changed. Those that do not differ are constants of the programs.
+    kept: variables of an earlier step, to which the run may go back (those of the best epoch); None
+      if it does not.
   """
 
   variables: Variables
@@ -52,6 +54,7 @@ class LearnerState(NamedTuple):
   key: chex.PRNGKey
   step: chex.Array
   hyper: Hyper
+  kept: Variables | None = None
 
 
 class ServedState(NamedTuple):
@@ -139,6 +142,7 @@ def make_learner(
   augmentation: Augmentation | None = None,
   axis_name: str | None = None,
   pretrained: Variables | None = None,
+  keeps: bool = False,
 ) -> Learner:
   """Joins a model and a method into the pure functions that the loop compiles.
 
@@ -156,6 +160,7 @@ def make_learner(
       with a field `axis_name` is told.
     pretrained: arrays that take the place of those that the model would start with, at their places
       in its variables; whatever is not in it (a new head) starts at random. None: all does.
+    keeps: whether its state has room for variables to go back to, `LearnerState.kept`.
 
   Returns:
     The learner. `step` keeps shapes and dtypes, so it can be the body of a compiled loop.
@@ -177,7 +182,7 @@ def make_learner(
   static = method_of({})
   check_phases(static)
   _check_required(static, model, spec)
-  parts = _Parts(fns, method_of, spec, static.phases[-1].name)
+  parts = _Parts(fns, method_of, spec, static.phases[-1].name, keeps)
 
   def bound(function):
     return functools.partial(function, parts)
@@ -232,6 +237,7 @@ class _Parts(NamedTuple):
   method_of: Callable[[Hyper], Method]
   spec: StreamSpec
   last_phase: str
+  keeps: bool
 
 
 def _init(parts: _Parts, key: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
@@ -243,6 +249,7 @@ def _init(parts: _Parts, key: chex.PRNGKey, hyper: Hyper | None = None) -> Learn
     key=key,
     step=jnp.zeros((), jnp.int32),
     hyper=hyper,
+    kept=jax.tree.map(jnp.copy, variables) if parts.keeps else None,
   )
 
 

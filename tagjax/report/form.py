@@ -56,7 +56,7 @@ def check_grid(results: Mapping[str, Any], where: str) -> None:
     check.refuse("points")
   check.entry("chosen", _is_none_or(lambda value: _is_settings(value) and tuple(value) in keys))
   for point in results["points"]:
-    if not all(_is_none_or(_is_summary())(point.get(name)) for name in _METRICS):
+    if not _is_table(dict.fromkeys(_METRICS, _is_none_or(is_summary)))(point):
       check.refuse("points")
     if not _is_none_or(_is_whole)(point.get("pruned_after")):
       check.refuse("points")
@@ -82,7 +82,7 @@ class _Checker:
       "top_k": _is_whole,
     }
     self.entry("definitions", lambda value: isinstance(value, Mapping) and _has(value, definitions))
-    self.entry("seconds", _is_none_or(_is_numbers))
+    self.entry("seconds", _is_none_or(is_numbers))
     self.entry("command", lambda value: isinstance(value, str))
     origin = {
       "commit": _is_none_or(_is_name),
@@ -166,7 +166,8 @@ def _is_name(value: Any) -> bool:
   return isinstance(value, str) and len(value) <= _LONGEST_NAME
 
 
-def _is_numbers(value: Any) -> bool:
+def is_numbers(value: Any) -> bool:
+  """Whether this is an object of numbers."""
   return isinstance(value, Mapping) and all(_is_number(item) for item in value.values())
 
 
@@ -186,6 +187,11 @@ def _leaves(value: Any) -> Iterable[Any]:
   else:
     for item in inner:
       yield from _leaves(item)
+
+
+def is_summary(value: Any) -> bool:
+  """Whether this is a metric as results have it: mean, spread, and the values of the seeds."""
+  return _is_summary()(value)
 
 
 def _is_summary(num_seeds: int | None = None) -> Callable[[Any], bool]:

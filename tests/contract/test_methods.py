@@ -1,7 +1,7 @@
 """Every method of the tables, alone and composed, through the compiled stream.
 
-By default each pair of a regulariser and a memory is composed with TAG, and each method alone with
-SGD; `-m product` composes all of them with every optimizer.
+By default each method is tried alone with SGD, and each pair of a regulariser and a memory in a
+chain with two more regularisers and TAG; `-m product` composes each pair with every optimizer.
 """
 
 import functools
@@ -32,8 +32,14 @@ AROUND = ("itaml",)
 """Modifiers that hold the rest of the chain, and have no way to be off."""
 REHEARSALS = ("icarl", "bic")
 """Methods with a loss of their own and exemplars in the training set."""
+TOGETHER = ("ewc+si+lwf", "mas+mas_local+rwalk")
+"""Each regulariser once: compiling three at a time takes hardly longer than one."""
+FROM_SCRATCH = ("gdumb",)
+"""Methods that do not learn from the stream: what stands beside them has nothing to do."""
 OF_THE_GRADIENT = ("weight_decay", "clip")
 """Modifiers that know nothing of tasks."""
+OF_NETWORKS = ("factor_penalty", "lasem", "darts")
+"""Modifiers for networks of their own, which tests/contract/test_searched.py tries."""
 OFF = {
   "ewc": {"ewc.strength": 0.0},
   "mas": {"mas.strength": 0.0},
@@ -42,7 +48,7 @@ OFF = {
   "rwalk": {"rwalk.strength": 0.0},
   "lwf": {"lwf.strength": 0.0},
   "weight_decay": {"weight_decay.strength": 0.0},
-} | {name: {"memory.capacity": 0} for name in (*MEMORIES[1:], *REHEARSALS)}
+} | {name: {"memory.capacity": 0} for name in (*MEMORIES[1:], *REHEARSALS, *FROM_SCRATCH)}
 # Strong enough to be seen after a few steps of a tiny network.
 ON = {
   "ewc.strength": 10.0,
@@ -62,18 +68,23 @@ def spell(*names: str) -> str:
 
 def compositions():
   """All of them; those that are not tried by default are marked."""
+  for regularisers, memory in itertools.product(TOGETHER, MEMORIES[1:]):
+    yield spell(regularisers, memory, "tag")
+  for memory in REHEARSALS:  # what other regularisers add is added alike
+    yield spell("ewc", memory, "tag")
   memories = MEMORIES + REHEARSALS
   for regulariser, memory, optimizer in itertools.product(REGULARISERS, memories, OPTIMIZERS):
     count = bool(regulariser) + bool(memory)
-    default = optimizer == "tag" or count == 0 or (count == 1 and optimizer == "sgd")
-    if memory in REHEARSALS:  # what another regulariser adds is added alike
-      default = (regulariser, optimizer) in (("", "sgd"), ("ewc", "tag"))
+    default = count == 0 or (count == 1 and optimizer == "sgd")
     marks = [] if default else [pytest.mark.product]
-    yield pytest.param(spell(regulariser, memory, optimizer), marks=marks)
+    if memory not in REHEARSALS or (regulariser, optimizer) != ("ewc", "tag"):
+      yield pytest.param(spell(regulariser, memory, optimizer), marks=marks)
   for around, regulariser, optimizer in itertools.product(AROUND, REGULARISERS, OPTIMIZERS):
     default = (regulariser, optimizer) in [("", "sgd"), ("lwf", "tag")]
     marks = [] if default else [pytest.mark.product]
     yield pytest.param(spell(around, regulariser, optimizer), marks=marks)
+  for name in FROM_SCRATCH:
+    yield spell(name, "sgd")
 
 
 def optimizer_of(method: str) -> str:
@@ -110,14 +121,17 @@ def params_of(state) -> list[np.ndarray]:
 
 
 @functools.cache
-def naive(optimizer: str) -> list[np.ndarray]:
-  return params_of(train(programs(optimizer)))
+def naive(optimizer: str, scenario: str = "task") -> list[np.ndarray]:
+  stream = helpers.spec(scenario)
+  return params_of(train(programs(optimizer, stream), stream))
 
 
 def test_the_product_names_everything_that_is_declared():
-  known = {*REGULARISERS, *MEMORIES, *REHEARSALS, *AROUND, *OF_THE_GRADIENT} - {""}
+  assert sorted("+".join(TOGETHER).split("+")) == sorted(REGULARISERS[1:])
+  one_a_run = {*MEMORIES, *REHEARSALS, *AROUND, *FROM_SCRATCH}
+  known = {*REGULARISERS, *one_a_run, *OF_THE_GRADIENT, *OF_NETWORKS} - {""}
   assert known == set(declared("modifier"))
-  assert known - set(OF_THE_GRADIENT) == set(MODIFIERS)
+  assert known - {*OF_THE_GRADIENT, *OF_NETWORKS} == set(MODIFIERS)
   ours = {name for name, one in declared("optimizer").items() if not is_optax(one)}
   assert set(OPTIMIZERS) == ours
 
@@ -167,12 +181,18 @@ def test_what_is_off_is_naive_bit_for_bit(name):
 def test_every_scenario(name, scenario):
   stream = helpers.spec(scenario)
   on = params_of(train(programs(spell(name, "sgd"), stream), stream))
-  off = params_of(train(programs("sgd", stream), stream))
   assert all(np.isfinite(leaf).all() for leaf in on)
-  assert any((a != b).any() for a, b in zip(on, off, strict=True))
+  assert any((a != b).any() for a, b in zip(on, naive("sgd", scenario), strict=True))
 
 
-@pytest.mark.parametrize("name", MODIFIERS)
+# Two at a time: what is compared is the whole state, so that one cannot hide behind the other.
+PAIRED = [
+  spell(*pair)
+  for pair in itertools.zip_longest(REGULARISERS[1:], MEMORIES[1:] + REHEARSALS, fillvalue="")
+]
+
+
+@pytest.mark.parametrize("name", PAIRED)
 def test_four_devices_agree_with_each_other_and_with_one(name):
   method = spell(name, "sgd")
   # Small steps: statistics of tiny batches would make much of a difference in rounding.
@@ -188,22 +208,28 @@ def test_four_devices_agree_with_each_other_and_with_one(name):
     np.testing.assert_allclose(a, b[0], rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", MODIFIERS)
+@pytest.mark.parametrize("name", PAIRED)
 def test_seeds_side_by_side_are_the_seeds_alone(name):
   learner = programs(spell(name, "sgd"), dropout=0.1).single
-  data = jax.tree.map(
-    jnp.asarray, device_examples.to_device(helpers.examples(STREAM, 0, SIZE), SIZE)
-  )
-  chunk = jax.vmap(lambda rows: device_examples.take(data, rows))(
-    jnp.arange(SIZE).reshape(-1, BATCH)
-  )
+  tasks = [
+    device_examples.to_device(helpers.examples(STREAM, task, SIZE), SIZE) for task in range(2)
+  ]
+  tasks = jax.tree.map(lambda *leaves: jnp.stack(leaves), *tasks)
+
+  def one_task(state, given):
+    """Two steps of three, and the end of the task."""
+    task_id, data = given
+    rows = jnp.arange(SIZE).reshape(-1, BATCH)
+    chunk = jax.vmap(lambda rows: device_examples.take(data, rows))(rows)
+    state, _ = jax.lax.scan(
+      lambda state, batch: learner.step(state, batch, task_id, phase="train"),
+      state,
+      jax.tree.map(lambda leaf: leaf[:2], chunk),
+    )
+    return learner.consolidate(state, chunk, task_id, phase="train"), None
 
   def one_seed(key):
-    state = learner.init(key)
-    state, _ = learner.step(state, helpers.batch(STREAM, 0, BATCH), jnp.int32(0), phase="train")
-    state = learner.consolidate(state, chunk, jnp.int32(0), phase="train")
-    for _ in range(2):
-      state, _ = learner.step(state, helpers.batch(STREAM, 1, BATCH), jnp.int32(1), phase="train")
+    state, _ = jax.lax.scan(one_task, learner.init(key), (jnp.arange(2), tasks))
     return state.variables["params"]
 
   keys = jax.random.split(jax.random.key(0), 2)
@@ -230,11 +256,13 @@ GUARDED = [
   "itaml+ewc+tag",
   "icarl+tag",
   "bic+rmsprop",
+  "gdumb+sgd",
 ]
 
 
-def test_the_guarded_compositions_hold_every_modifier():
-  assert set(MODIFIERS) <= {name for method in GUARDED for name in method.split("+")}
+@pytest.mark.parametrize("compositions", [GUARDED, PAIRED])
+def test_the_compositions_hold_every_modifier(compositions):
+  assert set(MODIFIERS) <= {name for method in compositions for name in method.split("+")}
 
 
 @pytest.mark.parametrize("method", GUARDED)
