@@ -148,8 +148,9 @@ def test_methods_that_choose_by_data_set_row_are_the_same_streamed(make):
   streamed, shown_streamed = train(make_programs(method, in_order=True), streamed=True, break_at=4)
   assert shown == shown_streamed
   assert shown[2] > SIZES[2]
+  # Up to rounding: in the two programs BiC's correction is fitted by other sums.
   for one, two in zip(readable(whole), readable(streamed), strict=True):
-    np.testing.assert_array_equal(one, two)
+    np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
 
 
 def test_chunks_of_memory_go_on_anywhere(in_memory):

@@ -140,24 +140,6 @@ def test_capacity_zero_hands_the_gradient_on():
   assert method.update(gradient, state, gradient, at=None) == (gradient, ())
 
 
-def test_replicas_stay_equal_and_equal_one_device():
-  method = agem(STREAM, capacity=3)
-  states = []
-  for num_devices in (1, 4):
-    run = helpers.programs(
-      STREAM, chain(method, SGD), batch_size=8, num_devices=num_devices, batch_norm=True
-    )
-    states.append(helpers.train_stream(run, STREAM, KEY, size=22, batch_size=8))
-  one, many = states
-  for single, replicas in zip(leaves(one.method), leaves(many.method), strict=True):
-    for replica in replicas:
-      np.testing.assert_array_equal(replica, single)
-  for single, replicas in zip(leaves(one.variables), leaves(many.variables), strict=True):
-    for replica in replicas:
-      np.testing.assert_array_equal(replica, replicas[0])
-    np.testing.assert_allclose(replicas[0], single, rtol=1e-3, atol=1e-4)
-
-
 def test_running_averages_follow_the_current_batch_only():
   learners = [
     helpers.programs(STREAM, chain(*members), batch_norm=True).single

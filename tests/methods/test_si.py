@@ -195,17 +195,6 @@ def test_strength_zero_is_naive_and_the_default_is_not():
   assert np.abs(on[1][0] - naive[1][0]).max() > 1e-4
 
 
-def test_several_devices_equal_one():
-  runs = [
-    helpers.programs(STREAM, chain(si(1.0), SGD), batch_size=8, num_devices=n) for n in (1, 4)
-  ]
-  one, four = (helpers.train_stream(r, STREAM, KEY, batch_size=8) for r in runs)
-  for a, b in zip(leaves(one.method), leaves(four.method), strict=True):
-    for replica in range(1, 4):
-      np.testing.assert_array_equal(b[0], b[replica])
-    np.testing.assert_allclose(b[0], a, rtol=1e-3, atol=1e-4)
-
-
 @pytest.mark.parametrize(
   ("options", "message"),
   [
