@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from bowls import flat, tree
 
 from tagjax.core.method import Boundary, Step, chain, lift
 from tagjax.methods.rwalk import rwalk
@@ -15,14 +16,6 @@ RNG = np.random.default_rng(5)
 CURVATURE = RNG.uniform(0.5, 2.0, 7)
 TARGET = RNG.normal(size=(3, 7))
 START = RNG.normal(size=7)
-
-
-def tree(flat):
-  return {"w": jnp.asarray(flat[:3], jnp.float32), "b": {"c": jnp.asarray(flat[3:], jnp.float32)}}
-
-
-def flat(values):
-  return np.concatenate([values["w"], values["b"]["c"]]).astype(np.float64)
 
 
 def drive(method, tasks, steps):

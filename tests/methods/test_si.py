@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from bowls import flat, tree
 
 import tagjax
 from tagjax.core.method import Boundary, Method, Step, chain, lift
@@ -18,14 +19,6 @@ RNG = np.random.default_rng(3)
 CURVATURE = RNG.uniform(0.5, 2.0, 7)
 TARGET = RNG.normal(size=(3, 7))
 START = RNG.normal(size=7)
-
-
-def tree(flat):
-  return {"w": jnp.asarray(flat[:3], jnp.float32), "b": {"c": jnp.asarray(flat[3:], jnp.float32)}}
-
-
-def flat(values):
-  return np.concatenate([values["w"], values["b"]["c"]]).astype(np.float64)
 
 
 def bowl_gradient(task, p):
@@ -181,10 +174,6 @@ def test_the_steps_that_tag_takes_count():
     want,
   )
   assert max(leaf.max() for leaf in jax.tree.leaves(want)) > 1
-
-
-def leaves(state):
-  return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
 
 
 def test_strength_zero_is_naive_and_the_default_is_not():
