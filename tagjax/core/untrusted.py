@@ -22,7 +22,7 @@ _JSON_COSTS = {b"[": 64, b"{": 72, b'"': 45, b",": 32}
 """Bytes that Python takes for what each of these stands for, at most: an empty list, an empty
 dictionary, half a text, a number and its place in a list."""
 
-_MAX_OPCODES = 4_000_000
+_MAX_OPCODES = 1_000_000
 _FEW = 2**16  # places for what a pickle remembers, that any may have
 
 
