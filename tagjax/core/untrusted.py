@@ -128,7 +128,7 @@ def check_pickle(file: BinaryIO) -> None:
   start = file.tell()
   largest = number = 0
   for number, (opcode, argument, _) in enumerate(pickletools.genops(file), start=1):
-    if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
+    if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(argument, int):
       largest = max(largest, argument)
     if number > _MAX_OPCODES:
       raise ValueError(f"the pickle has more than {_MAX_OPCODES} opcodes")
