@@ -14,7 +14,7 @@ import optax
 
 from tagjax import benchmarks
 from tagjax.config import plugins
-from tagjax.config.settings import Settings, members
+from tagjax.config.settings import Settings, members, schedules
 from tagjax.core.errors import ConfigError
 from tagjax.core.keys import key_shape
 from tagjax.core.method import Method, Phase, Step, chain, keep_state, lift
@@ -23,7 +23,9 @@ from tagjax.core.types import Hyper, Scenario, StreamSpec, Variables
 from tagjax.engine.model import as_model, task_stacked
 from tagjax.methods import fresh_each_task
 from tagjax.models.torch_weights import load_torch_weights
+from tagjax.training.options import epochs_by_task
 from tagjax.transforms import Columns, freeze, only_current_task, scale_by_task_schedule
+from tagjax.transforms.schedules import product
 
 MethodOf = Callable[..., Method]
 """`(hyper, *, columns) -> Method`; the values of `hyper` may be traced."""
@@ -89,11 +91,12 @@ def build_method(
     may be traced; a method refuses its settings with a ConfigError when it is made.
   """
   steps = tuple(steps_per_epoch)
+  epochs = epochs_by_task(settings["epochs"], len(steps))
   provided = {
     "spec": spec,
     "num_tasks": spec.num_tasks,
     "steps_per_epoch": steps,
-    "steps_per_task": tuple(settings["epochs"] * number for number in steps),
+    "steps_per_task": tuple(n * size for n, size in zip(epochs, steps, strict=True)),
     "stacked": stacked,
     "batch_size": settings["batch_size"],
   }
@@ -190,6 +193,7 @@ def _schedule(settings: Settings, provided: Mapping[str, Any]) -> Any:
   if settings["schedule"] is None:
     return None
   shape, steps = _shape_of_schedule(settings, provided), provided["steps_per_epoch"]
+  epochs = epochs_by_task(settings["epochs"], len(steps))
   joint, cycles = settings["protocol"] == "joint", settings["cycles"]
   make = functools.partial(
     scale_by_task_schedule,
@@ -201,16 +205,18 @@ def _schedule(settings: Settings, provided: Mapping[str, Any]) -> Any:
 
   @functools.cache  # a method is made anew in each trace
   def schedule_of(phases: tuple[Phase, ...]) -> optax.GradientTransformation:
-    epochs = (sum(phase.epochs or settings["epochs"] for phase in phases) for _ in steps)
-    per_task = tuple(number * size for number, size in zip(epochs, steps, strict=True))
+    per_task = tuple(
+      sum(phase.epochs or number for phase in phases) * size
+      for number, size in zip(epochs, steps, strict=True)
+    )
     return _refusing("schedule", settings["schedule"], make, per_task)
 
   return schedule_of
 
 
 def _shape_of_schedule(settings: Settings, provided: Mapping[str, Any]) -> Any:
-  schedule = plugins.resolve("schedule", settings["schedule"], "schedule")
-  return _call(schedule, settings, {}, provided)
+  shapes = [_call(one, settings, {}, provided) for one in schedules(settings["schedule"])]
+  return shapes[0] if len(shapes) == 1 else product(*shapes)
 
 
 def load_pretrained(settings: Settings, model: Any, spec: StreamSpec) -> Variables | None:
@@ -268,7 +274,7 @@ def check_parts(settings: Settings) -> None:
   classes = np.ones((1, 1), bool)
   spec = StreamSpec(1, 1, classes, scenario, (1, 1, 1))
   _check_pretrainable(settings, build_model(settings, spec))
-  build_method({**settings, "schedule": None}, spec, [1])({})
+  build_method({**settings, "schedule": None, "epochs": 1}, spec, [1])({})
   if settings["schedule"] is not None:
     _shape_of_schedule(settings, {"spec": spec, "num_tasks": spec.num_tasks})
 

@@ -32,8 +32,8 @@ class Choices:
       none is named.
     learning_rate: the optimizer's learning rate, positive and finite.
     fresh_optimizer: whether the optimizer's state starts anew for each task.
-    schedule: learning-rate schedule, a name that `--list=schedules` prints; None: the rate is
-      constant.
+    schedule: learning-rate schedule, a name that `--list=schedules` prints, or several joined by
+      `+`, whose factors are multiplied (`step+by_task`); None: the rate is constant.
     schedule_over: whether the schedule runs once over the whole `"stream"`, or starts anew in each
       `"task"`.
     freeze: parameters that keep their initial values: patterns such as `("conv*/kernel",)`, matched

@@ -21,7 +21,8 @@ def check(settings: Settings) -> None:
   """
   for key, kinds in plugins.KINDS.items():
     if settings[key] is not None:
-      for name in str(settings[key]).split("+") if key == "method" else [settings[key]]:
+      joined = key in ("method", "schedule")
+      for name in str(settings[key]).split("+") if joined else [settings[key]]:
         plugins.check_name(key, name.strip(), *kinds)
   for key, least in _LEAST.items():
     if settings[key] is not None and settings[key] < least:

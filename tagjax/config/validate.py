@@ -32,6 +32,11 @@ def validate(config: ConfigDict | Settings) -> Settings:
     raise ConfigError(
       "config.evaluate_on='validation' needs examples: set config.validation_fraction, say to 0.1"
     )
+  if values["select_epoch"] == "best" and values["validation_fraction"] == 0:
+    raise ConfigError(
+      "config.select_epoch='best' chooses on validation examples: set config.validation_fraction, "
+      "say to 0.1"
+    )
   if values["sweep"] is not None and values["search"]:
     raise ConfigError("config.search does not go with config.sweep: leave one of the two away")
   if values["sweep"] is not None:

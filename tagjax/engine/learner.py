@@ -16,6 +16,7 @@ from tagjax.core.method import (
   EpochStep,
   GradFn,
   Method,
+  OnceFn,
   Phase,
   Query,
   Served,
@@ -44,6 +45,8 @@ class LearnerState(NamedTuple):
     step: int32 scalar, training steps taken since the start of the stream.
     hyper: hyperparameters that differ between runs of the same programs, such as the points of a
       grid; never changed. Those that do not differ are constants of the programs.
+    kept: variables of an earlier step, to which the run may go back (those of the best epoch); None
+      if it does not.
   """
 
   variables: Variables
@@ -51,6 +54,7 @@ class LearnerState(NamedTuple):
   key: chex.PRNGKey
   step: chex.Array
   hyper: Hyper
+  kept: Variables | None = None
 
 
 class ServedState(NamedTuple):
@@ -96,8 +100,9 @@ class Learner(NamedTuple):
     consolidate: `(state, chunk, task_id, *, phase) -> state`.
     rehearsal: `state -> Batch | None`, see `Method`.
     prepare: `(state, current_task) -> ServedState`; `current_task` is the last task learned.
-    predict: `(served, batch, current_task, *, continuum) -> logits`, float `[B, K]`, unmasked; the
-      batch is what the method sees as `Query.batch`, see `tagjax.engine.evaluate`.
+    predict: `(served, batch, current_task, *, continuum, once) -> logits`, float `[B, K]`,
+      unmasked; the batch is what the method sees as `Query.batch`, see `tagjax.engine.evaluate`;
+      `once` as in `Query`, None: nothing is kept for other calls.
     plain: `(served, batch) -> logits`, float `[B, K]`, unmasked, of the model itself, whatever the
       method makes of them.
     diagnose: `state -> {name: array}`, see `Method`.
@@ -137,6 +142,7 @@ def make_learner(
   augmentation: Augmentation | None = None,
   axis_name: str | None = None,
   pretrained: Variables | None = None,
+  keeps: bool = False,
 ) -> Learner:
   """Joins a model and a method into the pure functions that the loop compiles.
 
@@ -154,6 +160,7 @@ def make_learner(
       with a field `axis_name` is told.
     pretrained: arrays that take the place of those that the model would start with, at their places
       in its variables; whatever is not in it (a new head) starts at random. None: all does.
+    keeps: whether its state has room for variables to go back to, `LearnerState.kept`.
 
   Returns:
     The learner. `step` keeps shapes and dtypes, so it can be the body of a compiled loop.
@@ -175,7 +182,7 @@ def make_learner(
   static = method_of({})
   check_phases(static)
   _check_required(static, model, spec)
-  parts = _Parts(fns, method_of, spec, static.phases[-1].name)
+  parts = _Parts(fns, method_of, spec, static.phases[-1].name, keeps)
 
   def bound(function):
     return functools.partial(function, parts)
@@ -230,6 +237,7 @@ class _Parts(NamedTuple):
   method_of: Callable[[Hyper], Method]
   spec: StreamSpec
   last_phase: str
+  keeps: bool
 
 
 def _init(parts: _Parts, key: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
@@ -241,6 +249,7 @@ def _init(parts: _Parts, key: chex.PRNGKey, hyper: Hyper | None = None) -> Learn
     key=key,
     step=jnp.zeros((), jnp.int32),
     hyper=hyper,
+    kept=jax.tree.map(jnp.copy, variables) if parts.keeps else None,
   )
 
 
@@ -320,6 +329,7 @@ def _predict(
   current_task: chex.Array,
   *,
   continuum: int = 1,
+  once: OnceFn | None = None,
 ) -> chex.Array:
   _, key = _evaluation_keys(served)
   at = Query(
@@ -330,6 +340,7 @@ def _predict(
     key=key,
     continuum=continuum,
   )
+  at = at if once is None else at._replace(once=once)
   logits = parts.method_of(served.hyper).predict(served.served, at=at)
   expected = (batch.mask.shape[0], parts.spec.num_outputs)
   if jnp.shape(logits) != expected:

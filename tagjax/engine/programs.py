@@ -112,6 +112,8 @@ class Programs:
     in_order: bool = False,
     measures: Measures = ACCURACY_ALONE,
     tested_in_order: bool = False,
+    plain: Learner | None = None,
+    validation_batch_size: int = 0,
   ):
     """Prepares the programs; each is compiled when it is first called.
 
@@ -126,6 +128,8 @@ class Programs:
         `tagjax.input_pipeline.order`.
       measures: what evaluations measure.
       tested_in_order: whether examples to evaluate on are given in the order of the evaluation.
+      plain: the learner of one device with a method that has no prediction of its own; validates.
+      validation_batch_size: examples a pass of a validation.
     """
     layout = Layout() if layout is None else layout
     self.compile_seconds = 0.0
@@ -161,6 +165,10 @@ class Programs:
       measures=measures,
       in_order=tested_in_order,
     )
+
+    self._validate = None
+    if plain is not None:
+      self._validate = functools.partial(evaluate, plain, batch_size=validation_batch_size)
 
   def init(self, keys: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
     """The state at the start of a stream, of all lanes.
@@ -297,8 +305,7 @@ class Programs:
     details compare with.
     """
     if not self.single.prepares:
-      served = serve(state)
-      return served if self.layout.share_lanes else self.unreplicate(served)
+      return self._served(state)
     served = self._on_single("prepare", self.single.prepare, state, np.int32(current_task))
     if not self._measures.details:
       return served
@@ -310,11 +317,41 @@ class Programs:
 
     Runs on the first device (of each process), or on those that share the lanes out.
     """
+    return self._test("evaluate", self._evaluate, served, examples, current_task)
+
+  def validate(self, state: LearnerState, examples, current_task) -> Evaluation:
+    """As `evaluate`, of the model itself, whatever the method makes of it; reads `state` only."""
+    return self._test("validate", self._validate, self._served(state), examples, current_task)
+
+  def _test(self, name, function, served: ServedState, examples, current_task) -> Evaluation:
     shared = self.layout.share_lanes
-    result = self._call(
-      "evaluate", self._evaluate, served, examples, np.int32(current_task), mapped=shared
-    )
+    result = self._call(name, function, served, examples, np.int32(current_task), mapped=shared)
     return self._figures(result, mapped=shared)
+
+  def _served(self, state: LearnerState) -> ServedState:
+    served = serve(state)
+    return served if self.layout.share_lanes else self.unreplicate(served)
+
+  def keep(self, state: LearnerState, chosen: np.ndarray) -> LearnerState:
+    """Keeps the variables of the lanes that are `chosen`, bool `[num_lanes]`; donates `state`."""
+
+    def function(carried):
+      state, chosen = carried
+      kept = jax.tree.map(lambda new, old: jnp.where(chosen, new, old), state.variables, state.kept)
+      return (state._replace(kept=kept), chosen), None
+
+    chosen = self.replicate(self._without_one(jnp.asarray(chosen)))
+    (state, _), _ = self._call("keep", function, (state, chosen), donate=True)
+    return state
+
+  def take_kept(self, state: LearnerState) -> LearnerState:
+    """Puts the variables that are kept back; donates `state`."""
+
+    def function(state):
+      return state._replace(variables=jax.tree.map(jnp.copy, state.kept)), None
+
+    state, _ = self._call("take_kept", function, state, donate=True)
+    return state
 
   def _on_single(self, name: str, function: Callable, state: LearnerState, *args):
     """`function` of the single learner's; the axis of devices stays if they share the lanes out."""

@@ -123,10 +123,10 @@ class RPSNet(nn.Module):
     check_image(image, "RPSNet", 2 ** len(_POOLED))
     x = _conv(self.widths[0], 3, self.convolve, "stem")(image.astype(self.compute_dtype))
     x = nn.relu(BatchNorm(self.axis_name, name="stem_norm")(x, mask=mask, train=train))
-    for stage, features in enumerate(self.widths):
+    for stage, width in enumerate(self.widths):
       for block in range(self.blocks):
         x = _Block(
-          features=features,
+          features=width,
           pool=stage in _POOLED and block == self.blocks - 1,
           project=stage > 0 and block == 0,
           axis_name=self.axis_name,

@@ -13,7 +13,7 @@ import numpy as np
 from tagjax import benchmarks
 from tagjax.core.errors import ConfigError
 from tagjax.core.keys import key_shape
-from tagjax.core.method import Method, lift
+from tagjax.core.method import Method, identity, lift
 from tagjax.core.types import Hyper, StreamSpec, Variables
 from tagjax.engine.batch_statistics import check_batch_statistics
 from tagjax.engine.counts import Measures
@@ -154,9 +154,19 @@ def assemble(
     streamed=_is_streamed(stream, part),
     lengths=options.all_lengths,
   )
+  plain, validation = None, None
+  if options.select_epoch == "best":
+    plain = _learner(stream, model, lambda hyper: identity(), options, None, None)
+    validation = evaluation_source(
+      lambda task: stream[task].validation,
+      num_tasks=len(stream),
+      capacity=max(size[1] for size in stream.sizes),
+      eval_batch_size=options.eval_batch_size,
+      streamed=_is_streamed(stream, "validation"),
+    )
   rows = {
     "training_rows": training.rows(single.num_boundary_examples),
-    "evaluation_rows": evaluation.rows,
+    "evaluation_rows": evaluation.rows + (validation.rows if validation else 0),
   }
   one = jax.eval_shape(single.init, key_shape(), _hyper_shapes(trials[0]))
   placed = dataclasses.replace(options, seeds_together=together or options.seeds_together)
@@ -173,6 +183,8 @@ def assemble(
     in_order=streamed,
     measures=_measures(options),
     tested_in_order=evaluation.in_order,
+    plain=plain,
+    validation_batch_size=validation.pass_size if validation else 0,
   )
   trainer = Trainer(
     trials,
@@ -183,6 +195,7 @@ def assemble(
     sizes=sizes,
     keep_going=keep_going,
     method=made.name,
+    validation=validation,
   )
   held = programs.held(*trainer.start_shapes())
   shared_memory = jax.default_backend() == "cpu"
@@ -243,6 +256,7 @@ def _learner(stream, model, method_of, options, pretrained, axis_name) -> Learne
       augmentation=options.augmentation,
       axis_name=axis_name,
       pretrained=pretrained,
+      keeps=options.select_epoch == "best",
     )
   except ConfigError:
     raise

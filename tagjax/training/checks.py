@@ -15,7 +15,7 @@ from tagjax.core.method import EpochStep, Method, predicts
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.engine.learner import Learner, LearnerState
 from tagjax.input_pipeline.order import pass_size
-from tagjax.training.options import RunOptions
+from tagjax.training.options import RunOptions, epochs_by_task
 
 _OF_A_STREAM = ("name", "spec", "max_value", "sizes", "task_names", "__len__", "__getitem__")
 _PARTS = {"train": "training", "validation": "validation", "test": "test"}
@@ -37,9 +37,13 @@ def check_stream(stream: Any, options: RunOptions) -> None:
   for what, number in (*told, ("task_names of", len(stream.task_names))):
     if number != num_tasks or num_tasks == 0:
       raise ConfigError(f"{stream.name}: {num_tasks} tasks, and {what} {number}: they must agree")
+  epochs_by_task(options.epochs, num_tasks)
   part = 2 if options.evaluate_on == "test" else 1
+  parts = {"training": 0, options.evaluate_on: part}
+  if options.select_epoch == "best":
+    parts["validation"] = 1
   for task, size in enumerate(sizes):
-    for count, what in ((size[0], "training"), (size[part], options.evaluate_on)):
+    for count, what in ((size[place], what) for what, place in parts.items()):
       if count == 0:
         way_out = "give a validation_fraction" if what == "validation" else "leave the task out"
         raise ConfigError(f"{stream.name}: task {task} has no {what} examples: {way_out}")
@@ -89,7 +93,8 @@ def check_examples(stream: Any, options: RunOptions) -> None:
   for task in range(len(stream)):
     experience = stream[task]
     for place, (part, what) in enumerate(_PARTS.items()):
-      if part not in ("train", options.evaluate_on):
+      chosen_on = ("validation",) if options.select_epoch == "best" else ()
+      if part not in ("train", options.evaluate_on, *chosen_on):
         continue
       where = f"{stream.name}: the {what} examples of task {task}"
       if not hasattr(experience, part):
@@ -170,7 +175,7 @@ def check_method(
   chunk = _batch(learner.spec, (num_batches, batch_size))
   for phase in learner.phases:
     step = functools.partial(_step, learner, phase.name)
-    after, _ = on_shapes("update", step, state, batch, task_id, EpochStep(*[task_id] * 5))
+    after, _ = on_shapes("update", step, state, batch, task_id, EpochStep(*[task_id] * 6))
     _check_same(name, "update", method, state, after)
     end = functools.partial(learner.consolidate, phase=phase.name)
     after = on_shapes("consolidate", end, state, chunk, task_id)

@@ -26,9 +26,9 @@ from tagjax.training.cpu_devices import use_cpu_devices
 from tagjax.training.ending import Ending
 from tagjax.training.identity import describe_run, flat_keys
 from tagjax.training.memory_estimate import Forecast
-from tagjax.training.options import RunOptions
+from tagjax.training.options import RunOptions, epochs_by_task
 from tagjax.training.placement import describe
-from tagjax.training.preload import CHECKPOINTS, RESULTS, preload
+from tagjax.training.preload import CHECKPOINTS, preload
 from tagjax.training.profiler import Trace
 from tagjax.training.provenance import provenance
 from tagjax.training.record import RunRecord
@@ -247,6 +247,7 @@ class Cursor:
 
 def train_stream(trainer: Trainer, options: RunOptions, cursor: Cursor) -> None:
   """The run, from top to bottom: for each task train, consolidate, evaluate."""
+  of_tasks = epochs_by_task(options.epochs, trainer.num_tasks)
   for trials in trainer.groups:
     epoch_id = 0
     for visit in visits(options.protocol, trainer.num_tasks, options.cycles):
@@ -258,13 +259,17 @@ def train_stream(trainer: Trainer, options: RunOptions, cursor: Cursor) -> None:
         cursor.perform(trainer.count_exemplars, trials, trials, visit)
       task_epoch = 0
       for phase in trainer.programs.phases:
-        epochs = phase.epochs or options.epochs
+        epochs = phase.epochs or of_tasks[visit.task]
         for epoch in range(epochs):
           is_first = epoch == 0 and phase == trainer.programs.phases[0] and not visit.again
           is_last = epoch == epochs - 1 and phase == trainer.programs.phases[-1]
           place = Place(trials, visit, phase.name, epoch, task_epoch, epoch_id, is_first, is_last)
           train_epoch(trainer, options, cursor, place)
+          if options.select_epoch == "best":
+            cursor.perform(trainer.keep_if_best, trials, place)
           task_epoch, epoch_id = task_epoch + 1, epoch_id + 1
+        if options.select_epoch == "best":
+          cursor.perform(trainer.take_best, trials, place)
         cursor.perform(trainer.consolidate, trials, place)
       if visit.evaluated:
         cursor.perform(trainer.evaluate, trials, trials, visit)
@@ -328,7 +333,8 @@ def train_trials(
     stack.enter_context(contextlib.closing(trace))
     line = stack.enter_context(_progress_line(trainer, options, progress))
     trainer.open(log, line)
-    preload(RESULTS if folder.path is None else CHECKPOINTS + RESULTS)
+    if folder.path is not None:
+      preload(CHECKPOINTS)
     cursor = Cursor(
       trainer, store, log, trace, stop, first, begun, after, folder.path, options.checkpoint_every
     )
@@ -336,11 +342,14 @@ def train_trials(
 
 
 def _progress_line(trainer: Trainer, options: RunOptions, enabled: bool) -> Progress:
-  epochs = sum(phase.epochs or options.epochs for phase in trainer.programs.phases)
-  order = visits(options.protocol, trainer.num_tasks, options.cycles)
-  steps = sum(trainer.steps_per_epoch[visit.task] for visit in order)
+  of_tasks = epochs_by_task(options.epochs, trainer.num_tasks)
+  steps = [
+    (phase.epochs or of_tasks[visit.task]) * trainer.steps_per_epoch[visit.task]
+    for visit in visits(options.protocol, trainer.num_tasks, options.cycles)
+    for phase in trainer.programs.phases
+  ]
   return Progress(
-    len(trainer.groups) * epochs * steps,
+    len(trainer.groups) * sum(steps),
     enabled=enabled,
     done=trainer.record.steps,
     num_seeds=len(trainer.trials),
@@ -373,6 +382,8 @@ def _results(record: RunRecord, stream: Stream, options: RunOptions) -> dict[str
     )
     counted["definitions"] = results["definitions"] | counted["definitions"]
     results |= counted
+  if options.select_epoch == "best":
+    results |= {"validation_accuracy": record.validation, "chosen_epoch": record.chosen_epoch}
   return results | {
     **record.diagnostics,
     "task_names": list(stream.task_names),

@@ -70,7 +70,8 @@ class Forecast(NamedTuple):
   Attributes:
     seeds: the seeds trained together that it holds.
     params: the model's parameters.
-    statistics: the model's other variables, such as running averages.
+    statistics: the model's other variables, such as running averages, and variables that are kept
+      to go back to.
     method: the method's state without exemplars, by member of the chain.
     exemplars: memories of exemplars.
     examples: of the current task for training, and of all tasks for evaluation; or of the
@@ -168,7 +169,7 @@ def of_state(state: LearnerState, method: Method, *, seeds: int = 1, examples: i
   return Forecast(
     seeds=seeds,
     params=params,
-    statistics=num_bytes(state.variables) - params,
+    statistics=num_bytes((state.variables, state.kept)) - params,
     method=sizes,
     exemplars=exemplars,
     examples=examples,

@@ -12,6 +12,7 @@ from tagjax.metrics.matrix import DEFINITIONS, Definition
 Protocol = Literal["sequential", "multitask", "joint", "independent"]
 SeedAxis = Literal["auto", "vmap", "loop", "devices"]
 Part = Literal["test", "validation"]
+Chosen = Literal["last", "best"]
 _AS_STORED = Augmentation()
 
 
@@ -20,7 +21,11 @@ class RunOptions:
   """The options of a run.
 
   Attributes:
-    epochs: passes over each task, at least 1.
+    epochs: passes over each task, at least 1; or one number for each task, such as
+      `(5, 20, 20, 20, 20)`. The protocol `"joint"` takes the last one.
+    select_epoch: the epoch whose weights a task ends with. `"best"`: after each epoch the model is
+      tested on the validation examples of all tasks seen, as the scenario has it; the weights of
+      the first epoch with the best average accuracy are put back before the task is consolidated.
     batch_size: examples of a training step, over all devices; a multiple of `data_parallel`.
     drop_last: whether the last, smaller batch of each epoch is left out.
     protocol: `"sequential"`: one task after another. Upper and lower bounds: `"multitask"`: all
@@ -64,7 +69,8 @@ class RunOptions:
       be.
   """
 
-  epochs: int = 1
+  epochs: int | tuple[int, ...] = 1
+  select_epoch: Chosen = "last"
   batch_size: int = 10
   drop_last: bool = False
   protocol: Protocol = "sequential"
@@ -92,6 +98,8 @@ class RunOptions:
   plots: bool = True
 
   def __post_init__(self):
+    for number in self.epochs if isinstance(self.epochs, tuple) and self.epochs else [self.epochs]:
+      _check_range("epochs", self.epochs, number, 1, 10**6)
     for name, (least, largest) in _RANGES.items():
       value = getattr(self, name)
       if value is None and name == "seeds_together":
@@ -139,8 +147,26 @@ class RunOptions:
       )
 
 
+def epochs_by_task(epochs: int | tuple[int, ...], num_tasks: int) -> tuple[int, ...]:
+  """The epochs of each task.
+
+  Raises:
+    ConfigError: if there is not a number for each task.
+
+  >>> epochs_by_task(3, num_tasks=2), epochs_by_task((5, 20), num_tasks=2)
+  ((3, 3), (5, 20))
+  """
+  if isinstance(epochs, int):
+    return (epochs,) * num_tasks
+  if len(epochs) != num_tasks:
+    raise ConfigError(
+      f"epochs={epochs!r}: has {len(epochs)} numbers for {num_tasks} tasks: give one number, or "
+      "one for each task"
+    )
+  return epochs
+
+
 _RANGES = {
-  "epochs": (1, 10**6),
   "batch_size": (1, 10**7),
   "cycles": (1, 10**4),
   "data_parallel": (1, 10**5),
@@ -160,6 +186,7 @@ ranges. What is larger is a slip of the keyboard, and would fill memory with lis
 """
 
 _CHOICES = {
+  "select_epoch": get_args(Chosen),
   "protocol": get_args(Protocol),
   "seed_axis": get_args(SeedAxis),
   "evaluate_on": get_args(Part),
@@ -195,5 +222,7 @@ def _check_augmentation(augmentation: Augmentation) -> None:
     raise ConfigError(
       f"augmentation.rotation={augmentation.rotation!r}: must be in degrees, 0 to 180"
     )
-  if not 0 <= augmentation.colour <= 1:
-    raise ConfigError(f"augmentation.colour={augmentation.colour!r}: must be in [0, 1]")
+  for name in ("colour", "resized_crop"):
+    share = getattr(augmentation, name)
+    if not 0 <= share <= 1:
+      raise ConfigError(f"augmentation.{name}={share!r}: must be in [0, 1]")

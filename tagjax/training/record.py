@@ -8,6 +8,7 @@ import numpy as np
 
 from tagjax.core.errors import WorkdirError
 from tagjax.core.types import PartlyDefined
+from tagjax.core.untrusted import plain_text
 
 
 @dataclasses.dataclass
@@ -21,6 +22,11 @@ class RunRecord:
     baseline: `[S][T]` accuracies of the untrained network, or None.
     curves: `[S][T][b]` accuracies on task t before its minibatch b.
     diverged: `[S]`, whether the loss has stopped being finite.
+    validation: `[S][T][E][u]` accuracies on the validation examples of each task seen, after each
+      epoch of task t, those of its phases and stays one after another; empty unless the best epoch
+      is chosen.
+    chosen_epoch: `[S][T]`, the place among these of the epoch whose weights task t (its last phase)
+      ended with, or None.
     exemplars: `{"trial/visit": number}`, examples that were mixed into the task's own.
     counts: `{name: [S][T]}` of what else is counted (`tagjax.engine.counts.Counts`), as nested
       lists: after task t, over the tests of the tasks until then; None: not evaluated. Names of
@@ -39,6 +45,8 @@ class RunRecord:
   baseline: list
   curves: list
   diverged: list
+  validation: list
+  chosen_epoch: list
   exemplars: dict[str, int] = dataclasses.field(default_factory=dict)
   counts: dict[str, list] = dataclasses.field(default_factory=dict)
   diagnostics: dict[str, list] = dataclasses.field(default_factory=dict)
@@ -58,6 +66,8 @@ class RunRecord:
       baseline=[[None] * num_tasks for _ in range(num_trials)],
       curves=[[[] for _ in range(num_tasks)] for _ in range(num_trials)],
       diverged=[False] * num_trials,
+      validation=[[[] for _ in range(num_tasks)] for _ in range(num_trials)],
+      chosen_epoch=[[None] * num_tasks for _ in range(num_trials)],
     )
 
   def to_json(self) -> dict[str, Any]:
@@ -77,7 +87,8 @@ class RunRecord:
         len(getattr(record, name)) for name in ("accuracy", "baseline", "curves", "diverged")
       }
     except TypeError as error:
-      raise WorkdirError(f"the record of the run is of another form: {error}") from error
+      reason = plain_text(str(error))
+      raise WorkdirError(f"the record of the run is of another form: {reason:.200}") from error
     if len(sizes) > 1 or not _is_count(record.metrics_bytes) or not _is_count(record.steps):
       raise WorkdirError("the record of the run is of another form: its parts do not fit together")
     return record
@@ -88,7 +99,7 @@ class RunRecord:
     whole = cls.empty(0, 0)
     for record in records:
       first = len(whole.accuracy)
-      for name in ("accuracy", "baseline", "curves", "diverged"):
+      for name in ("accuracy", "baseline", "curves", "diverged", "validation", "chosen_epoch"):
         getattr(whole, name).extend(getattr(record, name))
       for key, number in record.exemplars.items():
         trial, visit = key.split("/")
@@ -135,6 +146,10 @@ class RunRecord:
         rows[first_trial + offset][task] = to_lists(tensors.mean(axis=0))
         means[offset][name] = to_lists(tensors)
     return means
+
+  def validation_of_phase(self, trial: int, task: int, epochs: int) -> list[float]:
+    """Average accuracies on validation examples after each of the last `epochs` epochs."""
+    return [sum(row) / len(row) for row in self.validation[trial][task][-epochs:]]
 
   def add_counts(
     self, trial: int, task: int, counts: Mapping[str, np.ndarray], *, to_former: bool

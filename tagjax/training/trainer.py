@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from tagjax.core.errors import DivergedError
+from tagjax.core.method import EpochStep
 from tagjax.core.types import Hyper
 from tagjax.distributed.shared_workdir import Store
 from tagjax.engine.counts import Counts
@@ -65,6 +66,7 @@ class Trainer:
     sizes: Sequence[int],
     keep_going: bool,
     method: str = "",
+    validation: EvaluationSource | None = None,
   ):
     """Compiles nothing yet; `sizes`: training examples of each task, `method`: its name."""
     self.trials = list(trials)
@@ -81,7 +83,7 @@ class Trainer:
     self._sizes = list(sizes)
     self._options = options
     self._method = method
-    self._training, self._evaluation = training, evaluation
+    self._training, self._evaluation, self._validation = training, evaluation, validation
 
   def renew(self, trials: Sequence[Trial]) -> None:
     """Takes other trials, as many as before and of the same keys; programs stay compiled."""
@@ -144,7 +146,9 @@ class Trainer:
         key=self._of_run(self.state.key),
         exemplars=self._exemplars(),
       )
-      first = (place.visit.number, place.task_epoch, place.epoch, span.start, steps)
+      first = EpochStep(
+        place.task, place.visit.number, place.task_epoch, place.epoch, span.start, steps
+      )
       self.state, chunk = self.programs.train(  # the one wait of the chunk
         self.state,
         examples,
@@ -174,6 +178,32 @@ class Trainer:
       accuracy_so_far=self._accuracy_so_far(place.trials, place.task - 1),
       done=self.record.steps,
     )
+
+  def keep_if_best(self, place: Place) -> None:
+    """Tests on validation examples, and keeps the weights of the trials that were never better."""
+    task, seen = place.task, self._seen(place.visit)
+    with self._timed("evaluate"):
+      columns = [self._validate_task(other, seen.stop - 1) for other in seen]
+    rows = np.stack(columns, axis=1)
+    better = np.ones(len(rows), bool)
+    for lane, (index, row) in enumerate(zip(place.trials, rows.tolist(), strict=False)):
+      self.record.validation[index][task].append(row)
+      means = self.record.validation_of_phase(index, task, place.epoch + 1)
+      better[lane] = place.epoch == 0 or means[-1] > max(means[:-1])
+      self._log.write(**self._place(place, index), validation_accuracy=row)
+    with self._timed("train"):
+      self.state = self.programs.keep(self.state, better)
+
+  def take_best(self, place: Place) -> None:
+    """Puts the weights of the phase's best epoch back."""
+    for index in place.trials:
+      means = self.record.validation_of_phase(index, place.task, place.epoch + 1)
+      before = len(self.record.validation[index][place.task]) - len(means)  # of other phases
+      chosen = before + means.index(max(means))
+      self.record.chosen_epoch[index][place.task] = chosen
+      self._log.write(**self._name(index), task=place.task, chosen_epoch=chosen)
+    with self._timed("train"):
+      self.state = self.programs.take_kept(self.state)
 
   def consolidate(self, place: Place) -> None:
     """Tells the method that the task (a phase of it) has ended."""
@@ -307,6 +337,21 @@ class Trainer:
         continue
       own = {name: value[place] for name, value in counts._asdict().items() if value is not None}
       self.record.add_counts(index, task, own, to_former=to_former)
+
+  def _seen(self, visit: Visit) -> range:
+    """The tasks that the network has been trained on, the current one included."""
+    if self._options.protocol == "independent":
+      return range(visit.task, visit.task + 1)
+    return range(self.num_tasks if visit.again else visit.task + 1)
+
+  def _validate_task(self, task: int, current_task: int) -> np.ndarray:
+    """Accuracy of the model itself in each lane, on validation examples."""
+    assert self._validation is not None, "see RunOptions.select_epoch"
+    correct, size = np.zeros(len(self.groups[0]), np.int64), 0
+    for examples in self._validation.windows(task):
+      result = self.programs.validate(self.state, examples, current_task)
+      correct, size = correct + result.correct, size + int(examples.size)
+    return correct / size
 
   def _exemplars(self) -> Any:
     """Where examples are read in windows, the host mixes the exemplars in."""

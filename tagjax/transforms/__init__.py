@@ -1,7 +1,8 @@
 """Optax transformations: TAG, stable SGD, and what stands before and after an optimizer.
 
-Plain Optax transformations whose only extra argument, where they are told the task, is `task_id`.
-They work in any Optax pipeline.
+Plain Optax transformations whose only extra argument, where they are told the task, is `task_id`;
+what counts epochs also takes `epoch_step`, and counts by itself without. They work in any Optax
+pipeline.
 """
 
 from tagjax.transforms.clip import clip

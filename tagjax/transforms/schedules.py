@@ -49,6 +49,8 @@ class Progress(NamedTuple):
     epoch: int32 scalar, the epochs that have ended.
     steps_per_epoch: as `num_steps`; of the stream's first task if the stream is run over.
     longest: static, the largest `num_steps` of any task.
+    task_id: int32 scalar, the task being learned.
+    num_tasks: static, T.
   """
 
   step: chex.Numeric
@@ -56,6 +58,8 @@ class Progress(NamedTuple):
   epoch: chex.Numeric
   steps_per_epoch: chex.Numeric
   longest: int
+  task_id: chex.Numeric = 0
+  num_tasks: int = 1
 
 
 TaskSchedule = Callable[[Progress], chex.Numeric]
@@ -153,6 +157,7 @@ def scale_by_task_schedule(
     if epoch_step is None:
       state = _arrive(state, task_id, epoch_steps, by_task)
     else:
+      task_id = check_task_id(epoch_step.task_id, len(steps))
       state = _told(epoch_step, task_id, steps, epoch_steps, by_task)
     progress = Progress(
       step=state.steps_before + state.step,
@@ -160,6 +165,8 @@ def scale_by_task_schedule(
       epoch=state.epochs_before + _epoch(state, epoch_step, epoch_steps),
       steps_per_epoch=_of_task(unit, task_id),
       longest=longest,
+      task_id=task_id,
+      num_tasks=len(steps),
     )
     factor = nan_unless_task(schedule(progress), task_id, len(steps))
     updates = jax.tree.map(lambda u: (factor * u).astype(u.dtype), updates)
@@ -189,9 +196,8 @@ def _told(at: EpochStep, task_id, steps, epoch_steps, by_task: bool) -> TaskSche
   unit = _of_task(epoch_steps, task_id)
   # The ratio is 1, and the product exact, unless exemplars lengthen the epoch.
   step = at.task_epoch * unit + (at.step * (unit / at.num_steps)).astype(jnp.int32)
-  task_id, none = jnp.asarray(task_id, jnp.int32), jnp.int32(0)
   if by_task:
-    return TaskScheduleState(task_id, step, none, none)
+    return TaskScheduleState(task_id, step, jnp.int32(0), jnp.int32(0))
   cycle, place = jnp.divmod(at.visit, len(steps))
   epochs = -(-steps // epoch_steps)
   return TaskScheduleState(
@@ -240,10 +246,11 @@ def _check_schedule(schedule: TaskSchedule, horizon, unit, longest: int) -> None
   count = jax.ShapeDtypeStruct((), jnp.int32)
   for num_steps, steps_per_epoch in sorted(set(zip(horizon.tolist(), unit.tolist(), strict=True))):
 
-    def factor(step, epoch, num_steps=num_steps, steps_per_epoch=steps_per_epoch):
-      return jnp.asarray(schedule(Progress(step, num_steps, epoch, steps_per_epoch, longest)))
+    def factor(step, epoch, task_id, num_steps=num_steps, steps_per_epoch=steps_per_epoch):
+      place = Progress(step, num_steps, epoch, steps_per_epoch, longest, task_id, len(horizon))
+      return jnp.asarray(schedule(place))
 
-    found = jax.eval_shape(factor, count, count)
+    found = jax.eval_shape(factor, count, count, count)
     if found.shape or not jnp.issubdtype(found.dtype, np.number):
       raise ValueError(f"schedule must return a real scalar, got {found.dtype}{found.shape}")
 
@@ -359,6 +366,44 @@ def inverse_time(decay: float = 1e-4) -> TaskSchedule:
   """
   check_range("decay", decay, 0.0, math.inf, "[0, inf)")
   return lambda where: 1 / (1 + decay * where.epoch)
+
+
+@register("by_task", kind="schedule")
+def by_task(factors: tuple[float, ...] = ()) -> TaskSchedule:
+  """A factor for each task, constant while it is learned.
+
+  Args:
+    factors: one for each task, at least 0.
+
+  Returns:
+    The schedule, for `scale_by_task_schedule`.
+
+  Raises:
+    ValueError: for an argument out of range, or, where the number of tasks is known, if there is
+      not a factor for each.
+  """
+  values = np.asarray(factors, np.float32)
+  if values.ndim != 1 or not values.size or not (values >= 0).all():
+    raise ValueError(f"factors must be numbers of at least 0, one for each task, got {factors!r}")
+
+  def schedule(where: Progress) -> chex.Numeric:
+    if len(values) != where.num_tasks:
+      raise ValueError(f"factors={factors!r}: give one for each of the {where.num_tasks} tasks")
+    return jnp.asarray(values)[where.task_id]
+
+  return schedule
+
+
+def product(*schedules: TaskSchedule) -> TaskSchedule:
+  """All of the schedules together: the product of their factors.
+
+  Args:
+    *schedules: from the `Progress` to a factor.
+
+  Returns:
+    The schedule, for `scale_by_task_schedule`.
+  """
+  return lambda where: math.prod(schedule(where) for schedule in schedules)
 
 
 def by_step(schedule: optax.Schedule) -> TaskSchedule:

@@ -38,6 +38,7 @@ def test_every_method_can_be_named_and_made(name):
 
 
 NEEDED = {
+  "by_task": {"factors": (1.0, 0.5)},
   "step": {"every": 1},
   "exponential_decay": {"decay_rate": 0.5},
   "piecewise_interpolate_schedule": {"interpolate_type": "linear"},

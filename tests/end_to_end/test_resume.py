@@ -139,6 +139,8 @@ def test_stopped_at_every_position(tiny, tmp_path, monkeypatch, method):
   """Each action of the run, just before it and between it and its checkpoint."""
   config = tiny(seeds=2, train_examples_per_task=35, checkpoint_every=2, chunk_steps=3)
   config.method, config.learning_rate = method, 0.01
+  # The best epoch's weights and what it was chosen by are part of a checkpoint.
+  config.epochs, config.select_epoch, config.validation_fraction = (1, 2), "best", 0.2
   programs = []
 
   def once(*arguments, **options):
@@ -169,7 +171,8 @@ def test_stopped_at_every_position(tiny, tmp_path, monkeypatch, method):
     except Stopped:
       continue
   assert stops == list(range(len(stops)))
-  # Begin; of each task 4 steps (6 with exemplars) in 2 chunks, consolidate, evaluate.
-  assert len(stops) == 1 + 2 * (2 + 2)
+  # Begin; of each epoch its chunks (3 steps, or 5 with exemplars) and its validation; of each task
+  # the best epoch's weights, consolidate, evaluate.
+  assert len(stops) == 1 + (2 + 3) + 2 * (2 + (method != "tag")) + 3
   assert outcome(tmp_path / "stopped") == expected
   assert programs[0].traces["train", "train"] == 1

@@ -76,6 +76,8 @@ def run_and_read(config, workdir):
       "benchmark": "permuted_digits",
       "validation_fraction": 0.2,
       "evaluate_on": "validation",
+      "epochs": (2, 4),
+      "select_epoch": "best",
     },
   ],
   ids=lambda changes: changes["method"],

@@ -129,7 +129,7 @@ def test_seeds_are_grouped_so_that_half_of_the_memory_stays_free(monkeypatch):
 
 
 def state_of(method, **variables):
-  return types.SimpleNamespace(variables=variables, method=method)
+  return types.SimpleNamespace(variables=variables, method=method, kept=None)
 
 
 def floats(number):

@@ -19,7 +19,7 @@ def all_updates(transform, grads, task_ids):
   return found
 
 
-GRADS = list(jax.random.normal(jax.random.key(0), (12, 3)))
+GRADS = list(np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32))
 TASKS = [0] * 4 + [1] * 6 + [0] * 2
 
 
@@ -55,7 +55,7 @@ def test_momentum_restarts(reset, steps_per_epoch, starts):
 
 def test_an_epoch_that_exemplars_lengthen_restarts_once():
   transform = stable_sgd(0.1, floor=0.0, momentum=0.8, reset="epoch", steps_per_epoch=2)
-  at = EpochStep(*[None] * 4, num_steps=jnp.int32(3))
+  at = EpochStep(*[None] * 5, num_steps=jnp.int32(3))
   state, found = transform.init(GRADS[0]), []
   for grad in GRADS[:4]:
     updates, state = transform.update(grad, state, task_id=0, epoch_step=at)
