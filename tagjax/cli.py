@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from tagjax import config, distributed, report, training
-from tagjax.core.errors import ConfigError, IncompleteRun, InterruptedRun, TagjaxError
+from tagjax.core.errors import ConfigError, IncompleteRun, InterruptedRun, TagjaxError, reason
 from tagjax.core.untrusted import plain_lines
 
 _FLAGS = {
@@ -41,6 +41,7 @@ def parse(argv: list[str], default_config: str) -> list[str]:
   _print_list(argv)
   argv, ranges = config.search_flags.take_ranges(argv)
   text = "Config; FILE.py:METHOD picks a method."
+  logging.getLogger("absl").setLevel(logging.ERROR)  # what it warns of is told below, in one line
   try:
     if _asks_for_help(argv):  # answered without loading anything
       flags.DEFINE_string("config", default_config, text)
@@ -61,12 +62,19 @@ def parse(argv: list[str], default_config: str) -> list[str]:
     for name in _SHOWN:
       flags.FLAGS.register_key_flag_for_module(argv[0], flags.FLAGS[name])
     left = flags.FLAGS(argv)
+    if not isinstance(flags.FLAGS.config, ConfigDict):
+      kind = type(flags.FLAGS.config).__name__
+      raise ConfigError(f"get_config of {_file(argv)} returns {kind}, must return base_config()")
     config.search_flags.add_ranges(flags.FLAGS.config, ranges)
     if flags.FLAGS["verbosity"].using_default_value:  # absl would make it 0 then
       flags.FLAGS.verbosity = -1  # TFDS tells of every file that it writes
   except ConfigError as error:
     sys.exit(f"error: {plain_lines(error)}")
-  except (flags.Error, AttributeError, KeyError, OSError, SyntaxError) as error:
+  except SystemExit as error:
+    if any(re.match("--?help", argument) for argument in argv[1:]):
+      raise
+    sys.exit(f"error: {_file(argv)} ends with sys.exit({error.code!r}), must return base_config()")
+  except Exception as error:  # a config file is a program, and may raise what it likes
     sys.exit(f"error: {plain_lines(flag_error(argv, error))}")
   if len(left) > 1:
     sys.exit(f"error: unexpected argument {left[1]!r}: settings are given as --config.KEY=VALUE")
@@ -106,10 +114,10 @@ def _overrides(argv: list[str]) -> list[tuple[str, str]]:
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe, or says in one line why it cannot."""
   del argv
+  sys.stdout, sys.stderr = map(report.forgiving.Forgiving, (sys.stdout, sys.stderr))
   logging.getLogger("jax").setLevel(logging.WARNING)  # it reports each backend it does not find
   values = flags.FLAGS
   try:
-    training.compilation_cache.keep_compiled(values.compilation_cache)
     chosen = config.settings.read(values.config)
     config.early.check(chosen)
     training.compilation_cache.keep_compiled(values.compilation_cache)
@@ -205,7 +213,19 @@ def flag_error(argv: list[str], error: BaseException) -> str:
       return config.settings.unknown(key)
   if isinstance(error, flags.Error) and "\n" not in str(error):
     return str(error)
+  for argument in argv:
+    if re.match(r"--?config\.(=|$)", argument):
+      return f"{argument} names no key: settings are given as --config.KEY=VALUE"
   while error.__cause__ or error.__context__:
     error = error.__cause__ or error.__context__
-  kind = "" if isinstance(error, TagjaxError | OSError) else f"{type(error).__name__}: "
-  return f"cannot load --config: {kind}{' '.join(str(error).split())}"
+  if isinstance(error, TagjaxError | OSError):
+    return f"cannot load --config: {' '.join(str(error).split())}"
+  return f"cannot load --config={_file(argv)}: {reason(error)}"
+
+
+def _file(argv: list[str]) -> str:
+  """The config file that the command line names."""
+  for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+    if match := re.match(r"--?config(?:=(.*))?$", argument):
+      return following if match[1] is None else match[1]
+  return "the config file"

@@ -27,7 +27,6 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
 MODULES = [importlib.import_module(f"configs.{name}") for name in FILES]
 TABLES = [module for module in MODULES if hasattr(module, "TUNED")]
-NAMED = [(module, name) for module in TABLES for name in module.TUNED]
 OWN_CLASSES = {"cars": 196, "aircraft": 100, "actions": 10, "letters": 62}
 """Data sets of `object_sequence` that come from the user's folders."""
 SHRUNK = {
@@ -45,21 +44,13 @@ def completed(config):
   return config
 
 
-@pytest.mark.parametrize(
-  ("module", "name"), NAMED, ids=[f"{module.__name__}:{name}" for module, name in NAMED]
-)
-def test_every_tuned_name_is_valid_and_set(module, name):
-  config = completed(module.get_config(name))
-  settings = validate(config)
-  assert {key: settings[key] for key in module.TUNED[name]} == module.TUNED[name]
-
-
-@pytest.mark.parametrize(
-  ("module", "name"), NAMED, ids=[f"{module.__name__}:{name}" for module, name in NAMED]
-)
-def test_every_tuned_value_is_used(module, name):
-  settings = read(module.get_config(name))
-  assert unused(settings, module.TUNED[name]) == []
+@pytest.mark.parametrize("module", TABLES, ids=lambda module: module.__name__)
+def test_every_tuned_name_is_valid_and_each_value_set_and_used(module):
+  for name, values in module.TUNED.items():
+    config = module.get_config(name)
+    assert unused(read(config), values) == [], name
+    settings = validate(completed(config))
+    assert {key: settings[key] for key in values} == values, name
 
 
 @pytest.mark.parametrize("name", [n for n in FILES if n not in ("__init__", "common")])

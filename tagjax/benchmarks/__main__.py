@@ -62,12 +62,18 @@ def _parser() -> argparse.ArgumentParser:
   commands.add_parser("list", help="print what there is")
   one = commands.add_parser("describe", help="print the tasks of a benchmark")
   one.add_argument("name", help="a name of the list")
-  one.add_argument("--picture", metavar="FILE.png", help="draw some images of each task")
+  one.add_argument("--picture", metavar="FILE.png", type=_png, help="draw some images of each task")
   for name in _OPTIONS:
     one.add_argument(
       f"--{name}", type=_read, default=argparse.SUPPRESS, help="see tagjax.load_benchmark"
     )
   return parser
+
+
+def _png(path: str) -> str:
+  if not path.endswith(".png"):
+    raise argparse.ArgumentTypeError(f"{path!r} must end in .png")
+  return path
 
 
 def _read(text: str) -> Any:

@@ -11,6 +11,9 @@ from tagjax.benchmarks import checks, holdout
 from tagjax.benchmarks.experience import TaskPlan
 from tagjax.core import types
 
+_FEW_BYTES = 2**28
+_FEW_ROWS = 1000
+
 
 def plan_arrays(
   tasks: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]],
@@ -47,19 +50,29 @@ def plan_arrays(
 
 
 def _as_pools(task_id: int, task: tuple) -> tuple[datasets.Examples, datasets.Examples]:
-  if len(task) != 4:
+  if not hasattr(task, "__len__") or len(task) != 4:
     raise ValueError(
-      f"task {task_id} has {len(task)} arrays, must be (train_image, train_label, test_image, "
+      f"task {task_id} has {_how_many(task)}, must be (train_image, train_label, test_image, "
       "test_label)"
     )
   pools = []
   for part, image, label in (("training", *task[:2]), ("test", *task[2:])):
-    pool = datasets.Examples(np.asanyarray(image), np.asarray(label))
     where = f"task {task_id}, {part} examples"
+    if np.ma.isMaskedArray(image) or np.ma.isMaskedArray(label):
+      raise ValueError(f"{where} are masked arrays, whose masks would be lost: choose rows instead")
+    pool = datasets.Examples(np.asanyarray(image), np.asarray(label))
+    if pool.image.ndim < 2 or pool.label.ndim < 1:
+      raise ValueError(
+        f"{where}: images {pool.image.shape} and labels {pool.label.shape}, must be [N, ...], [N]"
+      )
     # Their upper end is checked against the head, by the stream.
     checks.check_pool(where, pool.image, pool.label, num_classes=np.iinfo(np.int32).max)
     pools.append(pool)
   return pools[0], pools[1]
+
+
+def _how_many(task: object) -> str:
+  return f"{len(task)} arrays" if hasattr(task, "__len__") else f"no arrays, but is {task!r:.50}"
 
 
 def _check_images(pools: Sequence[tuple[datasets.Examples, datasets.Examples]]) -> None:
@@ -74,6 +87,38 @@ def _check_images(pools: Sequence[tuple[datasets.Examples, datasets.Examples]]) 
           f"first task's are {first.dtype} {first.shape[1:]}: all must be alike"
         )
       _check_range(f"task {task_id}, {part} images", pool.image)
+      _check_finite(f"task {task_id}, {part} images", pool.image)
+
+
+def check_scale(images: Sequence[np.ndarray]) -> None:
+  """Refuses pixels from 0 to 255 that floats hold, where nobody has said so.
+
+  Raises:
+    ValueError: with the way out.
+  """
+  shown = [_some(image) for image in images if image.ndim > 2]
+  if not shown or not np.issubdtype(shown[0].dtype, np.floating):
+    return
+  largest = max(float(image.max()) for image in shown)
+  is_pixels = all((image >= 0).all() and (image == np.round(image)).all() for image in shown)
+  if is_pixels and 1 < largest <= 255:
+    raise ValueError(
+      f"images are floats that hold whole numbers up to {largest:g}: give max_value=255 if they "
+      "are pixels, max_value=1 if they are meant so"
+    )
+
+
+def _some(image: np.ndarray) -> np.ndarray:
+  """All images, of large files some: reading every page of them would take minutes."""
+  if image.nbytes <= _FEW_BYTES:
+    return image
+  return image[np.linspace(0, len(image) - 1, _FEW_ROWS).astype(int)]
+
+
+def _check_finite(where: str, image: np.ndarray) -> None:
+  shown = _some(image)
+  if np.issubdtype(shown.dtype, np.floating) and not np.isfinite(shown).all():
+    raise ValueError(f"{where} hold NaN or infinity: mend or leave out those examples")
 
 
 def _check_range(where: str, image: np.ndarray) -> None:

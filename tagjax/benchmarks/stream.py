@@ -1,6 +1,7 @@
 """A stream of experiences: the tasks of a benchmark, one after another, made when asked for."""
 
 import functools
+import math
 import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -103,7 +104,8 @@ class Stream:
         for `"domain"`, else those among the task's training labels.
       task_names: a name for each task; `"task 0"`, ... by default.
       max_value: what pixels are divided by before the model; 255 for uint8, 1 for floating images
-        by default. Without a meaning for tokens.
+        by default, which floats that hold whole numbers up to 255 must say. Without a meaning for
+        tokens.
       attributes: float `[num_outputs, a]`, what distinguishes the classes; None: unknown.
       validation_fraction: fraction of each task's training examples to hold out.
       data_seed: seed of that draw.
@@ -131,9 +133,10 @@ class Stream:
       selection=holdout.Selection(validation_fraction, data_seed=data_seed),
     )
     if max_value is None:
+      arrays.check_scale([plan.train.image for plan in plans])
       max_value = 255 if plans[0].train.image.dtype == np.uint8 else 1
-    if not max_value > 0:
-      raise ValueError(f"max_value is {max_value!r}, must be positive")
+    if not 0 < max_value < math.inf:
+      raise ValueError(f"max_value is {max_value!r}, must be positive and finite")
     return cls(name, spec, plans, max_value)
 
   @functools.cached_property

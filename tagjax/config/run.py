@@ -99,14 +99,20 @@ def _run_points(
     name = "sweep" if settings["sweep"] else "search"
     raise ConfigError(f"config.{name} does not go with --profile: leave one of the two away")
   base = {**settings, "evaluate_on": "validation"}
-  if settings["sweep_tasks"]:
-    base["end_task"] = settings["first_task"] + settings["sweep_tasks"]
+  tasks = settings["sweep_tasks"]
+  if tasks:
+    base["end_task"] = settings["first_task"] + tasks
 
   def parts_of(constants: sweep.Point) -> sweep.Parts:
     point = grid.at_point(base, constants)
-    if settings["sweep_tasks"] and isinstance(point["epochs"], tuple):
-      point = {**point, "epochs": point["epochs"][: settings["sweep_tasks"]]}
-    return make_parts(point)
+    if tasks and isinstance(point["epochs"], tuple):
+      point = {**point, "epochs": point["epochs"][:tasks]}
+    try:
+      return make_parts(point)
+    except ConfigError as error:
+      if tasks and "end_task=" in str(error):  # which nobody has given
+        raise ConfigError(f"config.sweep_tasks={tasks}: there are not so many tasks") from error
+      raise
 
   common = (early.run_options(settings), nested(used(settings)), workdir)
   shown = {"tasks": settings["sweep_tasks"], "progress": progress}

@@ -172,6 +172,22 @@ class Boundary(NamedTuple):
   phase: str
 
 
+class OnceFn(Protocol):
+  """`make()`, computed once for all lengths of the continuum that an evaluation measures.
+
+  For what does not depend on `Query.continuum`, where it is much of the work. The same `name` gives
+  what the first call of that name gave; calls must not stand within a loop or a `vmap` of the
+  method's own.
+  """
+
+  def __call__(self, name: str, make: Callable[[], Any]) -> Any: ...
+
+
+def _each_time(name: str, make: Callable[[], Any]) -> Any:
+  del name
+  return make()
+
+
 class Query(NamedTuple):
   """What a method may look at when it predicts: examples without their labels.
 
@@ -185,6 +201,7 @@ class Query(NamedTuple):
     key: the method's own random key, the same for all batches of an evaluation.
     continuum: static; p: the batch is B / p runs of p consecutive examples of one task, of which
       the last ones may be padding. 1: nothing is promised.
+    once: see `OnceFn`.
   """
 
   batch: Batch
@@ -193,6 +210,7 @@ class Query(NamedTuple):
   active_fn: ActiveFn
   key: chex.PRNGKey
   continuum: int
+  once: OnceFn = _each_time
 
 
 State = Any

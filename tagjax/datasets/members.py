@@ -14,17 +14,21 @@ found before its bytes are decompressed.
 """
 
 import contextlib
+import errno
 import gzip
 import io
 import os
 import pathlib
 import re
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from typing import BinaryIO, NamedTuple
+
+from tagjax.core import untrusted
 
 Source = str | os.PathLike[str] | BinaryIO
 """A path, or a file open for reading that can seek, such as a member that is an archive itself."""
@@ -41,6 +45,8 @@ _DAMAGES = (
   zlib.error,
   EOFError,
   NotImplementedError,  # how `zipfile` says that it does not know a feature of the format
+  struct.error,
+  OverflowError,
 )
 
 
@@ -289,7 +295,16 @@ def _blaming(source: Source) -> Iterator[None]:
   try:
     yield
   except _DAMAGES as error:
-    raise ValueError(f"{_title(source)} is damaged or no tar or zip archive: {error}") from error
+    raise _damage(source, error) from error
+  except OSError as error:
+    if error.errno != errno.EINVAL:  # a place in the file that there cannot be
+      raise
+    raise _damage(source, error) from error
+
+
+def _damage(source: Source, error: Exception) -> ValueError:
+  reason = untrusted.plain_text(str(error))
+  return ValueError(f"{_title(source)} is damaged or no tar or zip archive: {reason}")
 
 
 def _title(source: Source) -> str:

@@ -188,12 +188,15 @@ def check_model(model: Any, spec: StreamSpec) -> Variables:
     The shapes and dtypes of the initial variables.
 
   Raises:
-    ValueError: if the model cannot take the stream's images, has no parameters, does not give
-      floating logits `[B, K]`, or returns variables of other shapes than it was given.
+    ValueError: if the model cannot take the stream's images, has no parameters, has rows for more
+      or fewer tasks than there are, does not give floating logits `[B, K]`, or returns variables of
+      other shapes than it was given.
     TypeError: see `as_model`.
   """
   model = as_model(model, spec)
-  before = _traced(lambda: variable_shapes(model, spec), spec)
+  boxed = _traced(lambda: _boxed_shapes(model, spec), spec)
+  _stacked(boxed.get("params", {}), spec)
+  before = {"params": {}, **nn.meta.unbox(boxed)}
   if not jax.tree.leaves(before["params"]):
     raise ValueError('the model has no parameters: its init must return some, under "params"')
   for train in (False, True):
@@ -289,9 +292,17 @@ def task_stacked(model: Any, spec: StreamSpec) -> chex.ArrayTree:
   Raises:
     ValueError: if such a parameter does not have T rows.
   """
-  model = as_model(model, spec)
+  return _stacked(_boxed_shapes(as_model(model, spec), spec).get("params", {}), spec)
+
+
+def _boxed_shapes(model: Model, spec: StreamSpec) -> Variables:
+  """Shapes of the initial variables, in the boxes that name their axes."""
   image = jax.ShapeDtypeStruct((1, *spec.image_shape), image_dtype(spec))
-  boxed = jax.eval_shape(model.init, key_shape(), image).get("params", {})
+  return jax.eval_shape(model.init, key_shape(), image)
+
+
+def _stacked(boxed: chex.ArrayTree, spec: StreamSpec) -> chex.ArrayTree:
+  """See `task_stacked`; of the shapes of parameters."""
 
   def is_stacked(path, axes, leaf):
     if not (axes and axes[0] == TASK_AXIS):

@@ -12,6 +12,7 @@ from tagjax.methods.er_ace import er_ace as er_ace
 from tagjax.methods.ewc import ewc as ewc
 from tagjax.methods.factor_penalty import factor_penalty as factor_penalty
 from tagjax.methods.fine_tuning import fresh_each_task as fresh_each_task
+from tagjax.methods.gdumb import gdumb as gdumb
 from tagjax.methods.gem import gem as gem
 from tagjax.methods.icarl import icarl as icarl
 from tagjax.methods.itaml import itaml as itaml

@@ -8,12 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from tagjax.core import losses
 from tagjax.core.method import Boundary, Method, Step
 from tagjax.core.register import register
 from tagjax.core.sharing import MIXED, searched_layers
-from tagjax.methods.factor_penalty import add_gradient, checked
-from tagjax.methods.searched import anchor_of, keep_shared, routed
+from tagjax.methods.factor_penalty import checked
+from tagjax.methods.searched import (
+  anchor_of,
+  keep_shared,
+  known_gradient,
+  learned_none,
+  routed,
+  task_loss,
+  with_penalties,
+)
 from tagjax.transforms.checks import check_range
 
 
@@ -37,7 +44,7 @@ class DartsState(NamedTuple):
   epochs: chex.Array
 
 
-@register("darts", kind="modifier", shares="factors", traced=("learning_rate",), needs_past=False)
+@register("darts", kind="modifier", shares="factors", needs_past=False)
 def darts(
   *,
   learning_rate: float = 1e-4,
@@ -101,17 +108,11 @@ def darts(
     return DartsState(logits, state, anchor_of(params), learned, nothing, epochs)
 
   def init(params):
-    layers = searched_layers(params)
-    num_tasks = len(jax.tree.leaves(params[layers[0]]["task"])[0])
-    return begin(params, jnp.zeros(num_tasks, bool), jnp.zeros((), jnp.int32))
+    return begin(params, learned_none(params, False), jnp.zeros((), jnp.int32))
 
   def update(updates, state, params, *, at: Step):
     del updates
     first, second = jax.random.split(at.key)
-
-    def penalised(grad, shared):
-      weights = dict(zip(searched_layers(params), shared, strict=True))
-      return add_gradient(grad, params, at.task_id, weights, penalties)
 
     def search():
       grad = _logits_gradient(state.logits, params, first, at)
@@ -121,17 +122,16 @@ def darts(
         params,
         at.batch,
         variables={"routing": _mixed(logits, at)},
-        loss_fn=lambda logits, batch: _loss(logits[0], batch, at),
+        loss_fn=lambda logits, batch: task_loss(logits[0], batch, at),
         key=second,
       )
       new = state._replace(logits=logits, optimizer=optimizer, steps=state.steps + 1)
-      return penalised(grad, jnp.ones(len(logits))), new
+      return with_penalties(grad, params, jnp.ones(len(logits)), penalties, at), new
 
     def train_again():
-      _, grad = at.grad_fn(params, at.batch)
-      row = at.variables["routing"]["sharing"][at.task_id]
+      grad, row = known_gradient(params, at)
       new = state._replace(steps=state.steps + 1)
-      return penalised(grad, row.astype(jnp.float32)), new
+      return with_penalties(grad, params, row, penalties, at), new
 
     return jax.lax.cond(state.learned[at.task_id], train_again, search)
 
@@ -176,17 +176,12 @@ def _mixed(logits: chex.Array, at: Step) -> dict[str, Any]:
   return {**at.variables["routing"], "mixture": mixture, "candidates": candidates}
 
 
-def _loss(logits: chex.Array, batch, at: Step) -> chex.Array:
-  values = losses.cross_entropy(logits, batch.label, at.active_fn(batch))
-  return losses.masked_mean(values, batch.mask, losses.mean_count(at))
-
-
 def _logits_gradient(logits: chex.Array, params, key, at: Step) -> chex.Array:
   """∇_a CE, averaged over the devices."""
 
   def loss(logits):
     variables = {**at.variables, "params": params, "routing": _mixed(logits, at)}
     out, _ = at.apply_fn(variables, at.batch, key=key, train=True)
-    return _loss(out[0], at.batch, at)
+    return task_loss(out[0], at.batch, at)
 
   return jnp.mean(at.gather(jax.grad(loss)(logits)[None]), axis=0)

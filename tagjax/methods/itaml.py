@@ -26,6 +26,7 @@ from tagjax.core.register import register
 from tagjax.core.types import Batch, StreamSpec, Variables
 from tagjax.memory import class_quota
 from tagjax.memory.capacity import Per
+from tagjax.methods import rehearsing
 from tagjax.methods.fine_tuning import restarted
 from tagjax.transforms import parameter_names
 from tagjax.transforms.checks import check_choice, check_count, check_range
@@ -59,7 +60,7 @@ class Copies(NamedTuple):
   adapted: Variables
 
 
-@register("itaml", kind="modifier", shares="memory", traced=("beta", "adapt_learning_rate"))
+@register("itaml", kind="modifier", shares="memory", traced=("beta",))
 def itaml(
   spec: StreamSpec,
   inner: optax.GradientTransformation | Method,
@@ -125,7 +126,8 @@ def itaml(
       over the number of classes seen. Where that is less than 1, or 0 is given, there are none: the
       general model classifies.
     per: `"class"` or `"total"`.
-    selection: which examples of a class are kept: `"first"` of the data set, or at `"random"`.
+    selection: which examples of a class are kept: the `"first"` of the data set, as the authors'
+      code does, at `"random"`, or by `"herding"`, which requires `features` of the model.
     adapt_learning_rate: Adam's, of the copies, greater than 0.
     adapt_batch_size: exemplars in a step of a copy, at least 1.
 
@@ -187,7 +189,10 @@ def itaml(
     inner_state, variables = inner.consolidate(state.inner, variables, at=at)
     memory = state.memory
     if size:
-      memory = class_quota.update(memory, at.chunk, selection=selection)
+      features = None
+      if selection == "herding":
+        features = rehearsing.chunk_features(at.apply_fn, variables, at.chunk)
+      memory = class_quota.update(memory, at.chunk, selection=selection, features=features)
     return ItamlState(restarted(inner, inner_state, variables["params"]), memory), variables
 
   def prepare(state: ItamlState, variables, *, at: Boundary):
@@ -208,7 +213,7 @@ def itaml(
     prepare=prepare,
     predict=functools.partial(_predict, spec),
     ignores_updates=True,
-    requires=inner.requires,
+    requires=inner.requires | ({"features"} if size and selection == "herding" else set()),
     diagnose=lambda state: inner.diagnose(state.inner),
     num_boundary_examples=None if size else inner.num_boundary_examples,
   )
@@ -221,8 +226,6 @@ def _check(spec, variant, classifier_merge, selection) -> None:
   check_choice("variant", variant, get_args(Variant))
   check_choice("classifier_merge", classifier_merge, get_args(ClassifierMerge))
   class_quota.check_selection(selection)
-  if selection == "herding":
-    raise ValueError('selection="herding" needs the features of a network: choose "first"')
   if spec.scenario == "domain":
     raise ValueError(
       "scenario='domain': the tasks share their outputs, so none of them tells the task, which "
@@ -475,8 +478,15 @@ def _shuffled(key: chex.PRNGKey, valid: chex.Array, batch_size: int) -> chex.Arr
 def _predict(spec: StreamSpec, served: Copies, *, at: Query) -> chex.Array:
   """Logits `[B, K]`, each task's of its own copy, those of the chosen task above all others.
 
-  All but the vote is the same whatever the continuum is: XLA makes one of several calls.
+  All but the vote is the same whatever the continuum is.
   """
+  general, logits = at.once("logits", functools.partial(_own_logits, spec, served, at))
+  chosen = vote(spec, general, at.batch.mask, at.current_task, at.continuum)
+  return _lifted_above(logits, jnp.asarray(spec.classes)[jnp.repeat(chosen, at.continuum)])
+
+
+def _own_logits(spec: StreamSpec, served: Copies, at: Query) -> tuple[chex.Array, chex.Array]:
+  """Logits of the general model, and each task's of its own copy."""
   classes = jnp.asarray(spec.classes)
   general, _ = at.apply_fn(served.general, at.batch)
 
@@ -485,9 +495,7 @@ def _predict(spec: StreamSpec, served: Copies, *, at: Query) -> chex.Array:
     own, _ = at.apply_fn(variables, at.batch)
     return jnp.where(classes[task], own, logits)
 
-  logits = jax.lax.fori_loop(0, at.current_task + 1, add, general)
-  chosen = vote(spec, general, at.batch.mask, at.current_task, at.continuum)
-  return _lifted_above(logits, classes[jnp.repeat(chosen, at.continuum)])
+  return general, jax.lax.fori_loop(0, at.current_task + 1, add, general)
 
 
 def vote(

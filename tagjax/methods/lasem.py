@@ -14,8 +14,15 @@ from tagjax.core import losses
 from tagjax.core.method import Boundary, Method, Step
 from tagjax.core.register import register
 from tagjax.core.sharing import ROUTED, resolve_sharing, searched_layers
-from tagjax.methods.factor_penalty import add_gradient, checked
-from tagjax.methods.searched import anchor_of, keep_shared, routed
+from tagjax.methods.factor_penalty import checked
+from tagjax.methods.searched import (
+  anchor_of,
+  keep_shared,
+  known_gradient,
+  learned_none,
+  routed,
+  with_penalties,
+)
 from tagjax.transforms.checks import check_choice, check_count, check_range
 
 Likelihood = Literal["mean", "product"]
@@ -129,9 +136,7 @@ def lasem(
     return configurations(len(searched_layers(params)), groups, candidates, at_once)
 
   def init(params):
-    layers, table = searched_layers(params), table_of(params)
-    num_tasks = len(jax.tree.leaves(params[layers[0]]["task"])[0])
-    return _begin(table, prior, params, jnp.full(num_tasks, -1, jnp.int32))
+    return _begin(table_of(params), prior, params, learned_none(params, jnp.int32(-1)))
 
   def update(updates, state, params, *, at: Step):
     del updates
@@ -143,17 +148,13 @@ def lasem(
       if fixed is not None:
         posterior = _fixed(fixed, fixed_probability, table)
       shared = posterior @ jnp.asarray(table.rows, jnp.float32)
-      grad = _with_penalties(_gradient(posterior, table, params, at), shared)
+      grad = _gradient(posterior, table, params, at)
+      grad = with_penalties(grad, params, shared, penalties, at)
       return grad, _counted(began, posterior, prior)
 
     def train_again():
-      _, grad = at.grad_fn(params, at.batch)
-      row = at.variables["routing"]["sharing"][at.task_id]
-      return _with_penalties(grad, row.astype(jnp.float32)), state
-
-    def _with_penalties(grad, shared):
-      weights = dict(zip(searched_layers(params), shared, strict=True))
-      return add_gradient(grad, params, at.task_id, weights, penalties)
+      grad, row = known_gradient(params, at)
+      return with_penalties(grad, params, row, penalties, at), state
 
     return jax.lax.cond(state.chosen[at.task_id] >= 0, train_again, search)
 

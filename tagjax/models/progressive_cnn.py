@@ -54,7 +54,7 @@ class ProgressiveCNN(nn.Module):
     pools: size and stride of the max-pool after each convolution; 1: none.
     hidden: widths of the hidden linear layers.
     skips: pairs (first, last) of convolutions between which a skip leads, see `LasemCNN`.
-    scale: by which laterals are narrower, at least 1.
+    scale: by which laterals are narrower than their inputs, positive.
     dropout: probability that a feature is dropped in training, after the convolutions; in [0, 1).
     convolve: how convolutions are computed, see `tagjax.models.convolution`.
     compute_dtype: of products, convolutions and activations; see `tagjax.models`.
@@ -80,8 +80,8 @@ class ProgressiveCNN(nn.Module):
 
   def __post_init__(self):
     check_rates(dropout=self.dropout)
-    if not self.scale >= 1:
-      raise ValueError(f"scale must be at least 1, got {self.scale}")
+    if not self.scale > 0:
+      raise ValueError(f"scale must be positive, got {self.scale}")
     super().__post_init__()
 
   @nn.compact
@@ -247,13 +247,13 @@ def prognn(
     kernels: see `hps`.
     pools: see `hps`.
     hidden: see `hps`.
-    scale: by which laterals are narrower, at least 1; the paper has 1 and 2.
+    scale: by which laterals are narrower than their inputs, positive; the paper has 1 and 2.
     dropout: see `hps`.
     compute_dtype: see `ProgressiveCNN`.
 
   Raises:
     ValueError: if the scenario is not `"task"`, the sizes are not of the same number of layers, or
-      `scale` is less than 1.
+      `scale` is not positive.
   """
   sizes = {"channels": channels, "kernels": kernels, "pools": pools, "hidden": hidden}
   return ProgressiveCNN(

@@ -59,14 +59,12 @@ def read_tensors(path: str | Path, max_bytes: int = untrusted.MAX_BYTES) -> dict
   }
   if path.suffix not in readers:
     raise ValueError(f"the name of the file must end in one of {', '.join(readers)}")
-  try:
-    with untrusted.open_regular(path, max_bytes + _MAX_HEADERS) as file:
+  with untrusted.open_regular(path, max_bytes + _MAX_HEADERS) as file:
+    try:
       return readers[path.suffix](file, max_bytes)
-  except OSError:
-    raise
-  except Exception as error:  # a damaged file can make its parser raise nearly anything
-    reason = " ".join(untrusted.plain_text(str(error)).split()) or type(error).__name__
-    raise ValueError(f"the file is damaged, or holds no named tensors: {reason}") from error
+    except Exception as error:  # a damaged file can make its parser raise nearly anything
+      reason = " ".join(untrusted.plain_text(str(error)).split()) or type(error).__name__
+      raise ValueError(f"the file is damaged, or holds no named tensors: {reason}") from error
 
 
 def _read_npz(file: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
@@ -81,7 +79,11 @@ def _read_npz(file: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
         raise ValueError(f"{member.filename} is compressed as no file of numpy.savez is")
   file.seek(0)
   with np.load(file, allow_pickle=False) as arrays:
-    return dict(arrays)
+    tensors = dict(arrays)
+  for name, tensor in tensors.items():
+    if not isinstance(tensor, np.ndarray):  # NumPy hands out whatever else the archive holds
+      raise ValueError(f"its entry {name[:50]!r} is no array")
+  return tensors
 
 
 def _read_safetensors(file: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:

@@ -12,5 +12,5 @@ import lazy_loader
 
 # With Matplotlib they take half a second to import: loaded when a plot is asked for.
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-  __name__, ["class_plots", "comparison_plots", "log_plots", "plots", "tables"]
+  __name__, ["class_plots", "comparison_plots", "forgiving", "log_plots", "plots", "tables"]
 )

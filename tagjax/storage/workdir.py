@@ -6,6 +6,7 @@ import fcntl
 import itertools
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ CONFIG, LOG, RESULTS, LOCK, CHECKPOINTS, PROFILE = (
 )
 
 
+_LEFTOVER = re.compile(r"\..+\.(json|jsonl|png)\.[a-z0-9_]+\.tmp")  # see write_atomic
 _MOST_NAMED = 20
 _FOLDERS = (CHECKPOINTS, PROFILE, "groups", "shares", "trials", "workers")
 _SUFFIXES = (".json", ".jsonl", ".png", ".db")
@@ -88,7 +90,15 @@ class Workdir:
           f"cannot lock {self.path} ({error.strerror}): choose a --workdir on a file system with "
           "locks"
         ) from error
+      self._remove_leftovers()
       yield
+
+  def _remove_leftovers(self) -> None:
+    """Removes what a process that was killed while it wrote a file has left behind."""
+    for path in self.path.glob(".*.tmp"):
+      if _LEFTOVER.fullmatch(path.name):
+        with contextlib.suppress(OSError):
+          path.unlink()
 
   @property
   def checkpoints(self) -> Path:

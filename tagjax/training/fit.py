@@ -28,7 +28,7 @@ from tagjax.training.identity import describe_run, flat_keys
 from tagjax.training.memory_estimate import Forecast
 from tagjax.training.options import RunOptions, epochs_by_task
 from tagjax.training.placement import describe
-from tagjax.training.preload import CHECKPOINTS, RESULTS, preload
+from tagjax.training.preload import CHECKPOINTS, preload
 from tagjax.training.profiler import Trace
 from tagjax.training.provenance import provenance
 from tagjax.training.record import RunRecord
@@ -333,7 +333,8 @@ def train_trials(
     stack.enter_context(contextlib.closing(trace))
     line = stack.enter_context(_progress_line(trainer, options, progress))
     trainer.open(log, line)
-    preload(RESULTS if folder.path is None else CHECKPOINTS + RESULTS)
+    if folder.path is not None:
+      preload(CHECKPOINTS)
     cursor = Cursor(
       trainer, store, log, trace, stop, first, begun, after, folder.path, options.checkpoint_every
     )

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterable
 
 CHECKPOINTS = ("orbax.checkpoint",)
-RESULTS = ("scipy.special",)
 
 
 def preload(modules: Iterable[str]) -> None:

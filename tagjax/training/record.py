@@ -8,6 +8,7 @@ import numpy as np
 
 from tagjax.core.errors import WorkdirError
 from tagjax.core.types import PartlyDefined
+from tagjax.core.untrusted import plain_text
 
 
 @dataclasses.dataclass
@@ -86,7 +87,8 @@ class RunRecord:
         len(getattr(record, name)) for name in ("accuracy", "baseline", "curves", "diverged")
       }
     except TypeError as error:
-      raise WorkdirError(f"the record of the run is of another form: {error}") from error
+      reason = plain_text(str(error))
+      raise WorkdirError(f"the record of the run is of another form: {reason:.200}") from error
     if len(sizes) > 1 or not _is_count(record.metrics_bytes) or not _is_count(record.steps):
       raise WorkdirError("the record of the run is of another form: its parts do not fit together")
     return record

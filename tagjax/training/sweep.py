@@ -15,9 +15,10 @@ import numpy as np
 
 from tagjax.core.errors import ConfigError, InterruptedRun
 from tagjax.core.types import Variables
+from tagjax.report.form import is_numbers, is_summary
 from tagjax.report.results import summarise
 from tagjax.report.run import Grid
-from tagjax.storage.json_files import read_json, write_json_atomic
+from tagjax.storage.json_files import as_json, read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
 from tagjax.training import group_size
 from tagjax.training.assemble import Stream, assemble
@@ -40,6 +41,7 @@ from tagjax.training.shares import (
 )
 from tagjax.training.trainer import Trainer, Trial
 
+_TABLE_KEYS = ("points", "seconds")
 _MOST_POINTS = 10_000
 TABLE, RECORDS = "points.json", "records.json"
 METRICS = ("average_accuracy", "forgetting", "learning_accuracy")
@@ -278,7 +280,7 @@ def train_grid(
     folder.check(identity)
     if folder.has_results():
       return Grid.load(folder.results)
-    table = _Table(folder)
+    table = _Table(folder, points)
     if process == ALONE and not are_planned(folder):
       for number, group in enumerate(groups):
         if not table.has(group.points):
@@ -384,14 +386,20 @@ class _Table:
     rows: place in the grid -> what results.json says of the point.
   """
 
-  def __init__(self, folder: Workdir | NoWorkdir):
+  def __init__(self, folder: Workdir | NoWorkdir, points: Sequence[Point]):
+    """Reads the table; rows of another form or point are made anew, of their group's record."""
     self.folder = folder
     self._path = None if folder.path is None else folder.path / TABLE
-    stored: dict[str, Any] = {"points": {}, "seconds": {}}
-    if self._path is not None and self._path.exists():
-      stored = read_json(self._path)
-    self.rows = {int(place): row for place, row in stored["points"].items()}
-    self._seconds = stored["seconds"]
+    stored = read_json(self._path) if self._path is not None and self._path.exists() else {}
+    rows, seconds = (
+      one if isinstance(one, dict) else {}
+      for one in (stored.get(key) if isinstance(stored, dict) else None for key in _TABLE_KEYS)
+    )
+    found = {place: rows.get(str(place)) for place in range(len(points))}
+    self.rows: dict[int, Any] = {
+      place: row for place, row in found.items() if _is_row(row, points[place])
+    }
+    self._seconds = {group: one for group, one in seconds.items() if is_numbers(one)}
 
   def has(self, places: list[int]) -> bool:
     """Whether all of these points have ended."""
@@ -406,8 +414,17 @@ class _Table:
 
   def total_seconds(self) -> dict[str, float]:
     """Sums over all groups."""
-    names = next(iter(self._seconds.values()))
-    return {name: sum(group[name] for group in self._seconds.values()) for name in names}
+    names: Mapping[str, float] = next(iter(self._seconds.values()), {})
+    return {name: sum(group.get(name, 0) for group in self._seconds.values()) for name in names}
+
+
+def _is_row(row: Any, point: Point) -> bool:
+  """Whether this is what the table holds of a point that has ended."""
+  if not isinstance(row, dict) or row.get("values") != as_json(point):
+    return False
+  return isinstance(row.get("diverged_seeds"), list) and all(
+    name in row and (row[name] is None or is_summary(row[name])) for name in METRICS
+  )
 
 
 def _train_group(
@@ -440,6 +457,7 @@ def _train_group(
 
   try:
     train_trials(trainer, options, folder, forecast, begun, progress, after=keep_ended)
+    keep_ended(Trainer.evaluate.__name__)  # what the table has lost since
   except InterruptedRun as stop:
     raise InterruptedRun(f"stopped and saved: the same command goes on in {root}") from stop
 

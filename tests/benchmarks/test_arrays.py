@@ -97,6 +97,23 @@ def test_validation_is_held_out():
   assert not np.array_equal(other[0].validation.image, stream[0].validation.image)
 
 
+def filled(value):
+  image, *others = task(dtype=np.float32)
+  return (np.full(image.shape, value, np.float32), *others)
+
+
+def test_floats_that_say_what_they_are_pass():
+  for value, options in ((200.0, {"max_value": 255}), (200.5, {}), (1.0, {}), (-3.0, {})):
+    assert Stream.from_arrays("mine", [filled(value)], **options).max_value in (1, 255)
+
+
+def test_of_large_files_some_images_are_looked_at(monkeypatch):
+  monkeypatch.setattr("tagjax.benchmarks.arrays._FEW_BYTES", 10)
+  with pytest.raises(ValueError, match="hold NaN"):
+    Stream.from_arrays("mine", [filled(np.nan)])
+  assert len(Stream.from_arrays("mine", [task(dtype=np.float32)])) == 1
+
+
 @pytest.mark.parametrize(
   ("tasks", "options", "words"),
   [
@@ -125,6 +142,16 @@ def test_validation_is_held_out():
     ([(task()[0], np.zeros(4), *task()[2:])], {}, "labels are float64"),
     ([task()], {"validation_fraction": 1}, "validation_fraction is 1"),
     ([task()], {"data_seed": -1}, "data_seed is -1"),
+    ([task()], {"max_value": np.inf}, "max_value is inf, must be positive and finite"),
+    ([None], {}, "task 0 has no arrays, but is None"),
+    ([task(), 3], {}, "task 1 has no arrays, but is 3"),
+    ([(None, *task()[1:])], {}, r"task 0, training examples: images \(\) and labels \(4,\)"),
+    ([(np.zeros(4, np.uint8), *task()[1:])], {}, r"images \(4,\) and labels \(4,\), must be"),
+    ([(np.ma.masked_less(task()[0], 1), *task()[1:])], {}, "training examples are masked arrays"),
+    ([(*task()[:3], np.ma.array(task()[3]))], {}, "test examples are masked arrays"),
+    ([filled(np.nan)], {}, "training images hold NaN or infinity"),
+    ([task(dtype=np.float32), filled(-np.inf)], {}, "task 1, training images hold NaN or infinity"),
+    ([filled(200.0)], {}, "whole numbers up to 200: give max_value=255 if they are pixels"),
   ],
 )
 def test_bad_arguments(tasks, options, words):

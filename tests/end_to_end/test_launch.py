@@ -118,6 +118,22 @@ WRONG = {
   "unknown flag": (["--confg=x.py"], ["confg", "config"]),
   "positional": (["configs/digits.py"], ["'configs/digits.py'", "--config.KEY=VALUE"]),
   "config file": (["--config=configs/missing.py"], ["configs/missing.py"]),
+  "no key": (["--config.=3"], ["--config.=3 names no key"]),
+  "no user": (
+    ["--config.benchmark=split_cifar10", "--config.data_dir=~nosuchuser/x"],
+    ["'~nosuchuser/x'", "user who does not exist"],
+  ),
+  "no user's cache": (["--compilation_cache=~nosuchuser"], ["'~nosuchuser'"]),
+  "nan": (["--config.method=er", "--config.er.strength=nan"], ["config.er.strength=nan"]),
+  "years": (["--config.epochs=1000000000000"], ["config.epochs=1000000000000", "at most"]),
+  "tasks of a grid": (
+    [
+      "--config.sweep={'epochs': [1, 2]}",
+      "--config.sweep_tasks=99",
+      "--config.validation_fraction=0.2",
+    ],
+    ["config.sweep_tasks=99"],
+  ),
   "method of file": (["--config=configs/digits.py:tga"], ["'tga'", "mean tag"]),
   "method": (["--config.method=rmsprob"], ["config.method='rmsprob'", "mean rmsprop"]),
   "benchmark": (["--config.benchmark=split_digit"], ["'split_digit'", "mean split_digits"]),
@@ -168,6 +184,31 @@ def test_wrong_settings_are_one_line(case, launch, tmp_path):
     assert part in text
   left = {path.name for path in (tmp_path / "run").glob("*")}
   assert left <= {".lock"}  # so the mended command may use the same folder
+
+
+@pytest.mark.parametrize(
+  ("program", "part"),
+  [
+    ("def get_config(:", "SyntaxError"),
+    ("import nothing_of_this_name", "ModuleNotFoundError"),
+    ("def get_config():\n  raise RuntimeError('mine')", "RuntimeError: mine"),
+    ("def get_config():\n  raise ValueError('mine')", "ValueError: mine"),
+    ("def get_config():\n  return None", "returns NoneType"),
+    ("def get_config():\n  return {'a': 1}", "returns dict"),
+    ("def get_config():\n  raise SystemExit(3)", "sys.exit(3)"),
+    ("import sys\nsys.exit()", "sys.exit(None)"),
+    ("x = 3", "get_config"),
+    ("def get_config(one, two):\n  return None", "missing 2 required"),
+    ("def get_config():\n  return {}['key']", "KeyError"),
+  ],
+)
+def test_faults_of_a_config_file_are_one_line_with_its_name(launch, tmp_path, program, part):
+  file = tmp_path / "mine.py"
+  file.write_text(program)
+  text = error_of(launch(f"--config={file}", f"--workdir={tmp_path / 'run'}"))
+  assert part in text
+  assert "mine.py" in text
+  assert not (tmp_path / "run").exists()
 
 
 def test_an_unwritable_workdir_is_one_line(launch, tmp_path):

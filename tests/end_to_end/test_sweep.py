@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -136,14 +137,20 @@ def once():
 
 
 @pytest.fixture(scope="module")
-def in_turn(tiny, once, tmp_path_factory):
+def whole(tmp_path_factory):
+  """The folder of `in_turn`."""
+  return tmp_path_factory.mktemp("whole")
+
+
+@pytest.fixture(scope="module")
+def in_turn(tiny, once, whole):
   """The config of two groups of programs, and what they give."""
   config = tiny(
     **OPTIONS, sweep={"epochs": [1, 2], "learning_rate": [0.02, 0.01]}, seed_axis="loop"
   )
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(assembling, "Programs", once)
-    return config, run_config(config, tmp_path_factory.mktemp("whole"), progress=False).results
+    return config, run_config(config, whole, progress=False).results
 
 
 @contextlib.contextmanager
@@ -204,6 +211,36 @@ def test_stopped_grid_goes_on_where_it_was(in_turn, once, tmp_path, monkeypatch)
   results = run_config(config, tmp_path / "stopped", progress=False).results
   assert [options.epochs for _, options, _ in made] == [1, 2, 2]
   assert set(trained) == {2, 3}
+  assert results["points"] == expected["points"]
+  assert results["chosen"] == expected["chosen"]
+
+
+def _lost(path):
+  path.unlink()
+
+
+def _swapped(path):
+  table = json.loads(path.read_text())
+  table["points"]["0"], table["points"]["3"] = table["points"]["3"], table["points"]["0"]
+  path.write_text(json.dumps(table))
+
+
+def _of_another_form(path):
+  table = json.loads(path.read_text())
+  table["points"]["1"]["average_accuracy"] = 3
+  del table["points"]["2"]
+  path.write_text(json.dumps(table | {"seconds": []}))
+
+
+@pytest.mark.parametrize("damage", [_lost, _swapped, _of_another_form])
+def test_a_table_that_is_damaged_is_made_anew(in_turn, whole, once, tmp_path, monkeypatch, damage):
+  config, expected = in_turn
+  monkeypatch.setattr(assembling, "Programs", once)
+  shutil.copytree(whole, tmp_path / "run")
+  (tmp_path / "run" / "results.json").unlink()
+  damage(tmp_path / "run" / "points.json")
+  monkeypatch.setattr(Trainer, "train", None)  # nothing is trained again
+  results = run_config(config, tmp_path / "run", progress=False).results
   assert results["points"] == expected["points"]
   assert results["chosen"] == expected["chosen"]
 

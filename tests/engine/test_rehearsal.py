@@ -170,9 +170,9 @@ def test_rehearsal_changes_what_is_learned(in_memory):
 @pytest.mark.parametrize("layout", [Layout(2), Layout(4, 2, share_lanes=True), Layout(1, 4)])
 def test_sizes_on_several_devices_and_side_by_side(layout):
   run = make_programs(layout=layout)
-  state = helpers.train_stream(
-    run, STREAM, jax.random.split(KEY, layout.num_lanes), size=12, tasks=[0]
-  )
+  data = device_examples.to_device(helpers.examples(STREAM, 0, 12), 12)
+  state = run.init(jax.random.split(KEY, layout.num_lanes))
+  state = run.consolidate(state, data, 0, phase="train")
   assert run.rehearsal_size(state) == 4
   assert run.rehearsal(state).mask.sum() == 4 * layout.num_lanes
   assert run.traces["rehearsal_size"] == run.traces["rehearsal"] == 1

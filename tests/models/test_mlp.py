@@ -1,14 +1,13 @@
 """The perceptron against NumPy, its initial values, and its dropout."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tagjax.models import MLP
 
 IMAGE = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
-CALL = {"task_id": jnp.zeros(4, jnp.int32), "mask": jnp.ones(4, bool)}
+CALL = {"task_id": np.zeros(4, np.int32), "mask": np.ones(4, bool)}
 
 
 def make(**settings):

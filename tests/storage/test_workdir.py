@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from tagjax.core.errors import WorkdirError
+from tagjax.storage import json_files
 from tagjax.storage.workdir import Workdir
 
 
@@ -108,6 +109,19 @@ def test_pipes_and_folders_are_no_files_of_a_run(tmp_path, make, name):
   make(tmp_path / name)
   with pytest.raises(WorkdirError, match="is no regular file"):
     Workdir(tmp_path).open_log(0)
+
+
+def test_leftovers_of_a_killed_process_are_removed(tmp_path):
+  mine = tmp_path / ".notes.tmp"
+  mine.touch()
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(os, "replace", lambda *paths: (_ for _ in ()).throw(KeyboardInterrupt))
+    patch.setattr(os, "unlink", lambda path: None)  # killed before it could
+    with pytest.raises(KeyboardInterrupt):
+      json_files.write_json_atomic(tmp_path / "results.json", {})
+  assert len(list(tmp_path.iterdir())) == 2
+  with Workdir(tmp_path).lock():
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", mine.name}
 
 
 def test_logs_are_joined_in_order(tmp_path):
