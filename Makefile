@@ -7,6 +7,11 @@ BIN := $(VENV)/bin
 RUNS ?= runs/digits
 METHODS := sgd rmsprop tag
 QUICKLY := TAGJAX_TESTS_COMPILE_QUICKLY=1
+# Half of the tests for each worker, so that what a module's tests share is made once; whoever is
+# ready first takes from the other.
+PYTEST := "$(BIN)/python" -m pytest -n 2 --dist worksteal
+# Modules are parsed once, and not by each of the processes that the tests start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-product fuzz drill lint format install
 
@@ -29,12 +34,12 @@ run: install
 
 # Two parts: what mostly compiles is compiled quickly, the rest as users' programs are.
 test: install
-	"$(BIN)/python" -m pytest -n 2 -m "not compiling and not product"
-	$(QUICKLY) "$(BIN)/python" -m pytest -n 2 -m "compiling and not product"
+	$(PYTEST) -m "not compiling and not product"
+	$(QUICKLY) $(PYTEST) -m "compiling and not product" tests
 
 # Every composition of methods; `test` runs the pairs.
 test-product: install
-	$(QUICKLY) "$(BIN)/python" -m pytest -n 2 -m product
+	$(QUICKLY) $(PYTEST) -m product tests/contract
 
 # Minutes of damaged files for the readers of strangers' files; what is found goes into the corpus.
 fuzz: install

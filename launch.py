@@ -12,6 +12,7 @@ the method. docs/options.md describes every key. A run is in runs/BENCHMARK-METH
 """
 
 import functools
+import gc
 import os
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from absl import app
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # kept programs make XLA log: openxla/xla#44565
 from tagjax import cli
+
+gc.set_threshold(100_000)  # or it walks through all that JAX loads and traces, time and again
 
 DEFAULT_CONFIG = Path(__file__).resolve().parent / "configs" / "digits_tag.py"
 

@@ -100,7 +100,11 @@ def data_of(spec: StreamSpec, task: int) -> DeviceExamples:
   outputs = np.flatnonzero(spec.classes[task])
   label = jnp.asarray(outputs[np.arange(EXAMPLES) % len(outputs)], jnp.int32)
   return DeviceExamples(
-    images(spec.image_shape), label, jnp.full(EXAMPLES, task, jnp.int32), jnp.int32(EXAMPLES)
+    images(spec.image_shape),
+    label,
+    jnp.full(EXAMPLES, task, jnp.int32),
+    jnp.arange(EXAMPLES),
+    jnp.int32(EXAMPLES),
   )
 
 

@@ -78,7 +78,7 @@ class Ours:
       settings["memory.capacity"] = CAPACITY
     size = len(data.label)
     self._programs = make_programs(spec, [size // BATCH] * TASKS, **settings)
-    self._examples = DeviceExamples(*data, size=jnp.int32(size))
+    self._examples = DeviceExamples(*data, index=jnp.arange(size), size=jnp.int32(size))
     self._state = self._programs.init(jax.random.key(0)[None])
 
   def seconds(self, number: int, steps: int) -> float:

@@ -5,7 +5,7 @@ from . import models as models
 from . import transforms as transforms
 from .benchmarks import Stream as Stream
 from .benchmarks import load_benchmark as load_benchmark
-from .config.plugins import register as register
+from .config.ours import register as register
 from .core.errors import ConfigError as ConfigError
 from .core.errors import IncompleteRun as IncompleteRun
 from .core.errors import TagjaxError as TagjaxError

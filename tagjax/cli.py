@@ -118,8 +118,9 @@ def main(argv: list[str]) -> None:
   logging.getLogger("jax").setLevel(logging.WARNING)  # it reports each backend it does not find
   values = flags.FLAGS
   try:
-    training.compilation_cache.keep_compiled(values.compilation_cache)
     chosen = config.settings.read(values.config)
+    config.early.check(chosen)
+    training.compilation_cache.keep_compiled(values.compilation_cache)
     for line in config.settings.unused(chosen, [key for key, _ in _overrides(sys.argv)]):
       print(f"note: {line}", file=sys.stderr)
     workdir = values.workdir or default_workdir(chosen)

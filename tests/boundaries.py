@@ -24,7 +24,8 @@ def chunk(stream, task, size=23, batch_size=4) -> Batch:
     array = np.pad(array, widths, constant_values=9 if array.ndim > 1 else 0)
     return jnp.asarray(array.reshape(-1, batch_size, *array.shape[1:]))
 
-  return Batch(*map(pad, data), mask=pad(np.ones(size, bool)))
+  index = np.arange(size, dtype=np.int32)
+  return Batch(*map(pad, data), mask=pad(np.ones(size, bool)), index=pad(index))
 
 
 def consolidated(method, stream, tasks, *, model=None, size=23, batch_size=4, **options):

@@ -1,6 +1,7 @@
 """Settings of the whole suite: strict numerics, several CPU devices, folders of its own."""
 
 import atexit
+import gc
 import os
 import pathlib
 import shutil
@@ -19,6 +20,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit what their parent
 
 import chex
 import jax
+import launcher
 import pytest
 
 if "TAGJAX_TESTS_COMPILE_QUICKLY" in os.environ and jax.__version_info__ < (0, 11):
@@ -34,24 +36,34 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Their tests compile many programs that run for milliseconds.
 _MOSTLY_COMPILING = {
   "contract",
+  "golden",
   "methods",
   "models",
+  "test_accumulator_dtype",
   "test_columns",
+  "test_continuum",
   "test_current_task",
+  "test_debugging",
   "test_freeze",
   "test_optax_schedules",
+  "test_mapping",
+  "test_notebooks",
   "test_optimizers",
   "test_schedules",
   "test_fit",
+  "test_guides",
   "test_launch",
   "test_processes",
   "test_profiler",
+  "test_projection",
   "test_objects",
   "test_lab",
   "test_memory_estimate",
   "test_learner",
   "test_model",
   "test_programs",
+  "test_rehearsal",
+  "test_resume",
   "test_precision",
   "test_protocols",
   "test_search",
@@ -60,16 +72,26 @@ _MOSTLY_COMPILING = {
   "test_shared_state",
   "test_streaming",
   "test_tag_sharded",
+  "test_trainer",
   "test_with_task",
   "test_sweep",
 }
 
 
 def pytest_collection_modifyitems(items):
-  """Marks them, so that `make test` can run them apart."""
+  """Marks them, so that `make test` can run them apart, and puts the long ones first."""
   for module in {item.getparent(pytest.Module) for item in items} - {None}:
     if "tests" in module.path.parts and _MOSTLY_COMPILING & {*module.path.parts, module.path.stem}:
       module.add_marker("compiling")
+  # Modules with long tests first: at the end both workers have short ones to share out.
+  long = {item.path for item in items if item.get_closest_marker("slow")}
+  items.sort(key=lambda item: item.path not in long)
+
+
+def pytest_collection_finish():
+  """What has been imported stays: the garbage collector need not look through it again."""
+  gc.freeze()
+  gc.set_threshold(20_000, 20, 20)
 
 
 # Of the whole module: runs that are compared may belong to its fixtures.
@@ -81,3 +103,10 @@ def _compile_quickly(request):
   jax.config.update("jax_disable_most_optimizations", True)
   yield
   jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="session")
+def launch(tmp_path_factory):
+  processes = launcher.Launcher(tmp_path_factory.mktemp("launch"))
+  yield processes
+  processes.close()

@@ -3,11 +3,13 @@
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from tagjax.config import build, settings
 from tagjax.core.types import Batch, StreamSpec
+from tagjax.engine.counts import Measures
 from tagjax.engine.learner import make_learner
 from tagjax.engine.programs import Layout, Programs
 from tagjax.engine.train_loop import DEVICE_AXIS
@@ -35,7 +37,7 @@ class TinyModel(nn.Module):
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, image, *, task_id, mask, train):
+  def __call__(self, image, *, task_id, mask, train, features=False):
     del task_id
     x = nn.relu(nn.Dense(self.width)(image.reshape(image.shape[0], -1)))
     if self.batch_norm:
@@ -43,7 +45,7 @@ class TinyModel(nn.Module):
 
       x = BatchNorm(axis_name=self.axis_name)(x, mask=mask, train=train)
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
-    return nn.Dense(self.num_outputs)(x)
+    return x if features else nn.Dense(self.num_outputs)(x)
 
 
 def spec(scenario="task", num_tasks=3, per_task=2) -> StreamSpec:
@@ -71,7 +73,8 @@ def examples(stream: StreamSpec, task: int, size: int = 23, seed: int = 0) -> Ex
 
 def batch(stream: StreamSpec, task: int, size: int = 6) -> Batch:
   data = examples(stream, task, size)
-  return Batch(*map(jnp.asarray, data), mask=jnp.ones(size, bool))
+  index = jnp.arange(size, dtype=jnp.int32)
+  return Batch(*map(jnp.asarray, data), mask=jnp.ones(size, bool), index=index)
 
 
 def programs(
@@ -85,6 +88,7 @@ def programs(
   keep_going=False,
   in_order=False,
   continuum=1,
+  measures=None,
   **options,
 ) -> Programs:
   """The compiled programs of a tiny learner; `options` go to the model."""
@@ -105,7 +109,7 @@ def programs(
     layout=layout,
     keep_going=keep_going,
     in_order=in_order,
-    continuum=continuum,
+    measures=measures or Measures(continuum, (continuum,)),
   )
 
 
@@ -127,6 +131,13 @@ def train_stream(
         epoch += 1
       state = run.consolidate(state, data, task, phase=phase.name)
   return state
+
+
+def readable(tree) -> list[np.ndarray]:
+  """The leaves as NumPy arrays; random keys are left out."""
+  leaves = jax.tree.leaves(tree)
+  is_key = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves]
+  return [np.asarray(leaf) for leaf, key in zip(leaves, is_key, strict=True) if not key]
 
 
 def named_method(method: str, stream: StreamSpec, steps_per_epoch=(3,) * 3, **changes):

@@ -4,5 +4,5 @@ import lazy_loader
 
 # Loaded on first use: `launch.py --help` needs none of them.
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-  __name__, ["defaults", "listing", "plugins", "run", "search_flags", "settings"]
+  __name__, ["defaults", "early", "listing", "plugins", "run", "search_flags", "settings"]
 )

@@ -1,7 +1,6 @@
-"""The objects that settings name: a stream, a model, a method, and the options of a run."""
+"""The objects that settings name: a stream, a model and a method."""
 
 import functools
-import math
 import re
 import sys
 import types
@@ -15,17 +14,18 @@ import optax
 
 from tagjax import benchmarks
 from tagjax.config import plugins
-from tagjax.config.settings import Settings, members
+from tagjax.config.settings import Settings, members, schedules
 from tagjax.core.errors import ConfigError
-from tagjax.core.method import Method, chain, lift
+from tagjax.core.keys import key_shape
+from tagjax.core.method import Method, Phase, Step, chain, keep_state, lift
 from tagjax.core.register import Declaration, declared, signature_options
 from tagjax.core.types import Hyper, Scenario, StreamSpec, Variables
 from tagjax.engine.model import as_model, task_stacked
-from tagjax.input_pipeline.augmentation import Augmentation
 from tagjax.methods import fresh_each_task
 from tagjax.models.torch_weights import load_torch_weights
-from tagjax.training.options import RunOptions
+from tagjax.training.options import epochs_by_task
 from tagjax.transforms import Columns, freeze, only_current_task, scale_by_task_schedule
+from tagjax.transforms.schedules import product
 
 MethodOf = Callable[..., Method]
 """`(hyper, *, columns) -> Method`; the values of `hyper` may be traced."""
@@ -91,38 +91,77 @@ def build_method(
     may be traced; a method refuses its settings with a ConfigError when it is made.
   """
   steps = tuple(steps_per_epoch)
+  epochs = epochs_by_task(settings["epochs"], len(steps))
   provided = {
     "spec": spec,
     "num_tasks": spec.num_tasks,
     "steps_per_epoch": steps,
-    "steps_per_task": tuple(settings["epochs"] * number for number in steps),
+    "steps_per_task": tuple(n * size for n, size in zip(epochs, steps, strict=True)),
     "stacked": stacked,
     "batch_size": settings["batch_size"],
   }
   chosen = members(settings["method"])
-  schedule = _schedule(settings, provided)
+  schedule_of = _schedule(settings, provided)
   has_stacked = stacked is not None and any(jax.tree.leaves(stacked))
+
+  def made_with(given: Mapping[str, Any], hyper: Hyper, schedule: Any) -> Method:
+    optimizer = lift(_call(chosen[-1], settings, hyper, given))
+    if has_stacked:
+      alone = lift(_call(chosen[-1], settings, hyper, {**given, "num_tasks": 1, "columns": None}))
+      optimizer = _of_current_task(optimizer, stacked, alone)
+    if settings["fresh_optimizer"]:
+      optimizer = _refusing("fresh_optimizer", True, fresh_each_task, optimizer)
+    made = [optimizer._replace(name=chosen[-1].name)]
+    if schedule is not None:
+      made.append(_by_learned_task(schedule)._replace(name="schedule"))
+    if settings["freeze"]:
+      made.append(_frozen(settings["freeze"])._replace(name="freeze"))
+    for member in reversed(chosen[:-1]):
+      made = _with_member(member, settings, hyper, given, made)
+    return _joined(made)
 
   def method_of(hyper: Hyper | None = None, *, columns: Columns | None = None) -> Method:
     hyper = hyper or {}
     rate = hyper.get("learning_rate", settings["learning_rate"])
     given = {**provided, "learning_rate": rate, "columns": columns}
-    made = [
-      lift(_call(member, settings, hyper, given))._replace(name=member.name) for member in chosen
-    ]
-    if has_stacked:
-      alone = lift(_call(chosen[-1], settings, hyper, {**given, "num_tasks": 1, "columns": None}))
-      made[-1] = _of_current_task(made[-1], stacked, alone)
-    if settings["fresh_optimizer"]:
-      made[-1] = _refusing("fresh_optimizer", True, fresh_each_task, made[-1])
-    made[-1] = made[-1]._replace(name=chosen[-1].name)
-    if schedule is not None:
-      made.append(lift(schedule)._replace(name="schedule"))
-    if settings["freeze"]:
-      made.append(_frozen(settings["freeze"])._replace(name="freeze"))
-    return made[0] if len(made) == 1 else chain(*made)
+    unscheduled = made_with(given, hyper, None)
+    if schedule_of is None:
+      return unscheduled
+    return made_with(given, hyper, schedule_of(unscheduled.phases))
 
   return method_of
+
+
+def _with_member(
+  member: Declaration,
+  settings: Settings,
+  hyper: Hyper,
+  given: Mapping[str, Any],
+  rest: list[Method],
+) -> list[Method]:
+  """The chain `rest` with the member before it, or around it if it asks for an inner optimizer."""
+  if "inner" in member.provided:
+    made = _call(member, settings, hyper, {**given, "inner": _joined(rest)})
+    init = functools.partial(_refusing, "method", settings["method"], made.init)
+    return [made._replace(init=init)]
+  return [lift(_call(member, settings, hyper, given))._replace(name=member.name), *rest]
+
+
+def _joined(members: list[Method]) -> Method:
+  return members[0] if len(members) == 1 else chain(*members)
+
+
+def _by_learned_task(schedule: optax.GradientTransformation) -> Method:
+  """The schedule goes by the task that is learned, inside of an inner loop over tasks as well.
+
+  It tells the tasks apart by itself, and must not start anew with the optimizer.
+  """
+  lifted = lift(schedule)
+
+  def update(updates, state, params, *, at: Step):
+    return lifted.update(updates, state, params, at=at._replace(inner_task=None))
+
+  return lifted._replace(update=update, restart=keep_state)
 
 
 def _frozen(patterns: tuple[str, ...]) -> Method:
@@ -141,42 +180,43 @@ def _of_current_task(optimizer: Method, stacked: Any, alone: Method) -> Method:
 def _unlifted(method: Method) -> optax.GradientTransformationExtraArgs:
   """The Optax transformation that was lifted into a method of one phase without a task's end."""
 
-  def update(updates, state, params=None, *, task_id, value=None, grad=None, **extra):
-    del extra
-    at = types.SimpleNamespace(task_id=task_id, loss=value, grad=grad)
+  def update(updates, state, params=None, *, task_id, **told):
+    known = {name: told.get(name) for name in ("grad", "epoch_step")}
+    at = types.SimpleNamespace(task_id=task_id, inner_task=None, loss=told.get("value"), **known)
     return method.update(updates, state, params, at=at)
 
   return optax.GradientTransformationExtraArgs(method.init, update)
 
 
 def _schedule(settings: Settings, provided: Mapping[str, Any]) -> Any:
+  """From the phases of the method to the schedule, which is as long as all of them; None: none."""
   if settings["schedule"] is None:
     return None
-  shape = _shape_of_schedule(settings, provided)
-  make = functools.partial(scale_by_task_schedule, shape, over=settings["schedule_over"])
-  steps = (provided["steps_per_task"], provided["steps_per_epoch"])
-  return _refusing("schedule", settings["schedule"], make, *steps)
+  shape, steps = _shape_of_schedule(settings, provided), provided["steps_per_epoch"]
+  epochs = epochs_by_task(settings["epochs"], len(steps))
+  joint, cycles = settings["protocol"] == "joint", settings["cycles"]
+  make = functools.partial(
+    scale_by_task_schedule,
+    shape,
+    steps_per_epoch=steps,
+    over="task" if joint else settings["schedule_over"],  # there one task is the whole stream
+    cycles=cycles if settings["protocol"] == "multitask" else 1,
+  )
+
+  @functools.cache  # a method is made anew in each trace
+  def schedule_of(phases: tuple[Phase, ...]) -> optax.GradientTransformation:
+    per_task = tuple(
+      sum(phase.epochs or number for phase in phases) * size
+      for number, size in zip(epochs, steps, strict=True)
+    )
+    return _refusing("schedule", settings["schedule"], make, per_task)
+
+  return schedule_of
 
 
 def _shape_of_schedule(settings: Settings, provided: Mapping[str, Any]) -> Any:
-  schedule = plugins.resolve("schedule", settings["schedule"], "schedule")
-  return _call(schedule, settings, {}, provided)
-
-
-def run_options(settings: Settings) -> RunOptions:
-  """The options of the run.
-
-  Raises:
-    ConfigError: if one is out of range.
-  """
-  names = RunOptions.__dataclass_fields__.keys() - {"augmentation"}
-  changes = {name: settings[f"augmentation.{name}"] for name in Augmentation._fields}
-  try:
-    return RunOptions(
-      **{name: settings[name] for name in names}, augmentation=Augmentation(**changes)
-    )
-  except ConfigError as error:
-    raise ConfigError(f"config.{error}") from error
+  shapes = [_call(one, settings, {}, provided) for one in schedules(settings["schedule"])]
+  return shapes[0] if len(shapes) == 1 else product(*shapes)
 
 
 def load_pretrained(settings: Settings, model: Any, spec: StreamSpec) -> Variables | None:
@@ -190,7 +230,7 @@ def load_pretrained(settings: Settings, model: Any, spec: StreamSpec) -> Variabl
     return None
   _check_pretrainable(settings, model)
   image = jax.ShapeDtypeStruct((1, *spec.image_shape), jnp.float32)
-  like = jax.eval_shape(as_model(model, spec).init, jax.random.key(0), image)
+  like = jax.eval_shape(as_model(model, spec).init, key_shape(), image)
   try:
     weights = load_torch_weights(path, like, model.torch_names())
   except (OSError, ValueError) as error:
@@ -233,12 +273,8 @@ def check_parts(settings: Settings) -> None:
   scenario: Scenario = settings["scenario"] or "task"
   classes = np.ones((1, 1), bool)
   spec = StreamSpec(1, 1, classes, scenario, (1, 1, 1))
-  if not (settings["learning_rate"] > 0 and math.isfinite(settings["learning_rate"])):
-    raise ConfigError(
-      f"config.learning_rate={settings['learning_rate']!r}: must be positive and finite"
-    )
   _check_pretrainable(settings, build_model(settings, spec))
-  build_method({**settings, "schedule": None}, spec, [1])({})
+  build_method({**settings, "schedule": None, "epochs": 1}, spec, [1])({})
   if settings["schedule"] is not None:
     _shape_of_schedule(settings, {"spec": spec, "num_tasks": spec.num_tasks})
 

@@ -8,12 +8,9 @@ from typing import Any, Literal
 
 from ml_collections import ConfigDict, config_dict
 
-from tagjax.benchmarks import load_benchmark
-from tagjax.config import plugins
+from tagjax.config import index
 from tagjax.core import register
-from tagjax.core.register import Option
-from tagjax.training import study  # noqa: F401  (declares the section of that name)
-from tagjax.training.options import RunOptions
+from tagjax.core.register import Kind, Option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +32,8 @@ class Choices:
       none is named.
     learning_rate: the optimizer's learning rate, positive and finite.
     fresh_optimizer: whether the optimizer's state starts anew for each task.
-    schedule: learning-rate schedule, a name that `--list=schedules` prints; None: the rate is
-      constant.
+    schedule: learning-rate schedule, a name that `--list=schedules` prints, or several joined by
+      `+`, whose factors are multiplied (`step+by_task`); None: the rate is constant.
     schedule_over: whether the schedule runs once over the whole `"stream"`, or starts anew in each
       `"task"`.
     freeze: parameters that keep their initial values: patterns such as `("conv*/kernel",)`, matched
@@ -69,7 +66,28 @@ class Choices:
 
 def known_options() -> dict[str, Option]:
   """The options of a run by their keys in the config, such as `ewc.strength`."""
-  plugins.load_entry_points()
+  return _known().options
+
+
+def known_names(*kinds: Kind) -> list[str]:
+  """The names of all declarations of these kinds."""
+  if register.declared():
+    return list(register.declared(*kinds))
+  return [name for kind in kinds for name in _known().names[kind]]
+
+
+def _known() -> index.Known:
+  """What is declared, from an earlier start if nothing has been imported yet that declares."""
+  return _declared() if register.declared() else index.kept(_declared)
+
+
+def _declared() -> index.Known:
+  """What is declared, by importing what declares."""
+  from tagjax.benchmarks import load_benchmark
+  from tagjax.config import ours
+  from tagjax.training.options import RunOptions
+
+  ours.load_entry_points()
   known: dict[str, Option] = {}
   for source in (Choices, load_benchmark, RunOptions):
     for name, option in register.signature_options(source).items():
@@ -77,7 +95,7 @@ def known_options() -> dict[str, Option]:
         known[name] = option
   for section, options in register.sections().items():
     known |= {f"{section}.{name}": option for name, option in options.items()}
-  return known
+  return index.Known(known, {kind: tuple(register.declared(kind)) for kind in register.KINDS})
 
 
 def base_config() -> ConfigDict:

@@ -1,41 +1,26 @@
 """The user's own methods, models and benchmarks: where they are found and how they get a name."""
 
-import functools
 import importlib
-import importlib.metadata
 import os
 import sys
-from collections.abc import Iterable
+import types
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tagjax import benchmarks, methods, models
+from tagjax.config.defaults import known_names
 from tagjax.core import register as declarations
 from tagjax.core.errors import ConfigError, nearest, reason
 from tagjax.core.register import Declaration, Kind
-from tagjax.core.register import register as register
 
-_OURS = (benchmarks, methods, models)  # imported, they have declared themselves: before the user
-# does, who takes `tagjax.register` from here
-
-GROUP = "tagjax"
-"""Entry points of this group are imported; what they import registers itself."""
-
-
-@functools.cache
-def load_entry_points() -> None:
-  """Imports what installed packages declare under `[project.entry-points.tagjax]`.
-
-  Raises:
-    ConfigError: if one cannot be imported; the import error itself is shown.
-  """
-  for point in importlib.metadata.entry_points(group=GROUP):
-    try:
-      point.load()
-    except Exception as error:
-      raise ConfigError(
-        f"the entry point {point.name} = {point.value!r} of tagjax cannot be imported: "
-        f"{reason(error)}. Mend or uninstall that package"
-      ) from error
+KINDS: Mapping[str, tuple[Kind, ...]] = types.MappingProxyType(
+  {
+    "method": ("modifier", "optimizer"),
+    "model": ("model",),
+    "benchmark": ("benchmark",),
+    "schedule": ("schedule",),
+  }
+)
+"""What each key of the config that names a declaration may name."""
 
 
 def resolve(key: str, name: Any, *kinds: Kind) -> Declaration:
@@ -50,15 +35,30 @@ def resolve(key: str, name: Any, *kinds: Kind) -> Declaration:
   Raises:
     ConfigError: if there is no such name, or the module cannot be imported.
   """
-  if isinstance(name, str) and ":" in name:
+  if _is_place(name):
     return _import(key, name, *kinds)
-  known = declarations.declared(*kinds)
-  if name not in known:
+  check_name(key, name, *kinds)
+  from tagjax.config import ours
+
+  ours.load_entry_points()
+  return declarations.declared(*kinds)[name]
+
+
+def check_name(key: str, name: Any, *kinds: Kind) -> None:
+  """Refuses a name that stands for none of `kinds`; a `module:attribute` is not looked at.
+
+  Raises:
+    ConfigError: one line with the nearest name.
+  """
+  if not _is_place(name) and name not in (known := known_names(*kinds)):
     raise ConfigError(
       f"config.{key}={name!r} is unknown{nearest(name, known)}. `launch.py --list={key}s` prints "
       "what there is; for your own, import a module that registers it, or give module:function"
     )
-  return known[name]
+
+
+def _is_place(name: Any) -> bool:
+  return isinstance(name, str) and ":" in name
 
 
 def import_named(texts: Iterable[tuple[str, str]]) -> None:
@@ -68,18 +68,15 @@ def import_named(texts: Iterable[tuple[str, str]]) -> None:
     texts: pairs of key and value; of the keys `method`, `model` and `benchmark` all parts of the
       value that have a colon.
   """
-  kinds: dict[str, tuple[Kind, ...]] = {
-    "method": ("modifier", "optimizer"),
-    "model": ("model",),
-    "benchmark": ("benchmark",),
-  }
   for key, text in texts:
-    for name in text.split("+") if key in kinds else ():
+    for name in text.split("+") if key in KINDS and key != "schedule" else ():
       if ":" in name:
-        resolve(key, name.strip(), *kinds[key])
+        resolve(key, name.strip(), *KINDS[key])
 
 
 def _import(key: str, spelling: str, *kinds: Kind) -> Declaration:
+  from tagjax.config import ours  # noqa: F401  (ours are declared before the user's)
+
   module, _, attribute = spelling.partition(":")
   here = os.getcwd()
   if here not in sys.path:
@@ -100,7 +97,7 @@ def _import(key: str, spelling: str, *kinds: Kind) -> Declaration:
   name = getattr(found, "__name__", attribute)
   try:
     kind = _kind_of(found, kinds)
-    made = register(name, kind=kind)(found)
+    made = declarations.register(name, kind=kind)(found)
   except ValueError as error:
     raise ConfigError(f"config.{key}={spelling!r}: {error}") from error
   setattr(sys.modules[module], attribute, made)

@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from tagjax.config import build, grid, search
+from tagjax.config import build, early, grid, search
 from tagjax.config.defaults import nested
 from tagjax.config.settings import Settings, read, typed, used
 from tagjax.config.validate import validate
@@ -47,7 +47,7 @@ def run_config(
     WorkdirError, CheckpointError, DivergedError, InterruptedRun, IncompleteRun: see `tagjax.fit`.
   """
   values = read(config) if isinstance(config, ConfigDict) else typed(config)
-  use_cpu_devices(at_least=build.run_options(values).data_parallel)  # before JAX computes anything
+  use_cpu_devices(at_least=early.run_options(values).data_parallel)  # before JAX computes anything
   settings = validate(values)
   try:
     if settings["sweep"] or settings["search"]:
@@ -78,7 +78,7 @@ def make_parts(settings: Settings) -> sweep.Parts:
     ConfigError: if one of them refuses a setting.
   """
   stream = build.build_stream(settings)
-  options = build.run_options(settings)
+  options = early.run_options(settings)
   model = build.build_model(settings, stream.spec)
   steps = [num_steps(options, size) for size in training_sizes(stream, options)]
   stacked = build.stacked_of(settings, model, stream.spec)
@@ -104,14 +104,17 @@ def _run_points(
     base["end_task"] = settings["first_task"] + tasks
 
   def parts_of(constants: sweep.Point) -> sweep.Parts:
+    point = grid.at_point(base, constants)
+    if tasks and isinstance(point["epochs"], tuple):
+      point = {**point, "epochs": point["epochs"][:tasks]}
     try:
-      return make_parts(grid.at_point(base, constants))
+      return make_parts(point)
     except ConfigError as error:
       if tasks and "end_task=" in str(error):  # which nobody has given
         raise ConfigError(f"config.sweep_tasks={tasks}: there are not so many tasks") from error
       raise
 
-  common = (build.run_options(settings), nested(used(settings)), workdir)
+  common = (early.run_options(settings), nested(used(settings)), workdir)
   shown = {"tasks": settings["sweep_tasks"], "progress": progress}
   if settings["search"]:
     if process != ALONE:

@@ -89,13 +89,26 @@ def members(spelling: str) -> list[Declaration]:
   return found if optimizers else [*found, plugins.resolve("method", "sgd", "optimizer")]
 
 
+def schedules(spelling: str | None) -> list[Declaration]:
+  """The schedules whose factors `"step+by_task"` multiplies; None: none.
+
+  Raises:
+    ConfigError: on an unknown or repeated name.
+
+  >>> [schedule.name for schedule in schedules("step+by_task")]
+  ['step', 'by_task']
+  """
+  names = [] if spelling is None else [name.strip() for name in spelling.split("+")]
+  if len(set(names)) < len(names):
+    raise ConfigError(f"config.schedule={spelling!r}: names a schedule twice")
+  return [plugins.resolve("schedule", name, "schedule") for name in names]
+
+
 def declarations(settings: Settings) -> list[Declaration]:
   """Those of the model, the benchmark, the schedule and every member of the method."""
   found = [plugins.resolve("model", settings["model"], "model"), *members(settings["method"])]
   found.append(plugins.resolve("benchmark", settings["benchmark"], "benchmark"))
-  if settings["schedule"] is not None:
-    found.append(plugins.resolve("schedule", settings["schedule"], "schedule"))
-  return found
+  return [*found, *schedules(settings["schedule"])]
 
 
 def used_keys(settings: Settings) -> list[str]:

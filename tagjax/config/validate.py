@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from tagjax import benchmarks
-from tagjax.config import build, grid, plugins, search, settings
+from tagjax.config import build, early, grid, plugins, search, settings
 from tagjax.config.settings import Settings
 from tagjax.core.errors import ConfigError
 from tagjax.core.register import Declaration
@@ -23,14 +23,19 @@ def validate(config: ConfigDict | Settings) -> Settings:
     ConfigError: one line that names the key, its value and what is possible.
   """
   values = settings.read(config) if isinstance(config, ConfigDict) else settings.typed(config)
+  early.check(values)
   members = settings.members(values["method"])
   plugins.resolve("model", values["model"], "model")
-  options = build.run_options(values)
   _check_stream(values)
   _check_combination(values, members)
-  if options.evaluate_on == "validation" and values["validation_fraction"] == 0:
+  if values["evaluate_on"] == "validation" and values["validation_fraction"] == 0:
     raise ConfigError(
       "config.evaluate_on='validation' needs examples: set config.validation_fraction, say to 0.1"
+    )
+  if values["select_epoch"] == "best" and values["validation_fraction"] == 0:
+    raise ConfigError(
+      "config.select_epoch='best' chooses on validation examples: set config.validation_fraction, "
+      "say to 0.1"
     )
   if values["sweep"] is not None and values["search"]:
     raise ConfigError("config.search does not go with config.sweep: leave one of the two away")
@@ -52,9 +57,6 @@ def validate(config: ConfigDict | Settings) -> Settings:
 
 def _check_stream(values: Settings) -> None:
   """Refuses what the benchmark has no use for, before its data are loaded."""
-  for key, least in (("num_tasks", 1), ("first_task", 0), ("end_task", 1), ("sweep_tasks", 1)):
-    if values[key] is not None and values[key] < least:
-      raise ConfigError(f"config.{key}={values[key]!r}: must be at least {least}")
   benchmark = plugins.resolve("benchmark", values["benchmark"], "benchmark")
   try:
     benchmarks.check_declared(benchmark, values)

@@ -17,6 +17,16 @@ class RunKeys(NamedTuple):
 
 
 _OF_EVALUATIONS = 2**31  # far from the numbers that are folded into keys elsewhere
+_OF_EVALUATION_ORDERS = 2**31 + 1
+
+
+def key_shape() -> jax.ShapeDtypeStruct:
+  """What stands for a typed random key where only shapes matter: making one runs programs.
+
+  >>> key_shape().shape
+  ()
+  """
+  return jax.eval_shape(jax.random.key, 0)
 
 
 def run_keys(key: chex.PRNGKey) -> RunKeys:
@@ -34,3 +44,13 @@ def step_keys(key: chex.PRNGKey, step: chex.Array) -> tuple[chex.PRNGKey, chex.P
   """
   forward, method = jax.random.split(jax.random.fold_in(run_keys(key).steps, step))
   return forward, method
+
+
+def evaluation_order_key(key: chex.PRNGKey, step: chex.Array) -> chex.PRNGKey:
+  """The key of the order in which an evaluation takes the examples of each task.
+
+  Args:
+    key: of the run.
+    step: int32 scalar, training steps before the evaluation.
+  """
+  return jax.random.fold_in(jax.random.fold_in(key, _OF_EVALUATION_ORDERS), step)

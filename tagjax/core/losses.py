@@ -1,6 +1,7 @@
 """Which outputs compete for an example, and the cross-entropy over them."""
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -53,6 +54,28 @@ def cross_entropy(logits: chex.Array, label: chex.Array, active: chex.Array) -> 
     float `[B]`.
   """
   return optax.softmax_cross_entropy_with_integer_labels(mask_logits(logits, active), label)
+
+
+def binary_cross_entropy(logits: chex.Array, label: chex.Array, active: chex.Array) -> chex.Array:
+  """Binary cross-entropy of each example over its active outputs against a one-hot target.
+
+  `-(1/C) sum_{k active} [k = y] log σ(z_k) + [k ≠ y] log(1 - σ(z_k))`, C the number of them.
+
+  Args:
+    logits: float `[B, K]`.
+    label: int32 `[B]`; must be active.
+    active: bool `[B, K]`.
+
+  Returns:
+    float `[B]`, in nats; 0 where no output is active.
+
+  >>> binary_cross_entropy(jnp.zeros((1, 3)), jnp.array([1]), jnp.array([[True, True, False]]))
+  Array([0.6931472], dtype=float32)
+  """
+  target = jax.nn.one_hot(label, logits.shape[-1], dtype=logits.dtype)
+  values = optax.sigmoid_binary_cross_entropy(logits, target)
+  count = jnp.maximum(jnp.sum(active, axis=-1), 1).astype(logits.dtype)
+  return jnp.sum(jnp.where(active, values, 0), axis=-1) / count
 
 
 def masked_mean(values: chex.Array, mask: chex.Array, count: chex.Numeric) -> chex.Array:

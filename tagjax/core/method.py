@@ -40,7 +40,11 @@ class GradFn(Protocol):
 
 
 class ApplyFn(Protocol):
-  """Unmasked logits `[B, K]` of the model on `batch`, and its other variables after the pass."""
+  """Unmasked logits `[B, K]` of the model on `batch`, and its other variables after the pass.
+
+  With `features=True` the features `[B, d]` that the model's head turns into logits, in their
+  place: for methods that say `requires=frozenset({"features"})`.
+  """
 
   def __call__(
     self,
@@ -49,6 +53,7 @@ class ApplyFn(Protocol):
     *,
     key: chex.PRNGKey | None = None,
     train: bool = False,
+    features: bool = False,
   ) -> tuple[chex.Array, Variables]: ...
 
 
@@ -74,6 +79,30 @@ class Phase(NamedTuple):
   epochs: int | None = None
 
 
+class EpochStep(NamedTuple):
+  """Where in the training of the stream a step stands, as the loop counts; traced int32 scalars.
+
+  Whoever counts calls of `update` instead counts wrong as soon as a method makes several of them a
+  step (inner steps), or rehearses exemplars: an epoch has more steps then.
+
+  Attributes:
+    task_id: the task being learned, also within an inner loop over tasks.
+    visit: stays at tasks that have ended; the task's id if each is learned once, in order.
+    task_epoch: epochs of this stay that have ended, those of the task's earlier phases included.
+    epoch: epochs of this phase that have ended.
+    step: steps of this epoch before this one.
+    num_steps: steps of this epoch, exemplars that are rehearsed included; the same in all epochs of
+      a stay.
+  """
+
+  task_id: chex.Array
+  visit: chex.Array
+  task_epoch: chex.Array
+  epoch: chex.Array
+  step: chex.Array
+  num_steps: chex.Array
+
+
 class Step(NamedTuple):
   """What a method may look at in one training step.
 
@@ -83,7 +112,8 @@ class Step(NamedTuple):
     loss: scalar, the loss of the batch, averaged over devices.
     grad: the gradient of that loss, before any method has changed it.
     logits: float `[B, K]`, unmasked, of the forward pass that gave `loss`.
-    variables: the model's variables at the start of the step.
+    variables: the model's variables: the parameters at the start of the step, other collections
+      (running averages) as the forward pass that gave `loss` has left them.
     grad_fn: see `GradFn`; training mode by default.
     apply_fn: see `ApplyFn`.
     active_fn: see `ActiveFn`.
@@ -91,6 +121,10 @@ class Step(NamedTuple):
       a memory must go through it, else the replicas' memories drift apart.
     key: the method's own random key for this step.
     phase: static name of the training phase.
+    epoch_step: which step of which epoch it is; None in a loop that does not tell.
+    inner_task: traced int32 scalar, inside of an inner loop over tasks (see `tagjax.methods.itaml`)
+      the task that all examples of `batch` are of; `task_id` stays the task being learned. None:
+      there is no inner loop.
   """
 
   task_id: chex.Array
@@ -105,6 +139,13 @@ class Step(NamedTuple):
   gather: Callable[[Any], Any]
   key: chex.PRNGKey
   phase: str
+  epoch_step: EpochStep | None = None
+  inner_task: chex.Array | None = None
+
+  @property
+  def epoch(self) -> chex.Array | None:
+    """Epochs of this phase that have ended, traced int32; None in a loop that does not tell."""
+    return None if self.epoch_step is None else self.epoch_step.epoch
 
 
 class Boundary(NamedTuple):
@@ -131,18 +172,36 @@ class Boundary(NamedTuple):
   phase: str
 
 
+class OnceFn(Protocol):
+  """`make()`, computed once for all lengths of the continuum that an evaluation measures.
+
+  For what does not depend on `Query.continuum`, where it is much of the work. The same `name` gives
+  what the first call of that name gave; calls must not stand within a loop or a `vmap` of the
+  method's own.
+  """
+
+  def __call__(self, name: str, make: Callable[[], Any]) -> Any: ...
+
+
+def _each_time(name: str, make: Callable[[], Any]) -> Any:
+  del name
+  return make()
+
+
 class Query(NamedTuple):
   """What a method may look at when it predicts: examples without their labels.
 
   Attributes:
-    batch: the examples to be classified. `label` is 0 throughout. `task_id` is the example's task
-      in the scenario `"task"`, and the last task learned in the others, which hide it.
+    batch: the examples to be classified. `label` is 0 and `index` -1 throughout. `task_id` is the
+      example's task in the scenario `"task"`, and the last task learned in the others, which hide
+      it.
     current_task: traced int32 scalar, the last task learned.
     apply_fn: see `ApplyFn`.
     active_fn: see `ActiveFn`.
     key: the method's own random key, the same for all batches of an evaluation.
     continuum: static; p: the batch is B / p runs of p consecutive examples of one task, of which
       the last ones may be padding. 1: nothing is promised.
+    once: see `OnceFn`.
   """
 
   batch: Batch
@@ -151,11 +210,18 @@ class Query(NamedTuple):
   active_fn: ActiveFn
   key: chex.PRNGKey
   continuum: int
+  once: OnceFn = _each_time
 
 
 State = Any
 Served = Any
 """What `Method.prepare` hands to `Method.predict`: the model's variables by default."""
+
+
+def keep_state(state: State, params: chex.ArrayTree) -> State:
+  """The `Method.restart` of what starts anew with no session."""
+  del params
+  return state
 
 
 def _keep(state: State, variables: Variables, *, at: Boundary) -> tuple[State, Variables]:
@@ -193,7 +259,9 @@ class Method(NamedTuple):
   Attributes:
     init: `params -> state`. Must copy what it keeps of `params`: a state that holds the same
       buffer twice cannot be donated.
-    update: `(updates, state, params, *, at: Step) -> (updates, state)`, every training step.
+    update: `(updates, state, params, *, at: Step) -> (updates, state)`, every training step. A
+      third value, `{name: collection}`, takes the places of those collections of the model's
+      variables that training passes of its own have moved (running averages).
     consolidate: `(state, variables, *, at: Boundary) -> (state, variables)`, at the end of a task
       (of each of its phases).
     rehearsal: `state -> Batch | None`: exemplars `[M, ...]` that are mixed into the training set of
@@ -203,6 +271,9 @@ class Method(NamedTuple):
       tasks: it is not told which task is tested. The state does not change.
     predict: `(served, *, at: Query) -> logits`, float `[B, K]`; the outputs that are not active are
       masked afterwards. By default the logits of the model.
+    restart: `(state, params) -> state`, for methods around it that let an optimizer start anew
+      with each session (`tagjax.methods.itaml`): what `lift` makes starts at `init(params)`. By
+      default the state stays.
     diagnose: `state -> {name: float array [P, ...]}`, a row a parameter tensor: figures worth
       plotting, averaged over the steps of each task's last epoch and kept beside the results; no
       part of the algorithm. What is undefined in places is a `tagjax.core.types.PartlyDefined`.
@@ -218,11 +289,12 @@ class Method(NamedTuple):
   """
 
   init: Callable[[chex.ArrayTree], State]
-  update: Callable[..., tuple[chex.ArrayTree, State]]
+  update: Callable[..., tuple]
   consolidate: Callable[..., tuple[State, Variables]] = _keep
   rehearsal: Callable[[State], Batch | None] = _rehearse_nothing
   prepare: Callable[..., Served] = _serve_variables
   predict: Callable[..., chex.Array] = _predict_by_model
+  restart: Callable[[State, chex.ArrayTree], State] = keep_state
   diagnose: Callable[[State], dict[str, chex.Array]] = _diagnose_nothing
   name: str = ""
   settings: Mapping[str, Any] = _NO_SETTINGS
@@ -308,14 +380,16 @@ def lift(
   """Makes a `Method` of an Optax transformation; a `Method` is returned as it is.
 
   The transformation receives what Optax's transformations may ask for: `task_id`, `value` (the
-  loss) and `grad` (the gradient before any change). Those that ask for nothing ignore them.
+  loss), `grad` (the gradient before any change) and `epoch_step` (see `Step`). Those that ask for
+  nothing ignore them. Within an inner loop over tasks `task_id` is the inner one: TAG tells the
+  tasks apart.
 
   Args:
     transform: an Optax transformation, with or without extra arguments, or a method.
     diagnose: `state -> {name: array}`, see `Method`.
 
   Returns:
-    The method. It has one phase and does nothing at task ends.
+    The method. It has one phase and does nothing at task ends; `restart` makes its state anew.
 
   Raises:
     TypeError: if `transform` is neither.
@@ -333,9 +407,22 @@ def lift(
   inner = optax.with_extra_args_support(transform)
 
   def update(updates, state, params, *, at: Step):
-    return inner.update(updates, state, params, task_id=at.task_id, value=at.loss, grad=at.grad)
+    return inner.update(
+      updates,
+      state,
+      params,
+      task_id=at.task_id if at.inner_task is None else at.inner_task,
+      value=at.loss,
+      grad=at.grad,
+      epoch_step=at.epoch_step,
+    )
 
-  return Method(init=inner.init, update=update, diagnose=diagnose)
+  def restart(state, params):
+    del state
+    # Some transformations keep params as they are, which a donated state must not.
+    return jax.tree.map(jnp.copy, inner.init(params))
+
+  return Method(init=inner.init, update=update, restart=restart, diagnose=diagnose)
 
 
 def chain(*methods: optax.GradientTransformation | Method) -> Method:
@@ -371,21 +458,17 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
 
   def update(updates, state, params, *, at: Step):
     new_state = []
+    moved: dict[str, chex.ArrayTree] = {}
     for position, (member, member_state) in enumerate(zip(members, state, strict=True)):
-      updates, member_state = member.update(
+      updates, member_state, *collections = member.update(
         updates, member_state, params, at=_own_key(at, position)
       )
       new_state.append(member_state)
-    return updates, tuple(new_state)
+      moved |= collections[0] if collections else {}
+    return (updates, tuple(new_state), *([moved] if moved else []))
 
-  def consolidate(state, variables, *, at: Boundary):
-    new_state = []
-    for position, (member, member_state) in enumerate(zip(members, state, strict=True)):
-      member_state, variables = member.consolidate(
-        member_state, variables, at=_own_key(at, position)
-      )
-      new_state.append(member_state)
-    return tuple(new_state), variables
+  def restart(state, params):
+    return tuple(member.restart(own, params) for member, own in zip(members, state, strict=True))
 
   def diagnose(state):
     return {
@@ -397,10 +480,11 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
   return Method(
     init=init,
     update=update,
-    consolidate=consolidate,
+    consolidate=_chain_consolidate(members),
     rehearsal=_chain_rehearsal(members),
     prepare=_chain_prepare(members),
     predict=_chain_predict(members),
+    restart=restart,
     diagnose=diagnose,
     name="+".join(member.name for member in members if member.name),
     settings=_merged_settings(members),
@@ -409,6 +493,17 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
     num_boundary_examples=num_boundary_examples(*members),
     requires=frozenset().union(*(member.requires for member in members)),
   )
+
+
+def called_around(outer: Method, inner: Method) -> Method:
+  """`outer`, which holds `inner`, with the name and the settings of a chain of the two.
+
+  >>> called_around(identity()._replace(name="itaml"), identity()._replace(name="sgd")).name
+  'itaml+sgd'
+  """
+  both = (outer, inner)
+  name = "+".join(method.name for method in both if method.name)
+  return outer._replace(name=name, settings=_merged_settings(both))
 
 
 def _own_key(at: Any, position: int) -> Any:
@@ -439,6 +534,23 @@ def _check_chain(members: tuple[Method, ...]) -> None:
 def _called(members: tuple[Method, ...], position: int) -> str:
   name = members[position].name
   return f"{position} ({name})" if name else str(position)
+
+
+def _chain_consolidate(members: tuple[Method, ...]) -> Callable[..., tuple[State, Variables]]:
+  """The consolidations one after another; the default if there is none."""
+  if not any(consolidates(member) for member in members):
+    return _keep
+
+  def consolidate(state, variables, *, at: Boundary):
+    new_state = []
+    for position, (member, member_state) in enumerate(zip(members, state, strict=True)):
+      member_state, variables = member.consolidate(
+        member_state, variables, at=_own_key(at, position)
+      )
+      new_state.append(member_state)
+    return tuple(new_state), variables
+
+  return consolidate
 
 
 def _chain_rehearsal(members: tuple[Method, ...]) -> Callable[[State], Batch | None]:
@@ -515,11 +627,12 @@ def as_transform(method: Method) -> optax.GradientTransformationExtraArgs:
   """The update of `method` as an Optax transformation that requires the keyword `at: Step`.
 
   For use inside a loop of one's own; whoever runs it must also call `method.consolidate` at each
-  task's end. Without `at` it raises a TypeError instead of running silently without the stream.
+  task's end. Running averages that the update has moved are left out. Without `at` it raises a
+  TypeError instead of running silently without the stream.
   """
 
   def update(updates, state, params=None, *, at: Step, **extra):
     del extra
-    return method.update(updates, state, params, at=at)
+    return method.update(updates, state, params, at=at)[:2]
 
   return optax.GradientTransformationExtraArgs(method.init, update)

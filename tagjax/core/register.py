@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from tagjax.core.errors import nearest
-from tagjax.core.method import Method
 
 Kind = Literal["optimizer", "modifier", "schedule", "model", "benchmark"]
 KINDS: tuple[Kind, ...] = typing.get_args(Kind)
@@ -33,7 +32,7 @@ PROVIDED: Mapping[str, tuple[str, ...]] = types.MappingProxyType(
       "columns",
       "stacked",
     ),
-    "modifier": ("spec", "num_tasks", "steps_per_epoch", "steps_per_task", "stacked"),
+    "modifier": ("spec", "num_tasks", "steps_per_epoch", "steps_per_task", "stacked", "inner"),
     "schedule": ("spec", "num_tasks"),
     "model": (
       "spec",
@@ -211,8 +210,8 @@ def of_function(function: Callable) -> Declaration | None:
 
 
 def declared(*kinds: Kind) -> dict[str, Declaration]:
-  """The declarations of these kinds by name, in the order of their declaration."""
-  return {name: one for name, one in _declared.items() if one.kind in kinds}
+  """The declarations of these kinds, or of all, by name, in the order of their declaration."""
+  return {name: one for name, one in _declared.items() if one.kind in (kinds or KINDS)}
 
 
 def sections() -> dict[str, dict[str, Option]]:
@@ -376,20 +375,29 @@ def _with_name(function: Callable, name: str) -> Callable:
   @functools.wraps(function)
   def make(*args, **options):
     made = function(*args, **options)
+    from tagjax.core.method import (
+      Method,
+      called_around,
+    )  # loads JAX, which whoever makes a method has loaded
+
     if not isinstance(made, Method):
       return made
-    return made._replace(name=name, settings=_plain_arguments(function, args, options))
+    given = _arguments(function, args, options)
+    plain = {name: value for name, value in given.items() if isinstance(value, _PLAIN_VALUES)}
+    made = made._replace(name=name, settings=types.MappingProxyType(plain))
+    inner = given.get("inner")
+    return called_around(made, inner) if isinstance(inner, Method) else made
 
   return make
 
 
-def _plain_arguments(function: Callable, args: tuple, options: Mapping) -> Mapping[str, Any]:
+_PLAIN_VALUES = (bool, int, float, str, tuple)
+
+
+def _arguments(function: Callable, args: tuple, options: Mapping) -> Mapping[str, Any]:
   bound = inspect.signature(function).bind(*args, **options)
   bound.apply_defaults()
-  plain = (bool, int, float, str, tuple)
-  return types.MappingProxyType(
-    {name: value for name, value in bound.arguments.items() if isinstance(value, plain)}
-  )
+  return bound.arguments
 
 
 def _is_foreign(place: str) -> bool:

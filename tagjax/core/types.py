@@ -34,7 +34,15 @@ class PartlyDefined(NamedTuple):
   defined: chex.Array
 
 
-class Batch(NamedTuple):
+class _Columns(NamedTuple):
+  image: chex.Array
+  label: chex.Array
+  task_id: chex.Array
+  mask: chex.Array
+  index: chex.Array
+
+
+class Batch(_Columns):
   """A batch of examples, as stored: images are normalised inside the model's forward pass.
 
   Attributes:
@@ -42,12 +50,20 @@ class Batch(NamedTuple):
     label: int32 `[B]`, index of the output that should be largest.
     task_id: int32 `[B]`, the task that each example belongs to.
     mask: bool `[B]`, False where a row only fills the batch up and must not count.
+    index: int32 `[B]`, the row of each example in the training set that first showed it, in
+      data-set order; -1 where that is unknown, which is the default, and in evaluation.
+
+  >>> rows = np.zeros(2, np.int32)
+  >>> Batch(np.zeros((2, 8, 8, 1)), rows, rows, rows == 0).index
+  array([-1, -1], dtype=int32)
   """
 
-  image: chex.Array
-  label: chex.Array
-  task_id: chex.Array
-  mask: chex.Array
+  __slots__ = ()
+
+  def __new__(cls, image, label, task_id, mask, index=None):
+    if index is None and hasattr(mask, "shape"):
+      index = np.full(mask.shape, -1, np.int32)
+    return super().__new__(cls, image, label, task_id, mask, index)
 
 
 class StreamSpec(NamedTuple):

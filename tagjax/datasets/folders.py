@@ -8,6 +8,7 @@ import tempfile
 import time
 
 from tagjax.core import paths
+from tagjax.core.folders import cache_dir as cache_dir
 
 PathLike = str | os.PathLike[str]
 
@@ -17,14 +18,6 @@ _ABANDONED_SECONDS = 24 * 3600
 def data_dir(given: PathLike | None = None) -> pathlib.Path:
   """The folder of prepared data sets: `given`, `$TFDS_DATA_DIR` or `~/tensorflow_datasets`."""
   chosen = given or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-  return paths.absolute(chosen)
-
-
-def cache_dir() -> pathlib.Path:
-  """The project's own folder: `$TAGJAX_CACHE_DIR`, `$XDG_CACHE_HOME/tagjax`, `~/.cache/tagjax`."""
-  chosen = os.environ.get("TAGJAX_CACHE_DIR")
-  if not chosen:
-    chosen = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "tagjax"
   return paths.absolute(chosen)
 
 

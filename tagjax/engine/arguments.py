@@ -42,6 +42,11 @@ def wanted(call: Callable, offered: Sequence[str], *, filled: int, what: str) ->
   return frozenset(offered) if everything else frozenset(offered) & names
 
 
+def asked(features: bool) -> dict[str, bool]:
+  """The keyword of a call that is to return features; models without it are never given it."""
+  return {"features": True} if features else {}
+
+
 def _shown(call: Callable) -> str:
   return f"{getattr(call, '__qualname__', type(call).__name__)}{inspect.signature(call)}"
 

@@ -13,15 +13,19 @@ from tagjax.core import losses
 from tagjax.core.keys import run_keys, step_keys
 from tagjax.core.method import (
   Boundary,
+  EpochStep,
   GradFn,
   Method,
+  OnceFn,
   Phase,
   Query,
   Served,
   State,
   Step,
   check_phases,
+  consolidates,
   num_boundary_examples,
+  predicts,
   prepares,
   rehearses,
 )
@@ -41,6 +45,8 @@ class LearnerState(NamedTuple):
     step: int32 scalar, training steps taken since the start of the stream.
     hyper: hyperparameters that differ between runs of the same programs, such as the points of a
       grid; never changed. Those that do not differ are constants of the programs.
+    kept: variables of an earlier step, to which the run may go back (those of the best epoch); None
+      if it does not.
   """
 
   variables: Variables
@@ -48,6 +54,7 @@ class LearnerState(NamedTuple):
   key: chex.PRNGKey
   step: chex.Array
   hyper: Hyper
+  kept: Variables | None = None
 
 
 class ServedState(NamedTuple):
@@ -58,12 +65,15 @@ class ServedState(NamedTuple):
     key: as in `LearnerState`.
     step: as in `LearnerState`.
     hyper: as in `LearnerState`.
+    variables: the model's, where evaluations compare with the model itself and `served` is
+      something else; else None.
   """
 
   served: Served
   key: chex.PRNGKey
   step: chex.Array
   hyper: Hyper
+  variables: Variables | None = None
 
 
 class StepInfo(NamedTuple):
@@ -85,19 +95,24 @@ class Learner(NamedTuple):
 
   Attributes:
     init: `(key, hyper) -> LearnerState`; None or `{}`: all hyperparameters are constants.
-    step: `(state, batch, task_id, *, phase, keys) -> (state, StepInfo)`; `keys` are those of
-      `tagjax.core.keys.step_keys`, None: they are drawn here.
+    step: `(state, batch, task_id, *, phase, keys, epoch_step) -> (state, StepInfo)`; `keys` are
+      those of `tagjax.core.keys.step_keys`, None: they are drawn here; `epoch_step` as in `Step`.
     consolidate: `(state, chunk, task_id, *, phase) -> state`.
     rehearsal: `state -> Batch | None`, see `Method`.
     prepare: `(state, current_task) -> ServedState`; `current_task` is the last task learned.
-    predict: `(served, batch, current_task, *, continuum) -> logits`, float `[B, K]`, unmasked; the
-      batch is what the method sees as `Query.batch`, see `tagjax.engine.evaluate`.
+    predict: `(served, batch, current_task, *, continuum, once) -> logits`, float `[B, K]`,
+      unmasked; the batch is what the method sees as `Query.batch`, see `tagjax.engine.evaluate`;
+      `once` as in `Query`, None: nothing is kept for other calls.
+    plain: `(served, batch) -> logits`, float `[B, K]`, unmasked, of the model itself, whatever the
+      method makes of them.
     diagnose: `state -> {name: array}`, see `Method`.
     spec: static, of the stream.
     phases: static, see `Method`.
     num_boundary_examples: static, see `Method`; how many the chunk of `consolidate` should have.
+    consolidates: static, whether `consolidate` changes anything.
     rehearses: static, whether `rehearsal` gives exemplars.
     prepares: static, whether `prepare` gives anything but the state's variables.
+    predicts: static, whether `predict` gives anything but logits of the model, see `Method`.
   """
 
   init: Callable[..., LearnerState]
@@ -106,12 +121,15 @@ class Learner(NamedTuple):
   rehearsal: Callable[[LearnerState], Batch | None]
   prepare: Callable[..., ServedState]
   predict: Callable[..., chex.Array]
+  plain: Callable[[ServedState, Batch], chex.Array]
   diagnose: Callable[[LearnerState], dict[str, chex.Array]]
   spec: StreamSpec
   phases: tuple[Phase, ...]
   num_boundary_examples: int | None
+  consolidates: bool
   rehearses: bool
   prepares: bool
+  predicts: bool
 
 
 def make_learner(
@@ -124,6 +142,7 @@ def make_learner(
   augmentation: Augmentation | None = None,
   axis_name: str | None = None,
   pretrained: Variables | None = None,
+  keeps: bool = False,
 ) -> Learner:
   """Joins a model and a method into the pure functions that the loop compiles.
 
@@ -141,6 +160,7 @@ def make_learner(
       with a field `axis_name` is told.
     pretrained: arrays that take the place of those that the model would start with, at their places
       in its variables; whatever is not in it (a new head) starts at random. None: all does.
+    keeps: whether its state has room for variables to go back to, `LearnerState.kept`.
 
   Returns:
     The learner. `step` keeps shapes and dtypes, so it can be the body of a compiled loop.
@@ -162,7 +182,7 @@ def make_learner(
   static = method_of({})
   check_phases(static)
   _check_required(static, model, spec)
-  parts = _Parts(fns, method_of, spec, static.phases[-1].name)
+  parts = _Parts(fns, method_of, spec, static.phases[-1].name, keeps)
 
   def bound(function):
     return functools.partial(function, parts)
@@ -174,12 +194,15 @@ def make_learner(
     rehearsal=bound(_rehearsal),
     prepare=bound(_prepare),
     predict=bound(_predict),
+    plain=bound(_plain),
     diagnose=bound(_diagnose),
     spec=spec,
     phases=static.phases,
     num_boundary_examples=num_boundary_examples(static),
+    consolidates=consolidates(static),
     rehearses=rehearses(static),
     prepares=prepares(static),
+    predicts=predicts(static),
   )
 
 
@@ -190,11 +213,21 @@ def _check_required(method: Method, model: Any, spec: StreamSpec) -> None:
     return
   if missing := sorted(missing - set(variable_shapes(model, spec))):
     names = ", ".join(map(repr, missing))
+    way_out = _WAYS_OUT.get(missing[0], _ANY_WAY_OUT)
     raise ValueError(
       f"the method{f' {method.name}' if method.name else ''} requires {names} of the model, and "
-      f"{model_name(model)} does not have it: choose a model whose __call__ takes an argument "
-      "of that name, or that has a collection of variables of that name"
+      f"{model_name(model)} does not have it: {way_out}"
     )
+
+
+_ANY_WAY_OUT = (
+  "choose a model whose __call__ takes an argument of that name, or that has a collection of "
+  "variables of that name"
+)
+_WAYS_OUT = {
+  "features": "give its __call__ an argument features: bool = False, and return the input of the "
+  "head where that is True (docs/add_a_model.md)"
+}
 
 
 class _Parts(NamedTuple):
@@ -204,6 +237,7 @@ class _Parts(NamedTuple):
   method_of: Callable[[Hyper], Method]
   spec: StreamSpec
   last_phase: str
+  keeps: bool
 
 
 def _init(parts: _Parts, key: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
@@ -215,6 +249,7 @@ def _init(parts: _Parts, key: chex.PRNGKey, hyper: Hyper | None = None) -> Learn
     key=key,
     step=jnp.zeros((), jnp.int32),
     hyper=hyper,
+    kept=jax.tree.map(jnp.copy, variables) if parts.keeps else None,
   )
 
 
@@ -226,6 +261,7 @@ def _step(
   *,
   phase: str,
   keys: tuple[chex.PRNGKey, chex.PRNGKey] | None = None,
+  epoch_step: EpochStep | None = None,
 ) -> tuple[LearnerState, StepInfo]:
   method = parts.method_of(state.hyper)
   forward_key, method_key = step_keys(state.key, state.step) if keys is None else keys
@@ -239,17 +275,19 @@ def _step(
     loss=loss,
     grad=grad,
     logits=logits,
-    variables=state.variables,
+    variables={**variables, "params": state.variables["params"]},
     grad_fn=_make_grad_fn(parts, state.variables, task_id, method_key, train=True),
     apply_fn=parts.fns.apply,
     active_fn=functools.partial(_active_outputs, parts, task_id),
     gather=parts.fns.gather,
     key=method_key,
     phase=phase,
+    epoch_step=epoch_step,
   )
   params = state.variables["params"]
-  updates, method_state = method.update(grad, state.method, params, at=at)
-  variables = {**variables, "params": optax.apply_updates(params, updates)}
+  updates, method_state, *moved = method.update(grad, state.method, params, at=at)
+  new_params = optax.apply_updates(params, updates)
+  variables = {**variables, **(moved[0] if moved else {}), "params": new_params}
   info = StepInfo(
     loss=loss,
     accuracy=_accuracy(parts, logits, batch, task_id),
@@ -291,6 +329,7 @@ def _predict(
   current_task: chex.Array,
   *,
   continuum: int = 1,
+  once: OnceFn | None = None,
 ) -> chex.Array:
   _, key = _evaluation_keys(served)
   at = Query(
@@ -301,10 +340,17 @@ def _predict(
     key=key,
     continuum=continuum,
   )
+  at = at if once is None else at._replace(once=once)
   logits = parts.method_of(served.hyper).predict(served.served, at=at)
   expected = (batch.mask.shape[0], parts.spec.num_outputs)
   if jnp.shape(logits) != expected:
     raise ValueError(f"predict gives {jnp.shape(logits)}, and must give logits [B, K], {expected}")
+  return logits
+
+
+def _plain(parts: _Parts, served: ServedState, batch: Batch) -> chex.Array:
+  variables = served.served if served.variables is None else served.variables
+  logits, _ = parts.fns.apply(variables, batch)
   return logits
 
 

@@ -18,8 +18,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tagjax.core.keys import key_shape
 from tagjax.core.types import StreamSpec, Variables, holds_tokens
-from tagjax.engine.arguments import constructor_names, wanted
+from tagjax.engine.arguments import asked, constructor_names, wanted
 
 TASK_AXIS = "task"
 """The logical name of a parameter's first axis that has one row a task."""
@@ -47,9 +48,12 @@ class Model(NamedTuple):
 
   Attributes:
     init: `(key, image) -> variables`; keywords: `task_id`, `mask`, `train` (False).
-    apply: `(variables, image, *, task_id, mask, train, key) -> (logits [B, K], variables)`.
+    apply: `(variables, image, *, task_id, mask, train, key, features) -> (logits [B, K],
+      variables)`.
       `image` is `[B, ...]`, `task_id` int32 `[B]`, `mask` bool `[B]` (False where a row only fills
-      the batch up), `train` a Python bool, `key` a random key or None. Other keywords:
+      the batch up), `train` a Python bool, `key` a random key or None. `features`, a Python bool,
+      False by default, is given only where it is True: the features `[B, d]` that the head turns
+      into logits are then returned in their place. Other keywords:
       `deterministic` (`not train`), `rngs` (`{"dropout": key}`, or None).
 
   >>> import jax, jax.numpy as jnp
@@ -170,7 +174,7 @@ def image_dtype(spec: StreamSpec) -> jnp.dtype:
 
 def variable_shapes(model: Any, spec: StreamSpec) -> Variables:
   """The shapes and dtypes of `initial_variables`."""
-  return jax.eval_shape(functools.partial(initial_variables, model, spec), jax.random.key(0))
+  return jax.eval_shape(functools.partial(initial_variables, model, spec), key_shape())
 
 
 def check_model(model: Any, spec: StreamSpec) -> Variables:
@@ -184,12 +188,15 @@ def check_model(model: Any, spec: StreamSpec) -> Variables:
     The shapes and dtypes of the initial variables.
 
   Raises:
-    ValueError: if the model cannot take the stream's images, has no parameters, does not give
-      floating logits `[B, K]`, or returns variables of other shapes than it was given.
+    ValueError: if the model cannot take the stream's images, has no parameters, has rows for more
+      or fewer tasks than there are, does not give floating logits `[B, K]`, or returns variables of
+      other shapes than it was given.
     TypeError: see `as_model`.
   """
   model = as_model(model, spec)
-  before = _traced(lambda: variable_shapes(model, spec), spec)
+  boxed = _traced(lambda: _boxed_shapes(model, spec), spec)
+  _stacked(boxed.get("params", {}), spec)
+  before = {"params": {}, **nn.meta.unbox(boxed)}
   if not jax.tree.leaves(before["params"]):
     raise ValueError('the model has no parameters: its init must return some, under "params"')
   for train in (False, True):
@@ -210,7 +217,7 @@ def _outputs(model: Model, spec: StreamSpec, variables: Variables, train: bool):
     jax.ShapeDtypeStruct((rows, *spec.image_shape), image_dtype(spec)),
     jax.ShapeDtypeStruct((rows,), jnp.int32),
     jax.ShapeDtypeStruct((rows,), bool),
-    jax.random.key(0),
+    key_shape(),
   )
 
 
@@ -285,9 +292,17 @@ def task_stacked(model: Any, spec: StreamSpec) -> chex.ArrayTree:
   Raises:
     ValueError: if such a parameter does not have T rows.
   """
-  model = as_model(model, spec)
+  return _stacked(_boxed_shapes(as_model(model, spec), spec).get("params", {}), spec)
+
+
+def _boxed_shapes(model: Model, spec: StreamSpec) -> Variables:
+  """Shapes of the initial variables, in the boxes that name their axes."""
   image = jax.ShapeDtypeStruct((1, *spec.image_shape), image_dtype(spec))
-  boxed = jax.eval_shape(model.init, jax.random.key(0), image).get("params", {})
+  return jax.eval_shape(model.init, key_shape(), image)
+
+
+def _stacked(boxed: chex.ArrayTree, spec: StreamSpec) -> chex.ArrayTree:
+  """See `task_stacked`; of the shapes of parameters."""
 
   def is_stacked(path, axes, leaf):
     if not (axes and axes[0] == TASK_AXIS):
@@ -347,12 +362,13 @@ def _from_linen(module: nn.Module) -> Model:
     given = {name: value for name, value in _first_pass(image).items() if name in names}
     return flax.core.unfreeze(module.init(_streams(key, "params"), image, **given))
 
-  def apply(variables, image, *, task_id, mask, train, key):
+  def apply(variables, image, *, task_id, mask, train, key, features=False):
     offered = {"task_id": task_id, "mask": mask, "train": train, "deterministic": not train}
     logits, changed = module.apply(
       variables,
       image,
       **{name: value for name, value in offered.items() if name in names},
+      **asked(features),
       rngs=None if key is None else _streams(key, "dropout"),
       mutable=[name for name in variables if name != "params"] if train else [],
     )
@@ -371,13 +387,13 @@ def _from_functions(model: Model, spec: StreamSpec) -> Model:
     return model.init(key, image, **given)
 
   image = jax.ShapeDtypeStruct((1, *spec.image_shape), image_dtype(spec))
-  is_bare = not _has_collections(jax.eval_shape(raw_init, jax.random.key(0), image))
+  is_bare = not _has_collections(jax.eval_shape(raw_init, key_shape(), image))
 
   def init(key, image):
     made = raw_init(key, image)
     return {"params": made} if is_bare else flax.core.unfreeze(dict(made))
 
-  def apply(variables, image, *, task_id, mask, train, key):
+  def apply(variables, image, *, task_id, mask, train, key, features=False):
     offered = {
       **{"task_id": task_id, "mask": mask, "train": train, "deterministic": not train},
       **{"key": key, "rngs": None if key is None else {"dropout": key}},
@@ -386,6 +402,7 @@ def _from_functions(model: Model, spec: StreamSpec) -> Model:
       variables["params"] if is_bare else variables,
       image,
       **{name: value for name, value in offered.items() if name in names},
+      **asked(features),
     )
     logits, changed = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
     if is_bare and changed:

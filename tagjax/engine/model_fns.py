@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from tagjax.core.method import ApplyFn
 from tagjax.core.types import Batch, StreamSpec, Variables
+from tagjax.engine.arguments import asked
 from tagjax.engine.model import as_model, initial_variables
 from tagjax.input_pipeline.augmentation import Augmentation, augment, check_augmentable
 from tagjax.input_pipeline.normalization import normalizer
@@ -61,7 +62,7 @@ def make_model_fns(
     variables = initial_variables(network, spec, key)
     return variables if pretrained is None else _overlaid(variables, pretrained)
 
-  def apply(variables: Variables, batch: Batch, *, key=None, train=False):
+  def apply(variables: Variables, batch: Batch, *, key=None, train=False, features=False):
     key = None if key is None else _device_key(key, axis_name)
     image = batch.image
     if augmentation and train and key is not None:
@@ -73,6 +74,7 @@ def make_model_fns(
       mask=batch.mask,
       train=train,
       key=key,
+      **asked(features),
     )
 
   def value_and_grad(variables: Variables, batch: Batch, *, key, train, loss_fn):

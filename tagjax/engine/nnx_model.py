@@ -10,7 +10,7 @@ import jax
 from flax import nnx
 
 from tagjax.core.types import Variables
-from tagjax.engine.arguments import wanted
+from tagjax.engine.arguments import asked, wanted
 
 _OFFERED = ("task_id", "mask", "train", "deterministic", "rngs")
 
@@ -42,7 +42,7 @@ def from_nnx(make: Callable[..., nnx.Module], name: str) -> tuple[Callable, Call
       module = make(rngs=nnx.Rngs(key))
     return _collections(module, template, boxed=True)
 
-  def apply(variables: Variables, image: chex.Array, *, task_id, mask, train, key):
+  def apply(variables: Variables, image: chex.Array, *, task_id, mask, train, key, features=False):
     leaves = {
       **_fresh_streams(template, streams, key),
       **{
@@ -62,7 +62,7 @@ def from_nnx(make: Callable[..., nnx.Module], name: str) -> tuple[Callable, Call
       "deterministic": not train,
       "rngs": None if key is None else nnx.Rngs(jax.random.fold_in(key, len(streams))),
     }
-    logits = module(image, **{name: offered[name] for name in names})
+    logits = module(image, **{name: offered[name] for name in names}, **asked(features))
     changed = _collections(module, template) if train else {}
     return logits, {**variables, **changed, "params": variables["params"]}
 

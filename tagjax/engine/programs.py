@@ -17,7 +17,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tagjax.core.errors import ConfigError
+from tagjax.core.method import EpochStep
 from tagjax.core.types import Batch, Hyper
+from tagjax.engine.counts import ACCURACY_ALONE, Measures
 from tagjax.engine.evaluate import Evaluation, evaluate
 from tagjax.engine.learner import Learner, LearnerState, ServedState, serve
 from tagjax.engine.train_loop import DEVICE_AXIS, consolidate_task, order_epoch, train_chunk
@@ -91,6 +93,7 @@ class Programs:
     compile_seconds: seconds spent tracing and compiling so far.
     phases: the training phases of a task.
     num_boundary_examples: see `tagjax.core.method.Method`.
+    consolidates: whether `consolidate` changes anything.
     rehearses: whether exemplars are mixed into the tasks.
     single: the learner of one device.
     layout: see `Layout`.
@@ -107,7 +110,10 @@ class Programs:
     layout: Layout | None = None,
     keep_going: bool = False,
     in_order: bool = False,
-    continuum: int = 1,
+    measures: Measures = ACCURACY_ALONE,
+    tested_in_order: bool = False,
+    plain: Learner | None = None,
+    validation_batch_size: int = 0,
   ):
     """Prepares the programs; each is compiled when it is first called.
 
@@ -120,21 +126,17 @@ class Programs:
       keep_going: see `train_chunk`.
       in_order: see `train_chunk`; whoever gives the examples computes their order by
         `tagjax.input_pipeline.order`.
-      continuum: see `tagjax.core.method.Query`.
-
-    Raises:
-      ValueError: if an evaluation pass does not consist of whole runs of `continuum` examples.
+      measures: what evaluations measure.
+      tested_in_order: whether examples to evaluate on are given in the order of the evaluation.
+      plain: the learner of one device with a method that has no prediction of its own; validates.
+      validation_batch_size: examples a pass of a validation.
     """
-    if eval_batch_size % continuum:
-      raise ValueError(
-        f"eval_batch_size={eval_batch_size} is not a multiple of continuum={continuum}: choose one "
-        "(order.pass_size does)"
-      )
     layout = Layout() if layout is None else layout
     self.compile_seconds = 0.0
     self.traces = Counter()
     self.phases = learner.phases
     self.num_boundary_examples = learner.num_boundary_examples
+    self.consolidates = learner.consolidates
     self.rehearses = learner.rehearses
     self.single = single
     self.layout = layout
@@ -155,9 +157,18 @@ class Programs:
     self._consolidate = functools.partial(
       consolidate_task, learner, batch_size=batch_size, in_order=in_order
     )
+    self._measures = measures
     self._evaluate = functools.partial(
-      evaluate, single, batch_size=eval_batch_size, continuum=continuum
+      evaluate,
+      single,
+      batch_size=eval_batch_size,
+      measures=measures,
+      in_order=tested_in_order,
     )
+
+    self._validate = None
+    if plain is not None:
+      self._validate = functools.partial(evaluate, plain, batch_size=validation_batch_size)
 
   def init(self, keys: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
     """The state at the start of a stream, of all lanes.
@@ -166,10 +177,13 @@ class Programs:
       keys: `[num_lanes]`.
       hyper: see `LearnerState`, each `[num_lanes]`; None: none.
     """
-    start = self._without_one((keys, hyper))
+    # On the host: each step of sharing keys out by the devices would be a program of its own.
+    data = np.asarray(jax.random.key_data(keys))
+    start = self._without_one((data, jax.tree.map(np.asarray, hyper)))
+    init = functools.partial(self._init, jax.random.key_impl(keys))
     if self.layout.share_lanes:
-      return self._call("init", self._init, self.replicate(start), once=True)
-    return self.replicate(self._call("init", self._init, start, mapped=False, once=True))
+      return self._call("init", init, self.replicate(start), once=True)
+    return self.replicate(self._call("init", init, start, mapped=False, once=True))
 
   def template(self, keys: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
     """Shapes and dtypes of what `to_host` gives of the state that `init` makes.
@@ -177,7 +191,7 @@ class Programs:
     An array that the devices share by columns is one of NumPy (without memory of its own): it is
     put together on the host, and is to be read there.
     """
-    start = self._without_one((keys, hyper))
+    start = jax.eval_shape(self._without_one, (keys, hyper))
     whole = self._shapes(self.single, start)
     if not self.layout.share_columns:
       return whole
@@ -191,7 +205,7 @@ class Programs:
 
   def held(self, keys: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
     """Shapes and dtypes of what one device holds, all lanes counted if the devices share them."""
-    return self._shapes(self._learner, self._without_one((keys, hyper)))
+    return self._shapes(self._learner, jax.eval_shape(self._without_one, (keys, hyper)))
 
   def _shapes(self, learner: Learner, start) -> LearnerState:
     several = self.layout.num_lanes > 1
@@ -202,21 +216,26 @@ class Programs:
     lanes = (self.layout.num_lanes,)
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(lanes + leaf.shape, leaf.dtype), shapes)
 
-  def _init(self, start) -> LearnerState:
-    return self._learner.init(*start)
+  def _init(self, impl, start) -> LearnerState:
+    data, hyper = start
+    return self._learner.init(jax.random.wrap_key_data(data, impl=impl), hyper)
 
-  def train(self, state, examples, task_id, epoch_id, start, stop, *, phase):
+  def train(self, state, examples, task_id, epoch_id, start, stop, *, phase, first=None):
     """See `train_chunk`; donates `state`. The sums, on the host, have an axis of lanes in front."""
 
-    def function(carried, *args):
+    def function(carried, examples, numbers):
       state, order = carried
-      state, chunk = self._train(state, order, *args, phase=phase)
+      task_id, start, stop, *where = numbers
+      told = EpochStep(*where) if where else None
+      state, chunk = self._train(
+        state, order, examples, task_id, start, stop, phase=phase, first=told
+      )
       return (state, order), chunk
 
     rows = None if self._in_order else self._order_of(state, examples, epoch_id)
-    scalars = [jnp.asarray(value, jnp.int32) for value in (task_id, start, stop)]
+    numbers = np.array([task_id, start, stop, *(first or ())], np.int32)  # one copy
     (state, rows), chunk = self._call(
-      ("train", phase), function, (state, rows), self._on_all(examples), *scalars, donate=True
+      ("train", phase), function, (state, rows), self._on_all(examples), numbers, donate=True
     )
     self._order = None if rows is None else _Order(rows, (state.key, examples.size, epoch_id))
     return state, self._figures(chunk)
@@ -237,7 +256,7 @@ class Programs:
         batch_size=self._batch_size,
       )
 
-    return self._call("order", order, state, examples.size, jnp.asarray(epoch_id, jnp.int32))
+    return self._call("order", order, state, examples.size, np.int32(epoch_id), once=True)
 
   def consolidate(self, state, examples, task_id, *, phase):
     """See `consolidate_task`; donates `state`."""
@@ -245,7 +264,7 @@ class Programs:
     def function(state, examples, task_id):
       return self._consolidate(state, examples, task_id, phase=phase), None
 
-    examples, task_id = self._on_all(examples), jnp.asarray(task_id, jnp.int32)
+    examples, task_id = self._on_all(examples), np.int32(task_id)
     state, _ = self._call(("consolidate", phase), function, state, examples, task_id, donate=True)
     return state
 
@@ -282,23 +301,57 @@ class Programs:
     """What `evaluate` takes, see `Learner.prepare`; to be made anew when the state has changed.
 
     Where the method does not prepare, it shares the state's buffers: nothing is compiled, and
-    training, which donates them, ends its use.
+    training, which donates them, ends its use. So do the model's variables, which evaluations with
+    details compare with.
     """
     if not self.single.prepares:
-      served = serve(state)
-      return served if self.layout.share_lanes else self.unreplicate(served)
-    current_task = jnp.asarray(current_task, jnp.int32)
-    return self._on_single("prepare", self.single.prepare, state, current_task)
+      return self._served(state)
+    served = self._on_single("prepare", self.single.prepare, state, np.int32(current_task))
+    if not self._measures.details:
+      return served
+    own = state.variables
+    return served._replace(variables=own if self.layout.share_lanes else self.unreplicate(own))
 
   def evaluate(self, served: ServedState, examples, current_task) -> Evaluation:
     """See `tagjax.engine.evaluate.evaluate`; figures on the host, an axis of lanes in front.
 
     Runs on the first device (of each process), or on those that share the lanes out.
     """
-    current_task = jnp.asarray(current_task, jnp.int32)
+    return self._test("evaluate", self._evaluate, served, examples, current_task)
+
+  def validate(self, state: LearnerState, examples, current_task) -> Evaluation:
+    """As `evaluate`, of the model itself, whatever the method makes of it; reads `state` only."""
+    return self._test("validate", self._validate, self._served(state), examples, current_task)
+
+  def _test(self, name, function, served: ServedState, examples, current_task) -> Evaluation:
     shared = self.layout.share_lanes
-    result = self._call("evaluate", self._evaluate, served, examples, current_task, mapped=shared)
+    result = self._call(name, function, served, examples, np.int32(current_task), mapped=shared)
     return self._figures(result, mapped=shared)
+
+  def _served(self, state: LearnerState) -> ServedState:
+    served = serve(state)
+    return served if self.layout.share_lanes else self.unreplicate(served)
+
+  def keep(self, state: LearnerState, chosen: np.ndarray) -> LearnerState:
+    """Keeps the variables of the lanes that are `chosen`, bool `[num_lanes]`; donates `state`."""
+
+    def function(carried):
+      state, chosen = carried
+      kept = jax.tree.map(lambda new, old: jnp.where(chosen, new, old), state.variables, state.kept)
+      return (state._replace(kept=kept), chosen), None
+
+    chosen = self.replicate(self._without_one(jnp.asarray(chosen)))
+    (state, _), _ = self._call("keep", function, (state, chosen), donate=True)
+    return state
+
+  def take_kept(self, state: LearnerState) -> LearnerState:
+    """Puts the variables that are kept back; donates `state`."""
+
+    def function(state):
+      return state._replace(variables=jax.tree.map(jnp.copy, state.kept)), None
+
+    state, _ = self._call("take_kept", function, state, donate=True)
+    return state
 
   def _on_single(self, name: str, function: Callable, state: LearnerState, *args):
     """`function` of the single learner's; the axis of devices stays if they share the lanes out."""
@@ -323,6 +376,9 @@ class Programs:
 
   def _lanes_of(self, leaf):
     """The lanes of a leaf that the devices share out, without those that fill up."""
+    if _is_key(leaf):
+      data = self._lanes_of(np.asarray(jax.random.key_data(leaf)))
+      return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
     if self.layout.lanes_a_device > 1:
       leaf = leaf.reshape(-1, *leaf.shape[2:])
     return leaf if len(leaf) == self.layout.num_lanes else leaf[: self.layout.num_lanes]
@@ -521,8 +577,11 @@ def _with_lane(tree: chex.ArrayTree, index, lane: chex.ArrayTree) -> chex.ArrayT
 
 def _readable(leaf: chex.Array) -> chex.Array | np.ndarray:
   """On the host; random keys cannot be NumPy's."""
-  is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-  return jax.device_put(leaf, jax.local_devices()[0]) if is_key else np.asarray(leaf)
+  return jax.device_put(leaf, jax.local_devices()[0]) if _is_key(leaf) else np.asarray(leaf)
+
+
+def _is_key(leaf: chex.Array) -> bool:
+  return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _devices(number: int) -> list[jax.Device]:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from tagjax.core.keys import step_keys
+from tagjax.core.method import EpochStep
 from tagjax.engine.learner import Learner, LearnerState
 from tagjax.input_pipeline.device_examples import DeviceExamples, take
 from tagjax.input_pipeline.order import (
@@ -92,6 +93,7 @@ def train_chunk(
   lane_axis: str | None = None,
   keep_going: bool = False,
   phase: str,
+  first: EpochStep | None = None,
 ) -> tuple[LearnerState, Chunk]:
   """Trains on batches `start` to `stop` (exclusive) of one epoch.
 
@@ -110,6 +112,7 @@ def train_chunk(
       is none.
     keep_going: whether the lanes of the axis go on beside one whose loss is not finite.
     phase: static name of the training phase.
+    first: where in the stream's training batch `start` stands; None: methods are not told.
 
   Returns:
     The new state, and sums over the steps. The loop ends early after a step whose loss is not
@@ -127,7 +130,8 @@ def train_chunk(
     index, state, total = carry
     batch = take(examples, _own_share(order[index], num_devices), exemplars)
     own_keys = jax.tree.map(lambda key: key[index], keys)
-    state, info = learner.step(state, batch, task_id, phase=phase, keys=own_keys)
+    where = None if first is None else first._replace(step=first.step + (index - start))
+    state, info = learner.step(state, batch, task_id, phase=phase, keys=own_keys, epoch_step=where)
     return index + 1, state, _accumulate(total, info)
 
   def go_on(carry):

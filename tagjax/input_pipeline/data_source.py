@@ -6,7 +6,7 @@ show the compiled programs the same batches, so the results are the same.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import chex
@@ -23,6 +23,7 @@ from tagjax.input_pipeline.order import (
   boundary_order,
   divide_up,
   epoch_order,
+  evaluation_order,
   pass_size,
 )
 from tagjax.input_pipeline.prefetch import Feed
@@ -100,13 +101,24 @@ class EvaluationSource(Protocol):
   Attributes:
     pass_size: examples that an evaluation pass takes.
     rows: examples on the device at once.
+    in_order: whether they are given out in the order of the evaluation, see
+      `tagjax.engine.evaluate.evaluate`; else as they are stored.
   """
 
   pass_size: int
   rows: int
+  in_order: bool
 
-  def windows(self, task: int) -> Iterable[DeviceExamples]:
-    """The examples of a task, in order."""
+  def windows(
+    self, task: int, *, key: chex.PRNGKey | None = None, step: chex.Array | None = None
+  ) -> Iterable[DeviceExamples]:
+    """The examples of a task.
+
+    Args:
+      task: the task.
+      key: the key of the one run that is evaluated; not looked at unless the source is `in_order`.
+      step: training steps of the stream so far; as `key`.
+    """
     ...
 
 
@@ -193,10 +205,12 @@ class _StreamedTraining:
         rehearsed=None if exemplars is None else jnp.asarray(exemplars.mask),
       )
     )
+    index = np.arange(len(examples))
     if exemplars is not None:
       order = _without_gap(order, len(examples), self._capacity)
       examples = _followed_by(examples, exemplars)
-    return Feed(examples, order, start, ahead=self.chunk_steps)
+      index = np.concatenate([index, exemplars.index])
+    return Feed(examples, order, start, ahead=self.chunk_steps, index=index)
 
   def boundary(self, task, step, *, key, num_examples):
     examples = self._examples_of(task)
@@ -238,7 +252,7 @@ def evaluation_source(
   capacity: int,
   eval_batch_size: int,
   streamed: bool,
-  continuum: int = 1,
+  lengths: Sequence[int] = (1,),
 ) -> EvaluationSource:
   """A source of examples to evaluate on.
 
@@ -249,16 +263,19 @@ def evaluation_source(
     eval_batch_size: most examples of a pass.
     streamed: whether examples are read while they are needed, a window of passes at a time. If not,
       all tasks evaluated so far stay on the device.
-    continuum: see `tagjax.core.method.Query`.
+    lengths: of the runs of the continuum, see `tagjax.core.method.Query`; where one is more than 1,
+      the examples of a task are evaluated in shuffled order.
   """
-  size = pass_size(capacity, eval_batch_size, continuum)
+  size = pass_size(capacity, eval_batch_size, lengths)
   if streamed:
-    return _StreamedEvaluation(examples_of, capacity, size)
+    return _StreamedEvaluation(examples_of, capacity, size, in_order=max(lengths) > 1)
   return _WholeEvaluation(examples_of, num_tasks, capacity, size)
 
 
 class _WholeEvaluation:
   """All tasks evaluated so far stay on the device."""
+
+  in_order = False
 
   def __init__(self, examples_of: ExamplesOf, num_tasks: int, capacity: int, size: int):
     self.pass_size = size
@@ -267,7 +284,8 @@ class _WholeEvaluation:
     self._examples_of = examples_of
     self._held: dict[int, DeviceExamples] = {}
 
-  def windows(self, task: int) -> list[DeviceExamples]:
+  def windows(self, task, *, key=None, step=None) -> list[DeviceExamples]:
+    del key, step
     if task not in self._held:
       self._held[task] = to_device(self._examples_of(task), self._capacity)
     return [self._held[task]]
@@ -276,19 +294,33 @@ class _WholeEvaluation:
 class _StreamedEvaluation:
   """A window of passes is on the device."""
 
-  def __init__(self, examples_of: ExamplesOf, capacity: int, size: int):
+  def __init__(self, examples_of: ExamplesOf, capacity: int, size: int, in_order: bool):
     self.pass_size = size
+    self.in_order = in_order
+    self._capacity = capacity
     self._examples_of = examples_of
     self._passes = _as_many(divide_up(capacity, size), size * _image_bytes(examples_of))
     self.rows = self._passes * size
 
-  def windows(self, task: int) -> Iterator[DeviceExamples]:
+  def windows(self, task, *, key=None, step=None) -> Iterator[DeviceExamples]:
     examples = self._examples_of(task)
     passes = divide_up(len(examples), self.pass_size)
     order = np.arange(passes * self.pass_size).reshape(passes, self.pass_size)
+    if self.in_order:
+      order = self._order(examples, key, step)[:passes]
     feed = Feed(examples, order, ahead=self._passes)
     while feed.position < passes:
       yield feed.window(min(feed.position + self._passes, passes), self.rows)
+
+  def _order(self, examples: TaskExamples, key, step) -> np.ndarray:
+    order = evaluation_order(
+      key,
+      jnp.int32(step),
+      jnp.int32(len(examples)),
+      capacity=self._capacity,
+      batch_size=self.pass_size,
+    )
+    return np.asarray(order)
 
 
 def _image_bytes(examples_of: ExamplesOf) -> int:

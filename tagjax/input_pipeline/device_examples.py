@@ -17,12 +17,14 @@ class DeviceExamples(NamedTuple):
     image: `[capacity, ...]`, as stored.
     label: int32 `[capacity]`.
     task_id: int32 `[capacity]`.
+    index: int32 `[capacity]`, see `tagjax.core.types.Batch`.
     size: int32 scalar; rows from `size` on are padding.
   """
 
   image: chex.Array
   label: chex.Array
   task_id: chex.Array
+  index: chex.Array
   size: chex.Array
 
 
@@ -33,13 +35,14 @@ def to_device(examples, capacity: int) -> DeviceExamples:
   def pad(array, dtype=None):
     array = np.asarray(array, dtype)
     widths = [(0, missing)] + [(0, 0)] * (array.ndim - 1)
-    return jnp.asarray(np.pad(array, widths) if missing else array)
+    return jax.device_put(np.pad(array, widths) if missing else array)
 
   return DeviceExamples(
     image=pad(examples.image),
     label=pad(examples.label, np.int32),
     task_id=pad(examples.task_id, np.int32),
-    size=jnp.asarray(len(examples.label), jnp.int32),
+    index=jax.device_put(np.arange(capacity, dtype=np.int32)),
+    size=jax.device_put(np.int32(len(examples.label))),
   )
 
 
@@ -79,6 +82,7 @@ def _take_rows(examples: DeviceExamples | Batch, rows: chex.Array, mask: chex.Ar
     label=jnp.take(examples.label, rows, mode="clip"),
     task_id=jnp.take(examples.task_id, rows, mode="clip"),
     mask=mask,
+    index=jnp.take(examples.index, rows, mode="clip"),
   )
 
 

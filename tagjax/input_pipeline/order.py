@@ -4,11 +4,14 @@ Exemplars that are rehearsed stand behind the task's own examples: with a capaci
 is exemplar m.
 """
 
+import math
+from collections.abc import Sequence
+
 import chex
 import jax
 import jax.numpy as jnp
 
-from tagjax.core.keys import run_keys
+from tagjax.core.keys import evaluation_order_key, run_keys
 from tagjax.input_pipeline.device_examples import DeviceExamples
 
 
@@ -41,6 +44,18 @@ def boundary_order(
   """The same for the end of a task, after `step` training steps of the stream."""
   order_key = jax.random.fold_in(run_keys(key).boundaries, step)
   return shuffled_rows(order_key, capacity, size, batch_size)
+
+
+def evaluation_order(
+  key: chex.PRNGKey,
+  step: chex.Array,
+  size: chex.Array,
+  *,
+  capacity: int,
+  batch_size: int,
+) -> chex.Array:
+  """The same for an evaluation after `step` training steps; it does not know which task it is."""
+  return shuffled_rows(evaluation_order_key(key, step), capacity, size, batch_size)
 
 
 def rows_in_order(examples: DeviceExamples, batch_size: int) -> chex.Array:
@@ -85,21 +100,25 @@ def shuffled_rows(
   return jnp.concatenate([order, tail]).reshape(num_batches, batch_size)
 
 
-def pass_size(capacity: int, most: int, continuum: int = 1) -> int:
+def pass_size(capacity: int, most: int, lengths: Sequence[int] = (1,)) -> int:
   """Examples of equally large passes over a task, at most `most`.
 
   Args:
     capacity: examples of the largest task.
     most: of a pass.
-    continuum: a pass is a multiple of it, even where that is more than `most`.
+    lengths: of the runs of the continuum. A pass is a multiple of each, even where that is more
+      than `most`, so that it cuts no run; or the whole task, where that is less.
 
   >>> [pass_size(capacity, 256) for capacity in (100, 256, 300)]
   [100, 256, 150]
-  >>> pass_size(300, 256, continuum=20)
-  160
+  >>> pass_size(300, 256, [20]), pass_size(300, 256, [1, 50, 20]), pass_size(300, 256, [20, 17])
+  (160, 200, 300)
   """
-  most = max(most // continuum, 1) * continuum
-  return divide_up(divide_up(capacity, divide_up(capacity, most)), continuum) * continuum
+  unit = math.lcm(*lengths)
+  if unit >= capacity:
+    return capacity
+  most = max(most // unit, 1) * unit
+  return divide_up(divide_up(capacity, divide_up(capacity, most)), unit) * unit
 
 
 def divide_up(number, divisor):

@@ -21,7 +21,15 @@ class Feed:
     position: the batch that comes next.
   """
 
-  def __init__(self, examples, order: np.ndarray, start: int = 0, *, ahead: int = 1):
+  def __init__(
+    self,
+    examples,
+    order: np.ndarray,
+    start: int = 0,
+    *,
+    ahead: int = 1,
+    index: np.ndarray | None = None,
+  ):
     """Begins to read.
 
     Args:
@@ -30,12 +38,14 @@ class Feed:
         which stands at the end of the order.
       start: the first batch that is read.
       ahead: batches that are read before they are asked for, rounded up to whole pieces.
+      index: of each example, see `tagjax.core.types.Batch`; None: its row.
     """
     self.position = start
     self._batch_size = order.shape[1]
     self._shape, self._dtype = examples.image.shape[1:], np.dtype(examples.image.dtype)
     rows = order[order < len(examples)]
     self._num_rows = len(rows)
+    self._index = (rows if index is None else index[rows]).astype(np.int32)
     size = read_ahead.piece_size(math.prod(self._shape) * self._dtype.itemsize)
     first = range(self._row(start), len(rows), size)
     self._pieces = read_ahead.ReadAhead(
@@ -52,10 +62,12 @@ class Feed:
       stop: at least `position + 1`.
       capacity: rows of the result; those that the batches leave over are padding.
     """
-    size = self._row(stop) - self._row(self.position)
+    first, last = self._row(self.position), self._row(stop)
+    size = last - first
     # Pieces are copied to their place, and the padding with them: the window is written once.
     image = np.zeros((capacity, *self._shape), self._dtype)
-    label, task_id = np.zeros((2, capacity), np.int32)
+    label, task_id, index = np.zeros((3, capacity), np.int32)
+    index[:size] = self._index[first:last]
     filled = 0
     while filled < size:
       part = self._next_rows(size - filled)
@@ -63,7 +75,7 @@ class Feed:
       image[place], label[place], task_id[place] = part
       filled = place.stop
     self.position = stop
-    return DeviceExamples(*map(jnp.asarray, (image, label, task_id, np.int32(size))))
+    return DeviceExamples(*map(jnp.asarray, (image, label, task_id, index, np.int32(size))))
 
   def _row(self, batch: int) -> int:
     """How many examples come before a batch."""

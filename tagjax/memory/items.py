@@ -29,6 +29,7 @@ def exemplar(spec: StreamSpec) -> Batch:
     label=jax.ShapeDtypeStruct((), jnp.int32),
     task_id=jax.ShapeDtypeStruct((), jnp.int32),
     mask=jax.ShapeDtypeStruct((), bool),
+    index=jax.ShapeDtypeStruct((), jnp.int32),
   )
 
 

@@ -68,11 +68,28 @@ def fresh_each_task(optimizer: optax.GradientTransformation | Method) -> Method:
   return inner._replace(init=init, consolidate=consolidate, num_boundary_examples=0)
 
 
+def restarted(method: Method, state: chex.ArrayTree, params: chex.ArrayTree) -> chex.ArrayTree:
+  """The state of `method` in which the optimizer starts anew, whatever it is chained with.
+
+  Args:
+    method: a method, or a chain.
+    state: of it. What members keep from task to task stays, TAG's moments too.
+    params: the parameters of then.
+  """
+
+  def choose(old, new):
+    return old if _must_survive(old) else new
+
+  return jax.tree.map(choose, state, method.restart(state, params), is_leaf=_must_survive)
+
+
+def _must_survive(node: chex.ArrayTree) -> bool:
+  return isinstance(node, tuple(_MUST_SURVIVE))
+
+
 def _check(state: chex.ArrayTree) -> None:
   """Refuses a state that makes no sense without the past."""
-  kinds = tuple(_MUST_SURVIVE)
-  nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, kinds))
-  for node in nodes:
+  for node in jax.tree.leaves(state, is_leaf=_must_survive):
     for kind, what in _MUST_SURVIVE.items():
       if isinstance(node, kind):
         raise ValueError(

@@ -106,7 +106,7 @@ def lwf(spec: StreamSpec, strength: float = 1.0, *, temperature: float = 2.0) ->
     def distill(updates):
       old = {**at.variables, "params": state.teacher}
       target, _ = at.apply_fn(old, at.batch, key=at.key, train=True)
-      groups, past = _groups(spec, at.task_id)
+      groups, past = past_groups(spec, at.task_id)
       count = losses.mean_count(at)
 
       def loss_fn(logits, batch: Batch):
@@ -163,8 +163,11 @@ def _of_groups(values: chex.Array, places: np.ndarray) -> chex.Array:
   return values[:, places]
 
 
-def _groups(spec: StreamSpec, task_id: chex.Array) -> tuple[Groups, chex.Array]:
-  """The outputs of each softmax, and bool `[G]`, which of the groups are of past tasks."""
+def past_groups(spec: StreamSpec, task_id: chex.Array) -> tuple[Groups, chex.Array]:
+  """The outputs of each softmax, and bool `[G]`, which of the groups are of past tasks.
+
+  See `lwf`.
+  """
   if spec.scenario == "task":
     return _of_tasks(np.asarray(spec.classes, bool)), jnp.arange(spec.num_tasks) < task_id
   seen = np.logical_or.accumulate(spec.classes, axis=0)

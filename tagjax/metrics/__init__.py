@@ -3,12 +3,19 @@
 From the accuracy matrix (`tagjax.metrics.matrix`): `average_accuracy`, `forgetting` in three
 definitions, `forgetting_per_task`, `worst_case_forgetting`, `learning_accuracy`,
 `backward_transfer`, `forward_transfer`. From the first minibatches of each task
-(`tagjax.metrics.curves`): `learning_curve_area`. Over seeds (`tagjax.metrics.statistics`):
+(`tagjax.metrics.curves`): `learning_curve_area`. Of class-incremental learning
+(`tagjax.metrics.incremental`): `incremental_accuracy`, `average_incremental_accuracy`,
+`recency_bias`. Over seeds (`tagjax.metrics.statistics`):
 `summarise`.
 """
 
 from tagjax.metrics.curves import learning_curve_area
 from tagjax.metrics.fractions import as_accuracy_matrix
+from tagjax.metrics.incremental import (
+  average_incremental_accuracy,
+  incremental_accuracy,
+  recency_bias,
+)
 from tagjax.metrics.matrix import (
   average_accuracy,
   backward_transfer,
@@ -24,12 +31,15 @@ __all__ = [
   "Summary",
   "as_accuracy_matrix",
   "average_accuracy",
+  "average_incremental_accuracy",
   "backward_transfer",
   "forgetting",
   "forgetting_per_task",
   "forward_transfer",
+  "incremental_accuracy",
   "learning_accuracy",
   "learning_curve_area",
+  "recency_bias",
   "summarise",
   "worst_case_forgetting",
 ]

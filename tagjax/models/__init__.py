@@ -2,7 +2,8 @@
 
 All are called as `module(image, *, task_id, mask, train)` and return logits `[B, K]`: `image`
 float32 `[B, ...]`, already normalised; `task_id` int32 `[B]`; `mask` bool `[B]`, False for rows
-that only fill the batch up; `train` static. Collections: "params" and "batch_stats"; random key:
+that only fill the batch up; `train` static. With `features=True` they return the input of the head,
+float32 `[B, d]`. Collections: "params" and "batch_stats"; random key:
 "dropout".
 
 `compute_dtype` is that of matrix products, convolutions and what passes between layers. Parameters,
@@ -17,9 +18,11 @@ from tagjax.models.convolution import Conv
 from tagjax.models.lasem_cnn import LasemCNN
 from tagjax.models.lenet import LeNet
 from tagjax.models.mlp import MLP
+from tagjax.models.progressive_cnn import ProgressiveCNN, prognn
 from tagjax.models.reduced_resnet import ReducedResNet
 from tagjax.models.resnet18 import ResNet18
 from tagjax.models.rps_net import RPSNet
+from tagjax.models.transfer_cnn import TransferCNN, dfcnn, hps, tf
 
 __all__ = [
   "MLP",
@@ -29,9 +32,15 @@ __all__ = [
   "Conv",
   "LasemCNN",
   "LeNet",
+  "ProgressiveCNN",
   "RPSNet",
   "ReducedResNet",
   "ResNet18",
+  "TransferCNN",
+  "dfcnn",
+  "hps",
+  "prognn",
   "resnet_b",
   "resnet_s",
+  "tf",
 ]

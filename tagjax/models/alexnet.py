@@ -70,7 +70,13 @@ class AlexNet(nn.Module):
 
   @nn.compact
   def __call__(
-    self, image: chex.Array, *, task_id: chex.Array, mask: chex.Array, train: bool
+    self,
+    image: chex.Array,
+    *,
+    task_id: chex.Array,
+    mask: chex.Array,
+    train: bool,
+    features: bool = False,
   ) -> chex.Array:
     """Computes the logits.
 
@@ -79,9 +85,10 @@ class AlexNet(nn.Module):
       task_id: int32 `[B]`, unused: the head is shared.
       mask: bool `[B]`, unused: rows do not meet.
       train: whether to drop units, with the random key "dropout".
+      features: whether to return the input of the head instead.
 
     Returns:
-      float32 `[B, K]`.
+      float32 `[B, K]`, or features `[B, d]`.
 
     Raises:
       ValueError: if the image is not `[B, H, W, C]` or too small for the pooling.
@@ -98,6 +105,8 @@ class AlexNet(nn.Module):
     for layer in range(2):
       x = nn.Dropout(self.dropout, deterministic=not train)(x)
       x = nn.relu(torch_dense(x, self.hidden, f"hidden{layer}"))
+    if features:
+      return x.astype(jnp.float32)
     return torch_dense(x, self.num_outputs, "head").astype(jnp.float32)
 
   def torch_names(self) -> dict[str, str]:

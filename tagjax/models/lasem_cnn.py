@@ -101,7 +101,13 @@ class LasemCNN(nn.Module):
 
   @nn.compact
   def __call__(
-    self, image: chex.Array, *, task_id: chex.Array, mask: chex.Array, train: bool
+    self,
+    image: chex.Array,
+    *,
+    task_id: chex.Array,
+    mask: chex.Array,
+    train: bool,
+    features: bool = False,
   ) -> chex.Array:
     """Computes the logits.
 
@@ -110,9 +116,10 @@ class LasemCNN(nn.Module):
       task_id: int32 `[B]`, unused: the head is shared.
       mask: bool `[B]`, unused: rows do not meet.
       train: whether to drop features, with the random key "dropout".
+      features: whether to return the input of the head instead.
 
     Returns:
-      float32 `[B, K]`.
+      float32 `[B, K]`, or features `[B, d]`.
 
     Raises:
       ValueError: if the image is not `[B, H, W, C]`, the attributes do not name the same number of
@@ -124,6 +131,8 @@ class LasemCNN(nn.Module):
     x = nn.Dropout(self.dropout, deterministic=not train)(x.reshape(x.shape[0], -1))
     for layer, width in enumerate(self.hidden):
       x = nn.relu(self._dense(width, f"hidden{layer}")(x))
+    if features:
+      return x.astype(jnp.float32)
     return self._dense(self.num_outputs, "head")(x).astype(jnp.float32)
 
   def _convolutions(self, x: chex.Array) -> chex.Array:

@@ -58,7 +58,13 @@ class LeNet(nn.Module):
 
   @nn.compact
   def __call__(
-    self, image: chex.Array, *, task_id: chex.Array, mask: chex.Array, train: bool
+    self,
+    image: chex.Array,
+    *,
+    task_id: chex.Array,
+    mask: chex.Array,
+    train: bool,
+    features: bool = False,
   ) -> chex.Array:
     """Computes the logits.
 
@@ -67,9 +73,10 @@ class LeNet(nn.Module):
       task_id: int32 `[B]`, unused: the head is shared.
       mask: bool `[B]`, unused: rows do not meet.
       train: whether to drop units, with the random key "dropout".
+      features: whether to return the input of the head instead.
 
     Returns:
-      float32 `[B, K]`.
+      float32 `[B, K]`, or features `[B, d]`.
 
     Raises:
       ValueError: if the image is not `[B, H, W, C]`.
@@ -84,6 +91,8 @@ class LeNet(nn.Module):
     for layer, width in enumerate(_HIDDEN):
       x = nn.relu(torch_dense(x, width, f"hidden{layer}"))
       x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    if features:
+      return x.astype(jnp.float32)
     return torch_dense(x, self.num_outputs, "head").astype(jnp.float32)
 
 

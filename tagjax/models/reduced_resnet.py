@@ -88,7 +88,13 @@ class ReducedResNet(nn.Module):
 
   @nn.compact
   def __call__(
-    self, image: chex.Array, *, task_id: chex.Array, mask: chex.Array, train: bool
+    self,
+    image: chex.Array,
+    *,
+    task_id: chex.Array,
+    mask: chex.Array,
+    train: bool,
+    features: bool = False,
   ) -> chex.Array:
     """Computes the logits.
 
@@ -97,9 +103,10 @@ class ReducedResNet(nn.Module):
       task_id: int32 `[B]`, unused: the head is shared.
       mask: bool `[B]`, False where a row must not enter BatchNorm's statistics.
       train: whether to use the batch's statistics, and to drop elements (random key "dropout").
+      features: whether to return the input of the head instead.
 
     Returns:
-      float32 `[B, K]`.
+      float32 `[B, K]`, or features `[B, d]`.
 
     Raises:
       ValueError: if the image is not `[B, H, W, C]` or too small for the pooling.
@@ -119,8 +126,10 @@ class ReducedResNet(nn.Module):
           name=f"stage{stage}_block{block}",
         )(x, mask=mask, train=train)
     x = _average_pool(x)
-    logits = torch_dense(x.reshape(x.shape[0], -1), self.num_outputs, "head")
-    return logits.astype(jnp.float32)
+    x = x.reshape(x.shape[0], -1)
+    if features:
+      return x.astype(jnp.float32)
+    return torch_dense(x, self.num_outputs, "head").astype(jnp.float32)
 
 
 def _check_image(image: chex.Array) -> None:

@@ -123,7 +123,13 @@ class ResNet18(nn.Module):
 
   @nn.compact
   def __call__(
-    self, image: chex.Array, *, task_id: chex.Array, mask: chex.Array, train: bool
+    self,
+    image: chex.Array,
+    *,
+    task_id: chex.Array,
+    mask: chex.Array,
+    train: bool,
+    features: bool = False,
   ) -> chex.Array:
     """Computes the logits.
 
@@ -132,9 +138,10 @@ class ResNet18(nn.Module):
       task_id: int32 `[B]`, unused: the head is shared.
       mask: bool `[B]`, False where a row must not enter BatchNorm's statistics.
       train: whether to use the batch's statistics, and to drop features (random key "dropout").
+      features: whether to return the input of the head instead.
 
     Returns:
-      float32 `[B, K]`.
+      float32 `[B, K]`, or features `[B, d]`.
 
     Raises:
       ValueError: if the image is not `[B, H, W, C]`.
@@ -155,6 +162,8 @@ class ResNet18(nn.Module):
           name=f"stage{stage}_block{block}",
         )(x, mask=mask, train=train)
     x = nn.Dropout(self.dropout, deterministic=not train)(global_average(x))
+    if features:
+      return x.astype(jnp.float32)
     return torch_dense(x, self.num_outputs, "head").astype(jnp.float32)
 
   def _begin(self, x: chex.Array, *, mask: chex.Array, train: bool) -> chex.Array:

@@ -96,7 +96,13 @@ class RPSNet(nn.Module):
 
   @nn.compact
   def __call__(
-    self, image: chex.Array, *, task_id: chex.Array, mask: chex.Array, train: bool
+    self,
+    image: chex.Array,
+    *,
+    task_id: chex.Array,
+    mask: chex.Array,
+    train: bool,
+    features: bool = False,
   ) -> chex.Array:
     """Computes the logits.
 
@@ -105,9 +111,10 @@ class RPSNet(nn.Module):
       task_id: int32 `[B]`, unused: the head is shared.
       mask: bool `[B]`, False where a row must not enter BatchNorm's statistics.
       train: whether to use the batch's statistics, and to drop features (random key "dropout").
+      features: whether to return the input of the head instead.
 
     Returns:
-      float32 `[B, K]`.
+      float32 `[B, K]`, or features `[B, d]`.
 
     Raises:
       ValueError: if the image is not `[B, H, W, C]` or too small for the pooling.
@@ -116,10 +123,10 @@ class RPSNet(nn.Module):
     check_image(image, "RPSNet", 2 ** len(_POOLED))
     x = _conv(self.widths[0], 3, self.convolve, "stem")(image.astype(self.compute_dtype))
     x = nn.relu(BatchNorm(self.axis_name, name="stem_norm")(x, mask=mask, train=train))
-    for stage, features in enumerate(self.widths):
+    for stage, width in enumerate(self.widths):
       for block in range(self.blocks):
         x = _Block(
-          features=features,
+          features=width,
           pool=stage in _POOLED and block == self.blocks - 1,
           project=stage > 0 and block == 0,
           axis_name=self.axis_name,
@@ -128,6 +135,8 @@ class RPSNet(nn.Module):
         )(x, mask=mask, train=train)
     x = generalised_mean(x).astype(self.compute_dtype)
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    if features:
+      return x.astype(jnp.float32)
     head = nn.Dense(
       self.num_outputs,
       use_bias=False,

@@ -13,7 +13,14 @@ from flax.traverse_util import flatten_dict
 from tagjax import metrics
 from tagjax.core.errors import TagjaxError
 from tagjax.report.results import definition_of
-from tagjax.report.tables import Row, markdown_code, markdown_table, markdown_text, mean_and_std
+from tagjax.report.tables import (
+  INCREMENTAL_FIGURES,
+  Row,
+  markdown_code,
+  markdown_table,
+  markdown_text,
+  mean_and_std,
+)
 
 Results = Mapping[str, Any]
 
@@ -164,8 +171,16 @@ def check_comparable(
 
 
 def comparison_rows(runs: Mapping[str, Results], definition: str) -> list[Row]:
-  """One row a run; accuracies and forgetting in percent, mean ± std over seeds."""
+  """One row a run; accuracies and forgetting in percent, mean ± std over seeds.
+
+  Figures of class-incremental runs have a column where a run has them.
+  """
   rows = []
+  also = [
+    (name, title)
+    for name, title in INCREMENTAL_FIGURES[:6]
+    if any(name in results for results in runs.values())
+  ]
   for name, results in runs.items():
     matrices = metrics.as_accuracy_matrix(results["accuracy_matrix"])
     ddof = results.get("definitions", {}).get("ddof", 1)
@@ -177,6 +192,7 @@ def comparison_rows(runs: Mapping[str, Results], definition: str) -> list[Row]:
     texts = {
       title: mean_and_std(*metrics.summarise(values, ddof)[:2]) for title, values in figures.items()
     }
+    texts |= {f"{title} (%)": _stored(results, figure) for figure, title in also}
     rows.append(
       {
         "method": name,
@@ -188,6 +204,11 @@ def comparison_rows(runs: Mapping[str, Results], definition: str) -> list[Row]:
       }
     )
   return rows
+
+
+def _stored(results: Results, name: str) -> str:
+  figure = results.get(name)
+  return mean_and_std(figure["mean"], figure["std"]) if figure else "–"  # noqa: RUF001
 
 
 def markdown_report(

@@ -92,6 +92,17 @@ def set_title(figure: Figure, title: str) -> None:
     figure.set_figwidth(figure.get_figwidth() + beyond / figure.dpi)
 
 
+def run_title(results: Mapping[str, Any]) -> str:
+  """The first line of a run's titles."""
+  config = results.get("config", {})
+  return f"{config.get('method', 'method')} on {config.get('benchmark', 'benchmark')}"
+
+
+def over_seeds(values: np.ndarray, words: str) -> str:
+  """`words` and the number of seeds; of one seed only that."""
+  return f"{words}{len(values)} seeds" if len(values) > 1 else ", 1 seed"
+
+
 def task_labels(results: Mapping[str, Any], tasks: Iterable[int]) -> list[str]:
   """Numbers of the tasks (from 1), with their names where there is room for all of them.
 
@@ -134,17 +145,18 @@ def heat_map(
   values: np.ndarray,
   label: str,
   *,
-  decimals: int,
+  decimals: int | None,
   limits: tuple[float, float] | None = None,
   font_size: float | None = None,
 ) -> None:
-  """A matrix with its values written in; what was not evaluated stays empty."""
+  """A matrix with its values written in, unless `decimals` is None; empty where not evaluated."""
   known = values[~np.isnan(values)]
   low, high = limits or ((known.min(), known.max()) if known.size else (0.0, 1.0))
   if high - low < 1e-9:
     low, high = low - 0.5, high + 0.5
   image = axes.imshow(np.ma.masked_invalid(values), cmap="cividis", vmin=low, vmax=high)
-  _write_values(axes, image, values, decimals, font_size)
+  if decimals is not None:
+    _write_values(axes, image, values, decimals, font_size)
   figure.colorbar(image, ax=axes, label=label, shrink=0.8)
 
 

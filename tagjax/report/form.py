@@ -36,6 +36,7 @@ def check_run(results: Mapping[str, Any], num_seeds: int, num_tasks: int, where:
   check.entry("seeds", lambda value: _is_whole(value) or _list_of(_is_whole, num_seeds)(value))
   check.entry("used", _is_none_or(_list_of(_is_name)))
   check.entry("task_relatedness", _is_none_or(_is_array((num_seeds, num_tasks, num_tasks))))
+  check.counts(num_seeds, num_tasks)
   for name in [*results]:
     if name in _METRICS or (isinstance(results[name], Mapping) and "per_seed" in results[name]):
       check.entry(name, _is_summary(num_seeds))
@@ -77,6 +78,8 @@ class _Checker:
       "forgetting": lambda value: value in DEFINITIONS,
       "ddof": lambda value: _is_whole(value) and value < 10,
       "learning_curve_area": area,
+      "continuum": _is_whole,
+      "top_k": _is_whole,
     }
     self.entry("definitions", lambda value: isinstance(value, Mapping) and _has(value, definitions))
     self.entry("seconds", _is_none_or(is_numbers))
@@ -90,6 +93,21 @@ class _Checker:
     self.entry(
       "provenance", _is_none_or(lambda value: isinstance(value, Mapping) and _has(value, origin))
     )
+
+  def counts(self, num_seeds: int, num_tasks: int) -> None:
+    """What evaluations have counted besides the accuracy matrix."""
+    by_time = (num_seeds, num_tasks)
+    self.entry("test_sizes", _list_of(lambda value: _is_whole(value) and value > 0, num_tasks))
+    self.entry("continuum", _is_continuum(by_time))
+    self.entry("predicted_tasks", _is_array((*by_time, num_tasks)))
+    if "predicted_tasks" in self._results:
+      self.required("test_sizes")
+    confusion = self._results.get("confusion_matrix")
+    if confusion is not None:
+      number = len(confusion[0]) if _list_of(_is_list)(confusion) and confusion else 0
+      self.entry("confusion_matrix", _is_array((num_seeds, number, number)))
+      classes = _list_of(lambda value: _is_whole(value) and value < number)
+      self.entry("task_classes", _list_of(classes, num_tasks))
 
   def entry(self, key: str, is_right: Callable[[Any], bool]) -> None:
     """Refuses the entry if it is there and not right."""
@@ -180,6 +198,25 @@ def _is_summary(num_seeds: int | None = None) -> Callable[[Any], bool]:
   number = _is_none_or(lambda value: _is_number(value) or value != value)  # NaN: in memory
   checks = {**dict.fromkeys(_SUMMARY, number), "per_seed": _values_of(number, num_seeds)}
   return _is_table(checks)
+
+
+_BY_LENGTH = ("accuracy", "task_accuracy", "task_aware_accuracy", "top_k_accuracy")
+_BY_TIME = ("plain_accuracy", "plain_task_aware_accuracy")
+
+
+def _is_continuum(by_time: tuple[int, int]) -> Callable[[Any], bool]:
+  """See `tagjax.report.continuum.Continuum`."""
+  lengths = _list_of(lambda value: _is_whole(value) and value > 0)
+
+  def check(value: Any) -> bool:
+    if not _is_table({"lengths": lengths})(value) or not value["lengths"]:
+      return False
+    arrays = dict.fromkeys(_BY_LENGTH, _is_array((*by_time, len(value["lengths"]))))
+    arrays |= dict.fromkeys(_BY_TIME, _is_array(by_time))
+    has_all = {"accuracy", "plain_accuracy"} <= value.keys() <= {"lengths", *arrays}
+    return has_all and _has(value, arrays)
+
+  return check
 
 
 def _values_of(number: Callable[[Any], bool], length: int | None) -> Callable[[Any], bool]:

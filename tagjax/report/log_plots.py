@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from tagjax.report.drawing import (
   COLORS,
   new_plot,
+  run_title,
   say,
   set_title,
   style,
   task_labels,
   weight_map,
 )
-from tagjax.report.plots import run_title
 
 if TYPE_CHECKING:
   import pandas as pd

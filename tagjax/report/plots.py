@@ -20,6 +20,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from tagjax import metrics
+from tagjax.report import class_plots
 from tagjax.report.drawing import (
   BAND_OPACITY,
   COLORS,
@@ -32,6 +33,8 @@ from tagjax.report.drawing import (
   line_with_band,
   mean_over_seeds,
   new_plot,
+  over_seeds,
+  run_title,
   say,
   set_title,
   square_figure,
@@ -294,15 +297,24 @@ def _plain(value: Any) -> Any:
   return list(value) if isinstance(value, tuple) else value
 
 
+def plot_points(results: Results) -> Figure:
+  """`plot_search` of a search, `plot_sweep` of a grid."""
+  return plot_search(results) if results["config"].get("search") else plot_sweep(results)
+
+
 def save_all(results: Results, directory: str | os.PathLike) -> list[Path]:
-  """Writes the plots that the results allow as PNG into `directory`; returns their paths."""
-  plots = {
-    "accuracy_matrix": plot_accuracy_matrix,
-    "accuracy_over_time": plot_accuracy_over_time,
-    "forgetting": plot_forgetting,
-  }
+  """Writes the plots of a run, a grid or a search as PNG into `directory`; returns their paths."""
+  if "points" in results:
+    plots = {"search" if results["config"].get("search") else "sweep": plot_points}
+  else:
+    plots = {
+      "accuracy_matrix": plot_accuracy_matrix,
+      "accuracy_over_time": plot_accuracy_over_time,
+      "forgetting": plot_forgetting,
+    }
   if results.get("task_relatedness") is not None:
     plots["task_relatedness"] = plot_task_relatedness
+  plots |= class_plots.plots_of(results)
   paths = []
   for name, plot in plots.items():
     path = Path(directory) / f"{name}.png"
@@ -314,14 +326,3 @@ def save_all(results: Results, directory: str | os.PathLike) -> list[Path]:
 def accuracy_matrices(results: Results) -> np.ndarray:
   """The accuracy matrices `[S, T, T]`, float64."""
   return np.atleast_3d(metrics.as_accuracy_matrix(results["accuracy_matrix"]))
-
-
-def run_title(results: Results) -> str:
-  """The first line of a run's titles."""
-  config = results.get("config", {})
-  return f"{config.get('method', 'method')} on {config.get('benchmark', 'benchmark')}"
-
-
-def over_seeds(values: np.ndarray, words: str) -> str:
-  """`words` and the number of seeds; of one seed only that."""
-  return f"{words}{len(values)} seeds" if len(values) > 1 else ", 1 seed"

@@ -1,6 +1,6 @@
 """The figures of results.json."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ def summarise(
   curves: Any = None,
   beta: int = 10,
   kind: str = "mean",
+  sizes: ArrayLike | None = None,
   ddof: int = 1,
 ) -> dict[str, Any]:
   """The figures of a run over all its seeds, ready for JSON.
@@ -31,12 +32,14 @@ def summarise(
       gives `learning_curve_area`. Tasks may have fewer than `beta` minibatches.
     beta: see `tagjax.metrics.learning_curve_area`.
     kind: see `tagjax.metrics.learning_curve_area`.
+    sizes: `[T]`, test images of each task; gives `average_incremental_accuracy`.
     ddof: see `tagjax.metrics.summarise`.
 
   Returns:
     `accuracy_matrix` `[S][T][T]`; `average_accuracy`, `forgetting`, `learning_accuracy`,
-    `backward_transfer`, and where asked for `forward_transfer` and `learning_curve_area`, each
-    `{"mean", "std", "ci95", "per_seed"}`; `definitions`, which says how they were computed.
+    `backward_transfer`, and where asked for `forward_transfer`, `learning_curve_area` and
+    `average_incremental_accuracy` (with `test_sizes`), each `{"mean", "std", "ci95", "per_seed"}`;
+    `definitions`, which says how they were computed.
     Accuracies are fractions. None stands for NaN: not evaluated, or undefined (the forgetting of
     a single task, the spread of a single seed).
 
@@ -67,10 +70,102 @@ def summarise(
     area = metrics.learning_curve_area(_padded(curves, beta + 1), beta, kind)
     figures["learning_curve_area"] = area
     definitions["learning_curve_area"] = {"beta": beta, "kind": kind}
-  summaries = {
-    name: metrics.summarise(figure, ddof=ddof)._asdict() for name, figure in figures.items()
+  known: dict[str, Any] = {}
+  if sizes is not None:
+    known["test_sizes"] = np.asarray(sizes)
+    figures["average_incremental_accuracy"] = metrics.average_incremental_accuracy(values, sizes)
+  summaries = _summaries(figures, ddof)
+  return as_json({"accuracy_matrix": values, **summaries, **known, "definitions": definitions})
+
+
+def summarise_counts(
+  counts: Mapping[str, Any],
+  sizes: ArrayLike,
+  *,
+  continuum: int,
+  lengths: Sequence[int],
+  top_k: int = 1,
+  classes: ArrayLike,
+  ddof: int = 1,
+) -> dict[str, Any]:
+  """The figures of what evaluations have counted besides the accuracy matrix, ready for JSON.
+
+  All are over the test images of the tasks so far, each image counting the same. P counts the
+  lengths.
+
+  Args:
+    counts: `{name: [S][T]}` after each task, see `tagjax.training.record.RunRecord`; None where not
+      evaluated.
+    sizes: `[T]`, test images of each task.
+    continuum: p of the accuracy matrix.
+    lengths: all p that were measured, ascending.
+    top_k: k of the top-k accuracy.
+    classes: bool `[T, K]`, the outputs that each task teaches.
+    ddof: see `tagjax.metrics.summarise`.
+
+  Returns:
+    `continuum`: its `lengths`, and `[S][T][P]` `accuracy`, `task_accuracy`, `task_aware_accuracy`
+    and `top_k_accuracy` where counted, `[S][T]` `plain_accuracy` and `plain_task_aware_accuracy`.
+    Of these but `accuracy`, at the end and at p = `continuum`, `{"mean", "std", "ci95",
+    "per_seed"}`; the same of `recency_bias`. `predicted_tasks` `[S][T][T]`, how often classes of
+    each task (last axis) were predicted after each; `confusion_matrix` `[S][K][K]` of the final
+    model, true class by predicted class, and `task_classes`; `test_sizes`. `definitions` are those
+    to be added.
+  """
+  images = np.cumsum(np.asarray(sizes))
+  arrays = {
+    title: _filled(counts[name], (len(lengths),) if has_lengths else ())
+    for name, (title, has_lengths) in _COUNTED.items()
+    if name in counts
   }
-  return as_json({"accuracy_matrix": values, **summaries, "definitions": definitions})
+  arrays = {
+    title: value / images.reshape(1, -1, *[1] * (value.ndim - 2)) for title, value in arrays.items()
+  }
+  place = list(lengths).index(continuum)
+  figures = {
+    title: value[:, -1, place] if value.ndim == 3 else value[:, -1]
+    for title, value in arrays.items()
+    if title != "accuracy"
+  }
+  known: dict[str, Any] = {"test_sizes": np.asarray(sizes)}
+  if "predicted_tasks" in counts:
+    known["predicted_tasks"] = _filled(counts["predicted_tasks"], (len(images),))
+    figures["recency_bias"] = metrics.recency_bias(known["predicted_tasks"], sizes)[:, -1]
+  if "confusion" in counts:
+    known["confusion_matrix"] = np.asarray([seed[-1] for seed in counts["confusion"]])
+    known["task_classes"] = [np.flatnonzero(row) for row in np.asarray(classes)]
+  definitions = {"continuum": continuum} | ({"top_k": top_k} if top_k > 1 else {})
+  return as_json(
+    {
+      **_summaries(figures, ddof),
+      "continuum": {"lengths": list(lengths), **arrays},
+      **known,
+      "definitions": definitions,
+    }
+  )
+
+
+_COUNTED = {
+  "correct": ("accuracy", True),
+  "task": ("task_accuracy", True),
+  "task_aware": ("task_aware_accuracy", True),
+  "top_k": ("top_k_accuracy", True),
+  "plain": ("plain_accuracy", False),
+  "plain_task_aware": ("plain_task_aware_accuracy", False),
+}
+"""The figure of each count, and whether there is one for each length."""
+
+
+def _summaries(figures: Mapping[str, Any], ddof: int) -> dict[str, Any]:
+  return {name: metrics.summarise(figure, ddof=ddof)._asdict() for name, figure in figures.items()}
+
+
+def _filled(counts: Sequence, shape: tuple[int, ...]) -> np.ndarray:
+  """Counts `[S][T]` of arrays of that shape, NaN where there are none."""
+  nothing = np.full(shape, np.nan)
+  return np.asarray(
+    [[nothing if one is None else one for one in seed] for seed in counts], np.float64
+  )
 
 
 def definition_of(results: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from tagjax import metrics, report
 from tagjax.core.untrusted import plain_strings
 from tagjax.report import form
 from tagjax.report.comparison import commit_of, flat_config
+from tagjax.report.continuum import Continuum, array_of, continuum_of
 from tagjax.report.metrics_log import diagnostics, read_log, training_curve
 from tagjax.report.results import definition_of
 from tagjax.report.tables import mean_and_std, metric_rows, sweep_rows
@@ -190,6 +191,39 @@ class Run:
     weights = self.results.get("task_relatedness")
     return None if weights is None else np.asarray(weights, np.float64)
 
+  @property
+  def continuum(self) -> Continuum | None:
+    """Accuracies where test images arrive in runs of one task, arrays `[S, T, P]`.
+
+    None unless the run was asked to measure them, by `continuum`, `continuum_lengths`, `top_k` or
+    `confusion_matrix`.
+    """
+    return continuum_of(self.results)
+
+  @property
+  def predicted_tasks(self) -> np.ndarray | None:
+    """How often classes of each task were predicted, float64 `[S, T, T]`: after task t, of task u.
+
+    Counts of test images of the tasks so far; None where not measured.
+    """
+    return array_of(self.results, "predicted_tasks")
+
+  @property
+  def recency_bias(self) -> np.ndarray | None:
+    """See `tagjax.metrics.recency_bias`, `[S, T]`; None where not measured."""
+    predicted = self.predicted_tasks
+    return (
+      None if predicted is None else metrics.recency_bias(predicted, self.results["test_sizes"])
+    )
+
+  @property
+  def confusion_matrix(self) -> np.ndarray | None:
+    """Test images of each class (row) by predicted class, float64 `[S, K, K]`, of the final model.
+
+    None unless the run was asked for it.
+    """
+    return array_of(self.results, "confusion_matrix")
+
   # Frames.
 
   def to_frame(self) -> pd.DataFrame:
@@ -296,6 +330,18 @@ class Run:
   def plot_task_relatedness(self) -> Figure:
     """See `tagjax.report.plots.plot_task_relatedness`."""
     return report.plots.plot_task_relatedness(self.results)
+
+  def plot_continuum(self) -> Figure:
+    """See `tagjax.report.class_plots.plot_continuum`."""
+    return report.class_plots.plot_continuum(self.results)
+
+  def plot_confusion_matrix(self) -> Figure:
+    """See `tagjax.report.class_plots.plot_confusion_matrix`."""
+    return report.class_plots.plot_confusion_matrix(self.results)
+
+  def plot_recency_bias(self) -> Figure:
+    """See `tagjax.report.class_plots.plot_recency_bias`."""
+    return report.class_plots.plot_recency_bias(self.results)
 
   def plot_loss(self) -> Figure:
     """See `tagjax.report.log_plots.plot_loss`."""
@@ -435,9 +481,8 @@ class Grid:
     return pd.DataFrame(rows)
 
   def plot(self) -> Figure:
-    """See `plot_sweep` in `tagjax.report.plots`, of a search `plot_search`."""
-    plot = report.plots.plot_search if self.config.get("search") else report.plots.plot_sweep
-    return plot(self.results)
+    """See `plot_points` in `tagjax.report.plots`."""
+    return report.plots.plot_points(self.results)
 
   def __repr__(self) -> str:
     where = f", {self.folder}" if self.folder else ""

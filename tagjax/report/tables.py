@@ -26,13 +26,24 @@ _FIGURES = (
   ("learning_curve_area", "learning curve area"),
 )
 
+INCREMENTAL_FIGURES = (
+  ("average_incremental_accuracy", "average incremental accuracy"),
+  ("task_accuracy", "task accuracy"),
+  ("task_aware_accuracy", "task-aware accuracy"),
+  ("plain_accuracy", "plain accuracy"),
+  ("top_k_accuracy", "top-k accuracy"),
+  ("recency_bias", "recency bias"),
+  ("plain_task_aware_accuracy", "plain task-aware accuracy"),
+)
+"""Of class-incremental runs, and of those that were asked to measure them."""
+
 
 def metric_rows(results: Mapping[str, Any]) -> list[Row]:
   """One row a metric: mean, standard deviation, 95 % confidence interval, value of each seed."""
   definitions = results.get("definitions", {})
   spread = f"std (ddof {definitions.get('ddof', 1)})"
   rows = []
-  for name, title in _FIGURES:
+  for name, title in (*_FIGURES, *INCREMENTAL_FIGURES):
     if name not in results:
       continue
     figure = results[name]
@@ -163,8 +174,9 @@ def print_rows(rows: Sequence[Row], title: str) -> None:
     table.collapse_padding = (
       table.collapse_padding or sum(words) + 3 * len(words) + 1 > console.width
     )
-    for column, width in zip(table.columns, words, strict=True):
+    for column, width, name in zip(table.columns, words, rows[0], strict=True):
       column.min_width = width
+      column.no_wrap = not any(" " in text for text in [name, *(row[name] for row in rows)])
   console.print(table)
 
 
@@ -251,6 +263,10 @@ def _name(results: Mapping[str, Any]) -> str:
 def _with_definition(title: str, name: str, definitions: Mapping[str, Any]) -> str:
   if name == "forgetting":
     return f"{title} ({definitions.get('forgetting', 'agem')})"
+  if name == "top_k_accuracy" and "top_k" in definitions:
+    return f"top-{definitions['top_k']} accuracy"
+  if name == "task_accuracy" and definitions.get("continuum", 1) > 1:
+    return f"{title} (p {definitions['continuum']})"
   if name == "learning_curve_area" and name in definitions:
     return f"{title} (beta {definitions[name]['beta']}, {definitions[name]['kind']})"
   return title

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from tagjax.core import untrusted
@@ -30,7 +29,7 @@ def as_json(value: Any, where: str = "") -> Any:
   >>> as_json({"loss": np.float32(0.5), "row": np.array([1.0, np.nan]), "pair": (1, None)})
   {'loss': 0.5, 'row': [1.0, None], 'pair': [1, None]}
   """
-  if isinstance(value, np.generic | np.ndarray | jax.Array):
+  if hasattr(value, "__array__"):  # NumPy's and JAX's arrays and scalars
     value = np.asarray(value).tolist()
   if isinstance(value, dict):
     return {str(key): as_json(item, f"{where}.{key}".lstrip(".")) for key, item in value.items()}

@@ -12,9 +12,11 @@ import numpy as np
 
 from tagjax import benchmarks
 from tagjax.core.errors import ConfigError
-from tagjax.core.method import Method, lift
+from tagjax.core.keys import key_shape
+from tagjax.core.method import Method, identity, lift
 from tagjax.core.types import Hyper, StreamSpec, Variables
 from tagjax.engine.batch_statistics import check_batch_statistics
+from tagjax.engine.counts import Measures
 from tagjax.engine.learner import Learner, make_learner
 from tagjax.engine.model import check_model
 from tagjax.engine.programs import Layout, Programs
@@ -134,7 +136,7 @@ def assemble(
   single = learner(None, Columns())
   made = method_of(default, columns=None)
   if not is_ours(model, made):
-    check_method(single, made, _hyper_shapes(trials[0]), sizes, options.batch_size)
+    check_method(single, made, _hyper_shapes(trials[0]), sizes, options)
   streamed = _is_streamed(stream, "train")
   training = training_source(
     _training_examples(stream, options),
@@ -150,14 +152,26 @@ def assemble(
     capacity=max(size[2 if part == "test" else 1] for size in stream.sizes),
     eval_batch_size=options.eval_batch_size,
     streamed=_is_streamed(stream, part),
+    lengths=options.all_lengths,
   )
+  plain, validation = None, None
+  if options.select_epoch == "best":
+    plain = _learner(stream, model, lambda hyper: identity(), options, None, None)
+    validation = evaluation_source(
+      lambda task: stream[task].validation,
+      num_tasks=len(stream),
+      capacity=max(size[1] for size in stream.sizes),
+      eval_batch_size=options.eval_batch_size,
+      streamed=_is_streamed(stream, "validation"),
+    )
   rows = {
     "training_rows": training.rows(single.num_boundary_examples),
-    "evaluation_rows": evaluation.rows,
+    "evaluation_rows": evaluation.rows + (validation.rows if validation else 0),
   }
-  one = jax.eval_shape(single.init, jax.random.key(0), _hyper_shapes(trials[0]))
+  one = jax.eval_shape(single.init, key_shape(), _hyper_shapes(trials[0]))
   placed = dataclasses.replace(options, seeds_together=together or options.seeds_together)
-  layout = _layout(one, made, stream.spec, trials, placed, rows, streamed)
+  alone = streamed or evaluation.in_order  # each trial sees an order of its own
+  layout = _layout(one, made, stream.spec, trials, placed, rows, alone)
   shared = Columns(DEVICE_AXIS, layout.num_devices) if layout.share_columns else Columns()
   programs = Programs(
     learner(DEVICE_AXIS, shared) if layout.batch_devices > 1 else single,
@@ -167,6 +181,10 @@ def assemble(
     layout=layout,
     keep_going=keep_going,
     in_order=streamed,
+    measures=_measures(options),
+    tested_in_order=evaluation.in_order,
+    plain=plain,
+    validation_batch_size=validation.pass_size if validation else 0,
   )
   trainer = Trainer(
     trials,
@@ -177,8 +195,9 @@ def assemble(
     sizes=sizes,
     keep_going=keep_going,
     method=made.name,
+    validation=validation,
   )
-  held = programs.held(*trainer.start(trainer.groups[0]))
+  held = programs.held(*trainer.start_shapes())
   shared_memory = jax.default_backend() == "cpu"
   forecast = memory_estimate.foresee(held, made, stream.spec, layout, **rows, shared=shared_memory)
   memory_estimate.check(forecast, options, _available(), made)
@@ -205,18 +224,25 @@ def training_sizes(stream: Stream, options: RunOptions) -> list[int]:
 
 def state_digest(trainer: Trainer) -> str:
   """What tells states of other leaves apart: a digest of the names, shapes and dtypes of all."""
-  key, hyper = jax.random.key(0), _hyper_shapes(trainer.trials[0])
-  one = jax.eval_shape(
-    trainer.programs.single.init, key, hyper
-  )  # however many are trained together
+  hyper = _hyper_shapes(trainer.trials[0])  # however many are trained together
+  one = jax.eval_shape(trainer.programs.single.init, key_shape(), hyper)
   text = json.dumps(tree_bytes.describe(one))
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def tensor_names(trainer: Trainer) -> list[str]:
   """The names of the parameter tensors, in the order of the diagnostics."""
-  keys, hyper = trainer.start(trainer.groups[0])
-  return parameter_names(trainer.programs.held(keys, hyper).variables["params"])
+  return parameter_names(trainer.programs.held(*trainer.start_shapes()).variables["params"])
+
+
+def _measures(options: RunOptions) -> Measures:
+  return Measures(
+    options.continuum,
+    options.all_lengths,
+    options.top_k,
+    options.confusion_matrix,
+    options.records_details,
+  )
 
 
 def _learner(stream, model, method_of, options, pretrained, axis_name) -> Learner:
@@ -230,6 +256,7 @@ def _learner(stream, model, method_of, options, pretrained, axis_name) -> Learne
       augmentation=options.augmentation,
       axis_name=axis_name,
       pretrained=pretrained,
+      keeps=options.select_epoch == "best",
     )
   except ConfigError:
     raise

@@ -10,10 +10,12 @@ import numpy as np
 
 from tagjax.core import register
 from tagjax.core.errors import ConfigError, reason
-from tagjax.core.method import Method, predicts
+from tagjax.core.keys import key_shape
+from tagjax.core.method import EpochStep, Method, predicts
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.engine.learner import Learner, LearnerState
-from tagjax.training.options import RunOptions
+from tagjax.input_pipeline.order import pass_size
+from tagjax.training.options import RunOptions, epochs_by_task
 
 _OF_A_STREAM = ("name", "spec", "max_value", "sizes", "task_names", "__len__", "__getitem__")
 _PARTS = {"train": "training", "validation": "validation", "test": "test"}
@@ -35,12 +37,47 @@ def check_stream(stream: Any, options: RunOptions) -> None:
   for what, number in (*told, ("task_names of", len(stream.task_names))):
     if number != num_tasks or num_tasks == 0:
       raise ConfigError(f"{stream.name}: {num_tasks} tasks, and {what} {number}: they must agree")
+  epochs_by_task(options.epochs, num_tasks)
   part = 2 if options.evaluate_on == "test" else 1
+  parts = {"training": 0, options.evaluate_on: part}
+  if options.select_epoch == "best":
+    parts["validation"] = 1
   for task, size in enumerate(sizes):
-    for count, what in ((size[0], "training"), (size[part], options.evaluate_on)):
+    for count, what in ((size[place], what) for what, place in parts.items()):
       if count == 0:
         way_out = "give a validation_fraction" if what == "validation" else "leave the task out"
         raise ConfigError(f"{stream.name}: task {task} has no {what} examples: {way_out}")
+  if options.records_details:
+    _check_measures([size[part] for size in sizes], stream.spec.num_outputs, options)
+
+
+_MOST_OF_A_PASS = 4096
+_MOST_CONFUSED = 1000  # outputs: a million counts of each seed
+
+
+def _check_measures(sizes: Sequence[int], num_outputs: int, options: RunOptions) -> None:
+  """Refuses what evaluations cannot measure of test sets of these sizes."""
+  longest = options.all_lengths[-1]
+  key = "continuum" if options.continuum == longest else "continuum_lengths"
+  value = getattr(options, key)
+  if longest > min(sizes):
+    task = int(np.argmin(sizes))
+    raise ConfigError(
+      f"{key}={value}: a run of {longest} images is of one task, and task {task} has "
+      f"{sizes[task]} {options.evaluate_on} examples: choose at most {sizes[task]}"
+    )
+  size = pass_size(max(sizes), options.eval_batch_size, options.all_lengths)
+  if size > max(options.eval_batch_size, _MOST_OF_A_PASS):
+    raise ConfigError(
+      f"{key}={value}: an evaluation pass would take {size} examples, so as to cut no run of the "
+      f"lengths {options.all_lengths}: choose lengths with a smaller common multiple, or raise "
+      f"eval_batch_size={options.eval_batch_size}"
+    )
+  if options.confusion_matrix and num_outputs > _MOST_CONFUSED:
+    raise ConfigError(
+      f"confusion_matrix=True: {num_outputs} outputs would make {num_outputs**2} counts of each "
+      f"seed: leave it out; it is for at most {_MOST_CONFUSED}"
+    )
 
 
 def check_examples(stream: Any, options: RunOptions) -> None:
@@ -56,7 +93,8 @@ def check_examples(stream: Any, options: RunOptions) -> None:
   for task in range(len(stream)):
     experience = stream[task]
     for place, (part, what) in enumerate(_PARTS.items()):
-      if part not in ("train", options.evaluate_on):
+      chosen_on = ("validation",) if options.select_epoch == "best" else ()
+      if part not in ("train", options.evaluate_on, *chosen_on):
         continue
       where = f"{stream.name}: the {what} examples of task {task}"
       if not hasattr(experience, part):
@@ -112,7 +150,7 @@ def _module(function: Callable[..., Any]) -> str:
 
 
 def check_method(
-  learner: Learner, method: Method, hyper: Any, sizes: Sequence[int], batch_size: int
+  learner: Learner, method: Method, hyper: Any, sizes: Sequence[int], options: RunOptions
 ) -> None:
   """Runs a method's functions on shapes only, and compares its state before and after.
 
@@ -121,22 +159,23 @@ def check_method(
     method: the method, for its name and what it defines.
     hyper: hyperparameters, as shapes.
     sizes: training examples of each task.
-    batch_size: of the run.
+    options: of the run.
 
   Raises:
     ConfigError: one line that names the method, and the leaf with what it was and is.
   """
   name = f"method {method.name}" if method.name else "the method"
   on_shapes = functools.partial(_on_shapes, name)
-  state = on_shapes("init", learner.init, jax.random.key(0), hyper)
+  state = on_shapes("init", learner.init, key_shape(), hyper)
   task_id = jax.ShapeDtypeStruct((), np.int32)
+  batch_size = options.batch_size
   batch = _batch(learner.spec, (batch_size,))
   asked = learner.num_boundary_examples
   num_batches = -(-(max(sizes) if asked is None else asked) // batch_size)
   chunk = _batch(learner.spec, (num_batches, batch_size))
   for phase in learner.phases:
-    step = functools.partial(learner.step, phase=phase.name)
-    after, _ = on_shapes("update", step, state, batch, task_id)
+    step = functools.partial(_step, learner, phase.name)
+    after, _ = on_shapes("update", step, state, batch, task_id, EpochStep(*[task_id] * 6))
     _check_same(name, "update", method, state, after)
     end = functools.partial(learner.consolidate, phase=phase.name)
     after = on_shapes("consolidate", end, state, chunk, task_id)
@@ -145,7 +184,14 @@ def check_method(
     _check_exemplars(name, on_shapes("rehearsal", learner.rehearsal, state), learner.spec)
   if learner.prepares or predicts(method):
     served = on_shapes("prepare", learner.prepare, state, task_id)
-    on_shapes("predict", learner.predict, served, batch, task_id)
+    for length in options.all_lengths:
+      runs = _batch(learner.spec, (-(-batch_size // length) * length,))
+      predict = functools.partial(learner.predict, continuum=length)
+      on_shapes("predict", predict, served, runs, task_id)
+
+
+def _step(learner: Learner, phase: str, state, batch, task_id, epoch_step):
+  return learner.step(state, batch, task_id, phase=phase, epoch_step=epoch_step)
 
 
 def _on_shapes(name: str, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -161,7 +207,7 @@ def _on_shapes(name: str, what: str, function: Callable[..., Any], *arguments: A
 def _batch(spec: StreamSpec, rows: tuple[int, ...]) -> Batch:
   integers = jax.ShapeDtypeStruct(rows, np.int32)
   image = jax.ShapeDtypeStruct((*rows, *spec.image_shape), spec.image_dtype)
-  return Batch(image, integers, integers, jax.ShapeDtypeStruct(rows, np.bool_))
+  return Batch(image, integers, integers, jax.ShapeDtypeStruct(rows, np.bool_), integers)
 
 
 def _check_same(

@@ -6,7 +6,8 @@ import sys
 import jax
 
 from tagjax.core import paths
-from tagjax.datasets.folders import cache_dir, is_writable
+from tagjax.core.folders import cache_dir
+from tagjax.datasets.folders import is_writable
 
 # Programs not used for longest are deleted beyond this; one takes a megabyte or so.
 _MAX_BYTES = 2 * 2**30

@@ -11,25 +11,24 @@ from typing import Any
 
 import jax
 
-from tagjax import report
 from tagjax.core.errors import ConfigError, InterruptedRun, nearest
 from tagjax.core.types import Variables
 from tagjax.distributed import processes
 from tagjax.distributed.shared_workdir import ReadWorkdir, open_checkpoints, open_workdir
 from tagjax.report.progress import Progress
-from tagjax.report.results import summarise
+from tagjax.report.results import summarise, summarise_counts
 from tagjax.report.run import Run
-from tagjax.storage.json_files import write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
 from tagjax.training import group_size
 from tagjax.training.assemble import Stream, assemble, state_digest, tensor_names
 from tagjax.training.checks import check_stream
 from tagjax.training.cpu_devices import use_cpu_devices
+from tagjax.training.ending import Ending
 from tagjax.training.identity import describe_run, flat_keys
 from tagjax.training.memory_estimate import Forecast
-from tagjax.training.options import RunOptions
+from tagjax.training.options import RunOptions, epochs_by_task
 from tagjax.training.placement import describe
-from tagjax.training.preload import CHECKPOINTS, PLOTS, RESULTS, preload
+from tagjax.training.preload import CHECKPOINTS, preload
 from tagjax.training.profiler import Trace
 from tagjax.training.provenance import provenance
 from tagjax.training.record import RunRecord
@@ -132,6 +131,8 @@ def fit(
   processes.check_same({"config": name} | origin)
   folder = open_workdir(workdir)
 
+  ending = Ending(folder, options.plots)
+
   def end(record: RunRecord, tensors: Sequence[str], origin: Mapping[str, Any]) -> Run:
     results = _results(record, stream, options) | {
       "tensor_names": tensors,
@@ -141,10 +142,7 @@ def fit(
       "command": shlex.join(["python", *sys.argv]),
       "provenance": origin,
     }
-    if processes.is_writer() and folder.path is not None:
-      if options.plots:
-        report.plots.save_all(results, folder.path)
-      write_json_atomic(folder.results, results)  # last: its presence says that the run has ended
+    ending.write(results)
     return Run(results, folder.path)
 
   with folder.lock() if process == ALONE else contextlib.nullcontext():
@@ -157,8 +155,9 @@ def fit(
         made = assembled(trials, together)
       trainer, forecast = made
       folder.claim(name)
-      train_trials(trainer, options, folder, forecast, begun, progress, profile=profile)
-      return end(trainer.record, tensor_names(trainer), origin)
+      with ending:
+        train_trials(trainer, options, folder, forecast, begun, progress, profile=profile)
+        return end(trainer.record, tensor_names(trainer), origin)
 
   def train(own: range, share: Workdir, claim: Callable[[], None]) -> dict[str, Any]:
     begun = time.perf_counter()
@@ -248,6 +247,7 @@ class Cursor:
 
 def train_stream(trainer: Trainer, options: RunOptions, cursor: Cursor) -> None:
   """The run, from top to bottom: for each task train, consolidate, evaluate."""
+  of_tasks = epochs_by_task(options.epochs, trainer.num_tasks)
   for trials in trainer.groups:
     epoch_id = 0
     for visit in visits(options.protocol, trainer.num_tasks, options.cycles):
@@ -257,14 +257,19 @@ def train_stream(trainer: Trainer, options: RunOptions, cursor: Cursor) -> None:
         cursor.perform(trainer.evaluate_untrained, trials, trials)
       if trainer.programs.rehearses:
         cursor.perform(trainer.count_exemplars, trials, trials, visit)
+      task_epoch = 0
       for phase in trainer.programs.phases:
-        epochs = phase.epochs or options.epochs
+        epochs = phase.epochs or of_tasks[visit.task]
         for epoch in range(epochs):
           is_first = epoch == 0 and phase == trainer.programs.phases[0] and not visit.again
           is_last = epoch == epochs - 1 and phase == trainer.programs.phases[-1]
-          place = Place(trials, visit, phase.name, epoch, epoch_id, is_first, is_last)
+          place = Place(trials, visit, phase.name, epoch, task_epoch, epoch_id, is_first, is_last)
           train_epoch(trainer, options, cursor, place)
-          epoch_id += 1
+          if options.select_epoch == "best":
+            cursor.perform(trainer.keep_if_best, trials, place)
+          task_epoch, epoch_id = task_epoch + 1, epoch_id + 1
+        if options.select_epoch == "best":
+          cursor.perform(trainer.take_best, trials, place)
         cursor.perform(trainer.consolidate, trials, place)
       if visit.evaluated:
         cursor.perform(trainer.evaluate, trials, trials, visit)
@@ -328,8 +333,8 @@ def train_trials(
     stack.enter_context(contextlib.closing(trace))
     line = stack.enter_context(_progress_line(trainer, options, progress))
     trainer.open(log, line)
-    kept = () if folder.path is None else (CHECKPOINTS + PLOTS * options.plots)
-    preload(kept + RESULTS)
+    if folder.path is not None:
+      preload(CHECKPOINTS)
     cursor = Cursor(
       trainer, store, log, trace, stop, first, begun, after, folder.path, options.checkpoint_every
     )
@@ -337,11 +342,14 @@ def train_trials(
 
 
 def _progress_line(trainer: Trainer, options: RunOptions, enabled: bool) -> Progress:
-  epochs = sum(phase.epochs or options.epochs for phase in trainer.programs.phases)
-  order = visits(options.protocol, trainer.num_tasks, options.cycles)
-  steps = sum(trainer.steps_per_epoch[visit.task] for visit in order)
+  of_tasks = epochs_by_task(options.epochs, trainer.num_tasks)
+  steps = [
+    (phase.epochs or of_tasks[visit.task]) * trainer.steps_per_epoch[visit.task]
+    for visit in visits(options.protocol, trainer.num_tasks, options.cycles)
+    for phase in trainer.programs.phases
+  ]
   return Progress(
-    len(trainer.groups) * epochs * steps,
+    len(trainer.groups) * sum(steps),
     enabled=enabled,
     done=trainer.record.steps,
     num_seeds=len(trainer.trials),
@@ -353,13 +361,34 @@ def _progress_line(trainer: Trainer, options: RunOptions, enabled: bool) -> Prog
 
 def _results(record: RunRecord, stream: Stream, options: RunOptions) -> dict[str, Any]:
   """What results.json holds of the measurements."""
-  return summarise(
+  place = 2 if options.evaluate_on == "test" else 1
+  sizes = [size[place] for size in stream.sizes]
+  results = summarise(
     record.accuracy,
     forgetting_definition=options.forgetting,
     baseline=record.baseline if options.evaluate_future_tasks else None,
     curves=record.curves if options.learning_curve_batches else None,
     beta=options.learning_curve_batches,
-  ) | {**record.diagnostics, "task_names": list(stream.task_names), "seconds": record.seconds}
+    sizes=sizes if stream.spec.scenario == "class" else None,
+  )
+  if record.counts:
+    counted = summarise_counts(
+      record.counts,
+      sizes,
+      continuum=options.continuum,
+      lengths=options.all_lengths,
+      top_k=options.top_k,
+      classes=stream.spec.classes,
+    )
+    counted["definitions"] = results["definitions"] | counted["definitions"]
+    results |= counted
+  if options.select_epoch == "best":
+    results |= {"validation_accuracy": record.validation, "chosen_epoch": record.chosen_epoch}
+  return results | {
+    **record.diagnostics,
+    "task_names": list(stream.task_names),
+    "seconds": record.seconds,
+  }
 
 
 def _seeds_of(trials: Sequence[Trial]) -> Callable[[range], str]:

@@ -70,7 +70,8 @@ class Forecast(NamedTuple):
   Attributes:
     seeds: the seeds trained together that it holds.
     params: the model's parameters.
-    statistics: the model's other variables, such as running averages.
+    statistics: the model's other variables, such as running averages, and variables that are kept
+      to go back to.
     method: the method's state without exemplars, by member of the chain.
     exemplars: memories of exemplars.
     examples: of the current task for training, and of all tasks for evaluation; or of the
@@ -139,8 +140,8 @@ def foresee(
     state = jax.tree.map(lambda leaf: _with_copies(leaf, copies), state)
     seeds = layout.num_lanes
   image = math.prod(spec.image_shape) * np.dtype(spec.image_dtype).itemsize
-  # Label and task are int32, and so is the number of examples of a task.
-  row = image + 4 + 4
+  # Label, task and index are int32, and so is the number of examples of a task.
+  row = image + 4 + 4 + 4
   examples = copies * (training_rows * row + 4) + evaluation_rows * row + spec.num_tasks * 4
   return of_state(state, method, seeds=seeds, examples=examples)
 
@@ -168,7 +169,7 @@ def of_state(state: LearnerState, method: Method, *, seeds: int = 1, examples: i
   return Forecast(
     seeds=seeds,
     params=params,
-    statistics=num_bytes(state.variables) - params,
+    statistics=num_bytes((state.variables, state.kept)) - params,
     method=sizes,
     exemplars=exemplars,
     examples=examples,

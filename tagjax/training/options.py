@@ -12,6 +12,7 @@ from tagjax.metrics.matrix import DEFINITIONS, Definition
 Protocol = Literal["sequential", "multitask", "joint", "independent"]
 SeedAxis = Literal["auto", "vmap", "loop", "devices"]
 Part = Literal["test", "validation"]
+Chosen = Literal["last", "best"]
 _AS_STORED = Augmentation()
 
 
@@ -20,7 +21,11 @@ class RunOptions:
   """The options of a run.
 
   Attributes:
-    epochs: passes over each task, at least 1.
+    epochs: passes over each task, at least 1; or one number for each task, such as
+      `(5, 20, 20, 20, 20)`. The protocol `"joint"` takes the last one.
+    select_epoch: the epoch whose weights a task ends with. `"best"`: after each epoch the model is
+      tested on the validation examples of all tasks seen, as the scenario has it; the weights of
+      the first epoch with the best average accuracy are put back before the task is consolidated.
     batch_size: examples of a training step, over all devices; a multiple of `data_parallel`.
     drop_last: whether the last, smaller batch of each epoch is left out.
     protocol: `"sequential"`: one task after another. Upper and lower bounds: `"multitask"`: all
@@ -42,6 +47,12 @@ class RunOptions:
       memory.
     evaluate_on: the examples to evaluate on; choose hyperparameters on `"validation"`.
     eval_batch_size: the most examples of an evaluation pass, at least 1.
+    continuum: p of the accuracy matrix: test images arrive in runs of p images of one task, and a
+      method may look at the whole run; at least 1, where nothing is promised.
+    continuum_lengths: further p that each evaluation of all tasks measures, such as
+      `(1, 2, 5, 10, 20, 50, 100)`, all in one pass; each at least 1.
+    top_k: k of the top-k accuracy, at least 1; 1 records none.
+    confusion_matrix: whether the confusion matrix of the final model is recorded.
     evaluate_future_tasks: whether tasks that have not begun are evaluated too, which forward
       transfer needs.
     learning_curve_batches: number b: each task is evaluated before each of its first b batches; at
@@ -58,7 +69,8 @@ class RunOptions:
       be.
   """
 
-  epochs: int = 1
+  epochs: int | tuple[int, ...] = 1
+  select_epoch: Chosen = "last"
   batch_size: int = 10
   drop_last: bool = False
   protocol: Protocol = "sequential"
@@ -73,6 +85,10 @@ class RunOptions:
   seeds_together: int | None = None
   evaluate_on: Part = "test"
   eval_batch_size: int = 256
+  continuum: int = 1
+  continuum_lengths: tuple[int, ...] = ()
+  top_k: int = 1
+  confusion_matrix: bool = False
   evaluate_future_tasks: bool = False
   learning_curve_batches: int = 0
   forgetting: Definition = "agem"
@@ -82,16 +98,15 @@ class RunOptions:
   plots: bool = True
 
   def __post_init__(self):
+    for number in self.epochs if isinstance(self.epochs, tuple) and self.epochs else [self.epochs]:
+      _check_range("epochs", self.epochs, number, 1, 10**6)
     for name, (least, largest) in _RANGES.items():
       value = getattr(self, name)
       if value is None and name == "seeds_together":
         continue
-      if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"{name}={value!r}: must be a whole number")
-      if value < least:
-        raise ConfigError(f"{name}={value!r}: must be at least {least}")
-      if value > largest:
-        raise ConfigError(f"{name}={value!r}: must be at most {largest}")
+      _check_range(name, value, value, least, largest)
+    for length in self.continuum_lengths:
+      _check_range("continuum_lengths", self.continuum_lengths, length, *_RANGES["continuum"])
     for name, choices in _CHOICES.items():
       _check_choice(name, getattr(self, name), choices)
     _check_choice("normalization", self.normalization, NORMALIZATIONS)
@@ -99,6 +114,21 @@ class RunOptions:
     self._check_devices()
     if self.protocol == "joint" and self.learning_curve_batches:
       raise ConfigError("protocol='joint': learns no task by itself; no learning_curve_batches")
+
+  @property
+  def all_lengths(self) -> tuple[int, ...]:
+    """Every p of the continuum that is measured, ascending.
+
+    >>> RunOptions(continuum=20, continuum_lengths=(5, 1)).all_lengths
+    (1, 5, 20)
+    """
+    return tuple(sorted({self.continuum, *self.continuum_lengths}))
+
+  @property
+  def records_details(self) -> bool:
+    """Whether evaluations of all tasks measure more than accuracies of single images."""
+    several = self.continuum > 1 or bool(self.continuum_lengths)
+    return several or self.top_k > 1 or self.confusion_matrix
 
   def _check_devices(self) -> None:
     if self.seed_axis == "devices" and self.data_parallel > 1:
@@ -117,8 +147,26 @@ class RunOptions:
       )
 
 
+def epochs_by_task(epochs: int | tuple[int, ...], num_tasks: int) -> tuple[int, ...]:
+  """The epochs of each task.
+
+  Raises:
+    ConfigError: if there is not a number for each task.
+
+  >>> epochs_by_task(3, num_tasks=2), epochs_by_task((5, 20), num_tasks=2)
+  ((3, 3), (5, 20))
+  """
+  if isinstance(epochs, int):
+    return (epochs,) * num_tasks
+  if len(epochs) != num_tasks:
+    raise ConfigError(
+      f"epochs={epochs!r}: has {len(epochs)} numbers for {num_tasks} tasks: give one number, or "
+      "one for each task"
+    )
+  return epochs
+
+
 _RANGES = {
-  "epochs": (1, 10**6),
   "batch_size": (1, 10**7),
   "cycles": (1, 10**4),
   "data_parallel": (1, 10**5),
@@ -126,6 +174,8 @@ _RANGES = {
   "seed": (0, 2**31 - 1),
   "seeds_together": (1, 10**4),
   "eval_batch_size": (1, 10**7),
+  "continuum": (1, 10**7),
+  "top_k": (1, 10**7),
   "learning_curve_batches": (0, 10**4),
   "checkpoint_every": (0, 10**12),
   "keep_checkpoints": (1, 10**6),
@@ -136,11 +186,22 @@ ranges. What is larger is a slip of the keyboard, and would fill memory with lis
 """
 
 _CHOICES = {
+  "select_epoch": get_args(Chosen),
   "protocol": get_args(Protocol),
   "seed_axis": get_args(SeedAxis),
   "evaluate_on": get_args(Part),
   "forgetting": DEFINITIONS,
 }
+
+
+def _check_range(name: str, whole: object, value: object, least: int, largest: int) -> None:
+  """Refuses a number that is none, or out of range; `whole` is what the message shows."""
+  if isinstance(value, bool) or not isinstance(value, int):
+    raise ConfigError(f"{name}={whole!r}: must be a whole number")
+  if value < least:
+    raise ConfigError(f"{name}={whole!r}: must be at least {least}")
+  if value > largest:
+    raise ConfigError(f"{name}={whole!r}: must be at most {largest}")
 
 
 def _check_choice(name: str, value: object, choices) -> None:
@@ -161,5 +222,7 @@ def _check_augmentation(augmentation: Augmentation) -> None:
     raise ConfigError(
       f"augmentation.rotation={augmentation.rotation!r}: must be in degrees, 0 to 180"
     )
-  if not 0 <= augmentation.colour <= 1:
-    raise ConfigError(f"augmentation.colour={augmentation.colour!r}: must be in [0, 1]")
+  for name in ("colour", "resized_crop"):
+    share = getattr(augmentation, name)
+    if not 0 <= share <= 1:
+      raise ConfigError(f"augmentation.{name}={share!r}: must be in [0, 1]")

@@ -5,8 +5,6 @@ import threading
 from collections.abc import Iterable
 
 CHECKPOINTS = ("orbax.checkpoint",)
-RESULTS = ("scipy.special",)
-PLOTS = ("matplotlib.figure", "matplotlib.backends.backend_agg")
 
 
 def preload(modules: Iterable[str]) -> None:

@@ -22,7 +22,15 @@ class RunRecord:
     baseline: `[S][T]` accuracies of the untrained network, or None.
     curves: `[S][T][b]` accuracies on task t before its minibatch b.
     diverged: `[S]`, whether the loss has stopped being finite.
+    validation: `[S][T][E][u]` accuracies on the validation examples of each task seen, after each
+      epoch of task t, those of its phases and stays one after another; empty unless the best epoch
+      is chosen.
+    chosen_epoch: `[S][T]`, the place among these of the epoch whose weights task t (its last phase)
+      ended with, or None.
     exemplars: `{"trial/visit": number}`, examples that were mixed into the task's own.
+    counts: `{name: [S][T]}` of what else is counted (`tagjax.engine.counts.Counts`), as nested
+      lists: after task t, over the tests of the tasks until then; None: not evaluated. Names of
+      what is not measured are missing, and the confusion matrix is kept of the last task only.
     diagnostics: `{name: [S][T]}` of the tensor mean of `Method.diagnose`, averaged over the last
       epoch of each task.
     epoch_sums: `{name: nested list}`, sums of the diagnostics over the steps of this epoch, for
@@ -37,7 +45,10 @@ class RunRecord:
   baseline: list
   curves: list
   diverged: list
+  validation: list
+  chosen_epoch: list
   exemplars: dict[str, int] = dataclasses.field(default_factory=dict)
+  counts: dict[str, list] = dataclasses.field(default_factory=dict)
   diagnostics: dict[str, list] = dataclasses.field(default_factory=dict)
   epoch_sums: dict[str, Any] = dataclasses.field(default_factory=dict)
   epoch_steps: int = 0
@@ -55,6 +66,8 @@ class RunRecord:
       baseline=[[None] * num_tasks for _ in range(num_trials)],
       curves=[[[] for _ in range(num_tasks)] for _ in range(num_trials)],
       diverged=[False] * num_trials,
+      validation=[[[] for _ in range(num_tasks)] for _ in range(num_trials)],
+      chosen_epoch=[[None] * num_tasks for _ in range(num_trials)],
     )
 
   def to_json(self) -> dict[str, Any]:
@@ -86,13 +99,17 @@ class RunRecord:
     whole = cls.empty(0, 0)
     for record in records:
       first = len(whole.accuracy)
-      for name in ("accuracy", "baseline", "curves", "diverged"):
+      for name in ("accuracy", "baseline", "curves", "diverged", "validation", "chosen_epoch"):
         getattr(whole, name).extend(getattr(record, name))
       for key, number in record.exemplars.items():
         trial, visit = key.split("/")
         whole.exemplars[f"{first + int(trial)}/{visit}"] = number
-      for name, rows in record.diagnostics.items():
-        whole.diagnostics.setdefault(name, []).extend(rows)
+      for own, others in (
+        (whole.diagnostics, record.diagnostics),
+        (whole.counts, record.counts),
+      ):
+        for name, rows in others.items():
+          own.setdefault(name, []).extend(rows)
       whole.steps += record.steps
       whole.metrics_bytes += record.metrics_bytes
       for name, seconds in record.seconds.items():
@@ -123,13 +140,36 @@ class RunRecord:
     means: list[dict[str, list]] = []
     for name, total in self.epoch_sums.items():
       mean = from_lists(total) / self.epoch_steps
-      shape = (len(self.accuracy), len(self.accuracy[0]))
-      rows = self.diagnostics.setdefault(name, [[None] * shape[1] for _ in range(shape[0])])
+      rows = self.diagnostics.setdefault(name, self._no_rows())
       means = means or [{} for _ in mean]
       for offset, tensors in enumerate(mean):
         rows[first_trial + offset][task] = to_lists(tensors.mean(axis=0))
         means[offset][name] = to_lists(tensors)
     return means
+
+  def validation_of_phase(self, trial: int, task: int, epochs: int) -> list[float]:
+    """Average accuracies on validation examples after each of the last `epochs` epochs."""
+    return [sum(row) / len(row) for row in self.validation[trial][task][-epochs:]]
+
+  def add_counts(
+    self, trial: int, task: int, counts: Mapping[str, np.ndarray], *, to_former: bool
+  ) -> None:
+    """Keeps what was counted after `task`.
+
+    Args:
+      trial: the trial.
+      task: the task just learned.
+      counts: over the tasks that were evaluated.
+      to_former: whether they were evaluated after the task before, and are added to that.
+    """
+    for name, value in counts.items():
+      rows = self.counts.setdefault(name, self._no_rows())[trial]
+      rows[task] = (value + np.asarray(rows[task - 1]) if to_former else value).tolist()
+      if name == "confusion" and task:
+        rows[task - 1] = None
+
+  def _no_rows(self) -> list:
+    return [[None] * len(matrix) for matrix in self.accuracy]
 
   def accuracy_so_far(self, trial: int, task: int) -> float | None:
     """Average accuracy over tasks `0..task`, if they have all been evaluated after `task`."""

@@ -61,6 +61,7 @@ class Place(NamedTuple):
     visit: the stay at the task.
     phase: name of the training phase.
     epoch: epoch of the visit and phase, from 0.
+    task_epoch: epoch of the visit in all its phases, from 0.
     epoch_id: epoch of the trials' whole stream, from 0; with a run's key it gives the order of the
       examples.
     is_first: whether it is the first epoch of the task's first visit.
@@ -71,6 +72,7 @@ class Place(NamedTuple):
   visit: Visit
   phase: str
   epoch: int
+  task_epoch: int
   epoch_id: int
   is_first: bool
   is_last: bool

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from tagjax import report
 from tagjax.core.errors import ConfigError, InterruptedRun
 from tagjax.report.run import Grid
 from tagjax.report.tables import percent, value_text
@@ -24,6 +23,7 @@ from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
 from tagjax.training.assemble import Stream, assemble
 from tagjax.training.checks import check_stream
+from tagjax.training.ending import Ending
 from tagjax.training.fit import make_options, train_trials
 from tagjax.training.identity import describe_run
 from tagjax.training.options import RunOptions
@@ -205,10 +205,7 @@ def train_search(
     "command": _command(study),
     "provenance": origin,
   }
-  if folder.path is not None:
-    if options.plots:
-      report.plots.plot_search(results).savefig(folder.path / "search.png")
-    write_json_atomic(folder.results, results)
+  Ending(folder, options.plots).write(results)
   return Grid(results, folder.path)
 
 

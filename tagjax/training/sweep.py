@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from tagjax import report
 from tagjax.core.errors import ConfigError, InterruptedRun
 from tagjax.core.types import Variables
 from tagjax.report.form import is_numbers, is_summary
@@ -25,6 +24,7 @@ from tagjax.training import group_size
 from tagjax.training.assemble import Stream, assemble
 from tagjax.training.checks import check_stream
 from tagjax.training.cpu_devices import use_cpu_devices
+from tagjax.training.ending import Ending
 from tagjax.training.fit import make_options, train_trials
 from tagjax.training.identity import describe_run
 from tagjax.training.memory_estimate import Forecast
@@ -273,10 +273,7 @@ def train_grid(
       "command": shlex.join(["python", *sys.argv]),
       "provenance": origin,
     }
-    if folder.path is not None:
-      if options.plots:
-        report.plots.plot_sweep(results).savefig(folder.path / "sweep.png")
-      write_json_atomic(folder.results, results)
+    Ending(folder, options.plots).write(results)
     return Grid(results, folder.path)
 
   with folder.lock() if process == ALONE else contextlib.nullcontext():

@@ -4,20 +4,22 @@ import contextlib
 import math
 import time
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from tagjax.core.errors import DivergedError
+from tagjax.core.method import EpochStep
 from tagjax.core.types import Hyper
 from tagjax.distributed.shared_workdir import Store
+from tagjax.engine.counts import Counts
 from tagjax.engine.learner import LearnerState
 from tagjax.engine.programs import Programs
 from tagjax.input_pipeline.data_source import EvaluationSource, TrainingSource
+from tagjax.input_pipeline.device_examples import DeviceExamples
 from tagjax.report.progress import Progress
 from tagjax.storage.workdir import Log, NoLog
 from tagjax.training.options import RunOptions
@@ -64,6 +66,7 @@ class Trainer:
     sizes: Sequence[int],
     keep_going: bool,
     method: str = "",
+    validation: EvaluationSource | None = None,
   ):
     """Compiles nothing yet; `sizes`: training examples of each task, `method`: its name."""
     self.trials = list(trials)
@@ -80,7 +83,7 @@ class Trainer:
     self._sizes = list(sizes)
     self._options = options
     self._method = method
-    self._training, self._evaluation = training, evaluation
+    self._training, self._evaluation, self._validation = training, evaluation, validation
 
   def renew(self, trials: Sequence[Trial]) -> None:
     """Takes other trials, as many as before and of the same keys; programs stay compiled."""
@@ -143,8 +146,18 @@ class Trainer:
         key=self._of_run(self.state.key),
         exemplars=self._exemplars(),
       )
+      first = EpochStep(
+        place.task, place.visit.number, place.task_epoch, place.epoch, span.start, steps
+      )
       self.state, chunk = self.programs.train(  # the one wait of the chunk
-        self.state, examples, place.task, place.epoch_id, start, stop, phase=place.phase
+        self.state,
+        examples,
+        place.task,
+        place.epoch_id,
+        start,
+        stop,
+        phase=place.phase,
+        first=first,
       )
     chunk = jax.tree.map(lambda leaf: leaf[: len(place.trials)], chunk)
     for index, taken, loss, accuracy in zip(
@@ -166,8 +179,36 @@ class Trainer:
       done=self.record.steps,
     )
 
+  def keep_if_best(self, place: Place) -> None:
+    """Tests on validation examples, and keeps the weights of the trials that were never better."""
+    task, seen = place.task, self._seen(place.visit)
+    with self._timed("evaluate"):
+      columns = [self._validate_task(other, seen.stop - 1) for other in seen]
+    rows = np.stack(columns, axis=1)
+    better = np.ones(len(rows), bool)
+    for lane, (index, row) in enumerate(zip(place.trials, rows.tolist(), strict=False)):
+      self.record.validation[index][task].append(row)
+      means = self.record.validation_of_phase(index, task, place.epoch + 1)
+      better[lane] = place.epoch == 0 or means[-1] > max(means[:-1])
+      self._log.write(**self._place(place, index), validation_accuracy=row)
+    with self._timed("train"):
+      self.state = self.programs.keep(self.state, better)
+
+  def take_best(self, place: Place) -> None:
+    """Puts the weights of the phase's best epoch back."""
+    for index in place.trials:
+      means = self.record.validation_of_phase(index, place.task, place.epoch + 1)
+      before = len(self.record.validation[index][place.task]) - len(means)  # of other phases
+      chosen = before + means.index(max(means))
+      self.record.chosen_epoch[index][place.task] = chosen
+      self._log.write(**self._name(index), task=place.task, chosen_epoch=chosen)
+    with self._timed("train"):
+      self.state = self.programs.take_kept(self.state)
+
   def consolidate(self, place: Place) -> None:
     """Tells the method that the task (a phase of it) has ended."""
+    if not self.programs.consolidates:
+      return
     with self._timed("train"):
       examples = self._training.boundary(
         place.task,
@@ -188,11 +229,15 @@ class Trainer:
       for index, row in zip(trials, rows, strict=True):
         row[:first] = self.record.accuracy[index][task - 1][:first]
     served = self._prepare(task)
+    counts = None
     for other in range(first, last):
-      accuracies, losses = self._evaluate_task(served, trials, other, task)
+      accuracies, losses, own = self._measure_task(served, trials, other, task)
       for index, row, accuracy, loss in zip(trials, rows, accuracies, losses, strict=True):
         self._is_finite(loss, index, task, self.steps_per_epoch[task])
         row[other] = accuracy
+      if other <= task:
+        counts = own if counts is None else jax.tree.map(np.add, counts, own)
+    self._keep_counts(trials, task, counts, to_former=first > 0)
     for index, row in zip(trials, rows, strict=True):
       if self.record.diverged[index]:
         row[:] = [None] * len(row)
@@ -209,7 +254,7 @@ class Trainer:
     """Takes state and record from the newest good checkpoint; returns the position it is of."""
     if store.is_empty():
       return 0
-    template = self.programs.template(*self.start(self.groups[0]))
+    template = self.programs.template(*self.start_shapes())
     restored = store.restore_latest(template)
     assert restored is not None, "is_empty has said that there is one"
     position, state, record = restored
@@ -229,9 +274,14 @@ class Trainer:
     """
     lacking = self.programs.layout.num_lanes - len(indices)
     trials = [self.trials[index] for index in [*indices, *[indices[-1]] * lacking]]
-    keys = jnp.stack([jax.random.key(trial.seed) for trial in trials])
+    # All at once, and NumPy's arrays: each small program costs a start a hundredth of a second.
+    keys = jax.vmap(jax.random.key)(np.array([trial.seed for trial in trials], np.int64))
     values = {key: [trial.hyper[key] for trial in trials] for key in trials[0].hyper}
-    return keys, {key: jnp.asarray(column, jnp.float32) for key, column in values.items()}
+    return keys, {key: np.array(column, np.float32) for key, column in values.items()}
+
+  def start_shapes(self) -> tuple[chex.PRNGKey, Hyper]:
+    """Shapes and dtypes of `start`; nothing is computed."""
+    return jax.eval_shape(lambda: self.start(self.groups[0]))
 
   def _keep_diagnostics(
     self, place: Place, span: Span, steps: int, taken: int, sums: Mapping[str, Any]
@@ -253,14 +303,55 @@ class Trainer:
     self, served: Any, trials: range, task: int, current_task: int
   ) -> tuple[list[float], list[float]]:
     """Accuracy and loss of each of the trials."""
+    accuracies, losses, _ = self._measure_task(served, trials, task, current_task)
+    return accuracies, losses
+
+  def _measure_task(
+    self, served: Any, trials: range, task: int, current_task: int
+  ) -> tuple[list[float], list[float], Counts | None]:
+    """The same, and what else is counted, with an axis of trials in front."""
     correct, size, losses = np.zeros(len(self.groups[0]), np.int64), 0, []
+    counts = None
     with self._timed("evaluate"):
-      for examples in self._evaluation.windows(task):
+      for examples in self._windows(task):
         result = self.programs.evaluate(served, examples, current_task)
         correct, size = correct + result.correct, size + int(examples.size)
         losses.append(result.loss)
+        counts = result.counts if counts is None else jax.tree.map(np.add, counts, result.counts)
     means = np.mean(losses, axis=0)
-    return [int(correct[n]) / size for n in range(len(trials))], means[: len(trials)].tolist()
+    accuracies = [int(correct[n]) / size for n in range(len(trials))]
+    return accuracies, means[: len(trials)].tolist(), counts
+
+  def _windows(self, task: int) -> Iterable[DeviceExamples]:
+    """The examples to evaluate on; in the order of this evaluation where the host makes it."""
+    if not self._evaluation.in_order:
+      return self._evaluation.windows(task)
+    key, step = self.programs.unreplicate((self.state.key, self.state.step))
+    return self._evaluation.windows(task, key=key, step=step)
+
+  def _keep_counts(
+    self, trials: range, task: int, counts: Counts | None, *, to_former: bool
+  ) -> None:
+    for place, index in enumerate(trials):
+      if counts is None or self.record.diverged[index]:
+        continue
+      own = {name: value[place] for name, value in counts._asdict().items() if value is not None}
+      self.record.add_counts(index, task, own, to_former=to_former)
+
+  def _seen(self, visit: Visit) -> range:
+    """The tasks that the network has been trained on, the current one included."""
+    if self._options.protocol == "independent":
+      return range(visit.task, visit.task + 1)
+    return range(self.num_tasks if visit.again else visit.task + 1)
+
+  def _validate_task(self, task: int, current_task: int) -> np.ndarray:
+    """Accuracy of the model itself in each lane, on validation examples."""
+    assert self._validation is not None, "see RunOptions.select_epoch"
+    correct, size = np.zeros(len(self.groups[0]), np.int64), 0
+    for examples in self._validation.windows(task):
+      result = self.programs.validate(self.state, examples, current_task)
+      correct, size = correct + result.correct, size + int(examples.size)
+    return correct / size
 
   def _exemplars(self) -> Any:
     """Where examples are read in windows, the host mixes the exemplars in."""

@@ -1,7 +1,8 @@
 """Optax transformations: TAG, stable SGD, and what stands before and after an optimizer.
 
-Plain Optax transformations whose only extra argument, where they are told the task, is `task_id`.
-They work in any Optax pipeline.
+Plain Optax transformations whose only extra argument, where they are told the task, is `task_id`;
+what counts epochs also takes `epoch_step`, and counts by itself without. They work in any Optax
+pipeline.
 """
 
 from tagjax.transforms.clip import clip
@@ -10,6 +11,7 @@ from tagjax.transforms.current_task import OnlyCurrentTaskState, only_current_ta
 from tagjax.transforms.freeze import freeze, parameter_names
 from tagjax.transforms.optax_schedules import optax_schedules
 from tagjax.transforms.optimizers import optax_optimizers
+from tagjax.transforms.radam import ScaleByRadamState, radam, scale_by_radam
 from tagjax.transforms.schedules import (
   Progress,
   TaskSchedule,
@@ -31,6 +33,7 @@ __all__ = [
   "OnlyCurrentTaskState",
   "Progress",
   "RestartedTraceState",
+  "ScaleByRadamState",
   "ScaleByTagState",
   "TaskSchedule",
   "TaskScheduleState",
@@ -40,7 +43,9 @@ __all__ = [
   "optax_optimizers",
   "optax_schedules",
   "parameter_names",
+  "radam",
   "restarted_trace",
+  "scale_by_radam",
   "scale_by_tag",
   "scale_by_task_decay",
   "scale_by_task_schedule",

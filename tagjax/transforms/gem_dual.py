@@ -87,8 +87,10 @@ def solve_gem_dual(
   offset = jnp.where(movable, (linear + _times(gram, margins)) / scale, 0)
 
   value = _nonnegative(curvature, offset, movable, limit).value
-  finite = jnp.all(jnp.isfinite(curvature)) & jnp.all(jnp.isfinite(offset))
-  return jnp.where(finite, margins + value / scale, jnp.nan)
+  # The search may miss what is not finite. 0, or NaN if there is any; no NaN is written down, which
+  # `jax.debug_nans` would take for a fault.
+  flaw = jnp.sum(0 * curvature) + jnp.sum(0 * offset)
+  return margins + value / scale + flaw
 
 
 def _nonnegative(

@@ -10,6 +10,9 @@ multiplied (the factor gives PyTorch's form), and the methods that estimate thei
 
 The factor knows the task, so it can start anew with each task and end with it; an Optax schedule
 inside an optimizer counts the steps of the whole stream.
+
+It does not count where the loop tells it the epoch (`fit` does): counting goes wrong where a method
+makes several updates a step, or rehearses exemplars, which lengthen the epochs.
 """
 
 import math
@@ -22,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from tagjax.core.method import EpochStep
 from tagjax.core.register import register
 from tagjax.transforms.checks import (
   check_choice,
@@ -39,11 +43,14 @@ class Progress(NamedTuple):
   """How far the training is, in what a schedule runs over: the task, or the stream.
 
   Attributes:
-    step: int32 scalar, the steps taken before this one.
+    step: int32 scalar, the steps taken before this one. An epoch has `steps_per_epoch` of them: if
+      exemplars lengthen it, its steps are counted as the same fraction of these.
     num_steps: the steps in all; a Python int, or an int32 scalar if it differs from task to task.
     epoch: int32 scalar, the epochs that have ended.
     steps_per_epoch: as `num_steps`; of the stream's first task if the stream is run over.
     longest: static, the largest `num_steps` of any task.
+    task_id: int32 scalar, the task being learned.
+    num_tasks: static, T.
   """
 
   step: chex.Numeric
@@ -51,13 +58,15 @@ class Progress(NamedTuple):
   epoch: chex.Numeric
   steps_per_epoch: chex.Numeric
   longest: int
+  task_id: chex.Numeric = 0
+  num_tasks: int = 1
 
 
 TaskSchedule = Callable[[Progress], chex.Numeric]
 
 
 class TaskScheduleState(NamedTuple):
-  """State of `scale_by_task_schedule`; all int32 scalars.
+  """State of `scale_by_task_schedule`; all int32 scalars. Only what it counts itself is read.
 
   Attributes:
     task_id: the task of the last step; -1 before the first.
@@ -78,23 +87,28 @@ def scale_by_task_schedule(
   steps_per_epoch: int | Sequence[int],
   *,
   over: Over = "task",
+  cycles: int = 1,
 ) -> optax.GradientTransformationExtraArgs:
   """Multiplies the update by `schedule`; stands after the optimizer.
 
   Equal to scheduling the learning rate where the update is proportional to it; see the module.
+  Given `epoch_step`, it takes from there where the training stands; without, it counts the updates.
 
   Args:
     schedule: from the `Progress` to the factor: `step(...)`, `cosine(...)`, ..., one of
       `optax_schedules()`, or a function of your own. It is traced once.
-    steps_per_task: `[T]`, the steps of each task, in all its epochs (and phases); static.
-    steps_per_epoch: the steps of an epoch, or `[T]`, one number for each task; static.
+    steps_per_task: `[T]`, the steps of each task, in all its epochs (and phases), without those of
+      exemplars; static.
+    steps_per_epoch: the steps of an epoch, or `[T]`, one number for each task; likewise.
     over: `"task"`: the schedule starts anew whenever the task changes, also at a task that comes
       again, and is as long as that task. `"stream"`: it runs once, over the sum of all steps.
+    cycles: how often the stream goes through all tasks, at least 1; for `over="stream"`.
 
   Returns:
-    A transformation whose `update` takes the keyword `task_id` (0-based integer, may be traced) and
-    ignores other extra arguments; state: `TaskScheduleState`. Updates keep their dtype. A traced
-    task id cannot be refused: outside `[0, T)` it turns the updates into NaN.
+    A transformation whose `update` takes the keywords `task_id` (0-based integer, may be traced)
+    and `epoch_step` (see `tagjax.core.method.EpochStep`), and ignores other extra arguments;
+    state: `TaskScheduleState`. Updates keep their dtype. A traced task id cannot be refused:
+    outside `[0, T)` it turns the updates into NaN.
 
   Raises:
     ValueError: for an argument out of range, if the schedule is not a function of the progress
@@ -114,12 +128,14 @@ def scale_by_task_schedule(
   check_choice("over", over, get_args(Over))
   steps = _counts("steps_per_task", steps_per_task)
   check_steps_per_epoch(steps_per_epoch, "a schedule", num_tasks=len(steps))
+  check_count("cycles", cycles)
   epoch_steps = np.broadcast_to(np.asarray(steps_per_epoch, np.int32), steps.shape)
   by_task = over == "task"
   if by_task:
     horizon, unit = steps, epoch_steps
   else:
-    horizon, unit = np.full_like(steps, steps.sum()), np.full_like(steps, epoch_steps[0])
+    horizon = np.full_like(steps, cycles * steps.sum())
+    unit = np.full_like(steps, epoch_steps[0])
   longest = int(horizon.max())
   _check_schedule(schedule, horizon, unit, longest)
 
@@ -127,16 +143,30 @@ def scale_by_task_schedule(
     del params
     return TaskScheduleState(jnp.int32(-1), jnp.int32(0), jnp.int32(0), jnp.int32(0))
 
-  def update(updates, state, params=None, *, task_id: chex.Numeric | None = None, **extra: Any):
+  def update(
+    updates,
+    state,
+    params=None,
+    *,
+    task_id: chex.Numeric | None = None,
+    epoch_step: EpochStep | None = None,
+    **extra: Any,
+  ):
     del params, extra
     task_id = check_task_id(task_id, len(steps))
-    state = _arrive(state, task_id, epoch_steps, by_task)
+    if epoch_step is None:
+      state = _arrive(state, task_id, epoch_steps, by_task)
+    else:
+      task_id = check_task_id(epoch_step.task_id, len(steps))
+      state = _told(epoch_step, task_id, steps, epoch_steps, by_task)
     progress = Progress(
       step=state.steps_before + state.step,
       num_steps=_of_task(horizon, task_id),
-      epoch=state.epochs_before + state.step // _of_task(epoch_steps, task_id),
+      epoch=state.epochs_before + _epoch(state, epoch_step, epoch_steps),
       steps_per_epoch=_of_task(unit, task_id),
       longest=longest,
+      task_id=task_id,
+      num_tasks=len(steps),
     )
     factor = nan_unless_task(schedule(progress), task_id, len(steps))
     updates = jax.tree.map(lambda u: (factor * u).astype(u.dtype), updates)
@@ -159,6 +189,35 @@ def _arrive(state: TaskScheduleState, task_id, epoch_steps, by_task: bool) -> Ta
     steps_before=state.steps_before + jnp.where(stays, 0, state.step),
     epochs_before=state.epochs_before + jnp.where(stays, 0, epochs),
   )
+
+
+def _told(at: EpochStep, task_id, steps, epoch_steps, by_task: bool) -> TaskScheduleState:
+  """The state as it is before a step of task `task_id`, from what the loop tells."""
+  unit = _of_task(epoch_steps, task_id)
+  # The ratio is 1, and the product exact, unless exemplars lengthen the epoch.
+  step = at.task_epoch * unit + (at.step * (unit / at.num_steps)).astype(jnp.int32)
+  if by_task:
+    return TaskScheduleState(task_id, step, jnp.int32(0), jnp.int32(0))
+  cycle, place = jnp.divmod(at.visit, len(steps))
+  epochs = -(-steps // epoch_steps)
+  return TaskScheduleState(
+    task_id=task_id,
+    step=step,
+    steps_before=cycle * int(steps.sum()) + _before(steps)[place],
+    epochs_before=cycle * int(epochs.sum()) + _before(epochs)[place],
+  )
+
+
+def _before(numbers: np.ndarray) -> chex.Array:
+  """`[T]`, the sum over the tasks before each."""
+  return jnp.asarray(np.cumsum(numbers) - numbers, jnp.int32)
+
+
+def _epoch(state: TaskScheduleState, told: EpochStep | None, epoch_steps) -> chex.Array:
+  """Epochs of the task that have ended."""
+  if told is not None:
+    return told.task_epoch
+  return state.step // _of_task(epoch_steps, state.task_id)
 
 
 def _of_task(numbers: np.ndarray, task_id):
@@ -187,10 +246,11 @@ def _check_schedule(schedule: TaskSchedule, horizon, unit, longest: int) -> None
   count = jax.ShapeDtypeStruct((), jnp.int32)
   for num_steps, steps_per_epoch in sorted(set(zip(horizon.tolist(), unit.tolist(), strict=True))):
 
-    def factor(step, epoch, num_steps=num_steps, steps_per_epoch=steps_per_epoch):
-      return jnp.asarray(schedule(Progress(step, num_steps, epoch, steps_per_epoch, longest)))
+    def factor(step, epoch, task_id, num_steps=num_steps, steps_per_epoch=steps_per_epoch):
+      place = Progress(step, num_steps, epoch, steps_per_epoch, longest, task_id, len(horizon))
+      return jnp.asarray(schedule(place))
 
-    found = jax.eval_shape(factor, count, count)
+    found = jax.eval_shape(factor, count, count, count)
     if found.shape or not jnp.issubdtype(found.dtype, np.number):
       raise ValueError(f"schedule must return a real scalar, got {found.dtype}{found.shape}")
 
@@ -306,6 +366,44 @@ def inverse_time(decay: float = 1e-4) -> TaskSchedule:
   """
   check_range("decay", decay, 0.0, math.inf, "[0, inf)")
   return lambda where: 1 / (1 + decay * where.epoch)
+
+
+@register("by_task", kind="schedule")
+def by_task(factors: tuple[float, ...] = ()) -> TaskSchedule:
+  """A factor for each task, constant while it is learned.
+
+  Args:
+    factors: one for each task, at least 0.
+
+  Returns:
+    The schedule, for `scale_by_task_schedule`.
+
+  Raises:
+    ValueError: for an argument out of range, or, where the number of tasks is known, if there is
+      not a factor for each.
+  """
+  values = np.asarray(factors, np.float32)
+  if values.ndim != 1 or not values.size or not (values >= 0).all():
+    raise ValueError(f"factors must be numbers of at least 0, one for each task, got {factors!r}")
+
+  def schedule(where: Progress) -> chex.Numeric:
+    if len(values) != where.num_tasks:
+      raise ValueError(f"factors={factors!r}: give one for each of the {where.num_tasks} tasks")
+    return jnp.asarray(values)[where.task_id]
+
+  return schedule
+
+
+def product(*schedules: TaskSchedule) -> TaskSchedule:
+  """All of the schedules together: the product of their factors.
+
+  Args:
+    *schedules: from the `Progress` to a factor.
+
+  Returns:
+    The schedule, for `scale_by_task_schedule`.
+  """
+  return lambda where: math.prod(schedule(where) for schedule in schedules)
 
 
 def by_step(schedule: optax.Schedule) -> TaskSchedule:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from tagjax.core.method import EpochStep
 from tagjax.core.register import register
 from tagjax.transforms.checks import (
   check_choice,
@@ -92,11 +93,12 @@ def restarted_trace(
   Args:
     momentum: in [0, 1).
     reset: `"task"`: whenever the task id differs from the last step's. `"epoch"`: also after every
-      `steps_per_epoch` steps in a row in a task.
+      `steps_per_epoch` steps in a row in a task, or as many as the loop tells.
     steps_per_epoch: steps in an epoch, or one number for each task; for `"epoch"` only.
 
   Returns:
-    A transformation whose `update` takes the keyword `task_id`; state: `RestartedTraceState`.
+    A transformation whose `update` takes the keywords `task_id` and `epoch_step` (see
+    `tagjax.core.method.EpochStep`); state: `RestartedTraceState`.
 
   Raises:
     ValueError: for an argument out of range; in `update`, for a known negative task id.
@@ -111,13 +113,23 @@ def restarted_trace(
     zeros = jax.tree.map(jnp.zeros_like, params)
     return RestartedTraceState(zeros, jnp.int32(-1), jnp.int32(0))
 
-  def update(updates, state, params=None, *, task_id: chex.Numeric | None = None, **extra: Any):
+  def update(
+    updates,
+    state,
+    params=None,
+    *,
+    task_id: chex.Numeric | None = None,
+    epoch_step: EpochStep | None = None,
+    **extra: Any,
+  ):
     del params, extra
     task_id = check_task_id(task_id)
     step = jnp.where(task_id == state.task_id, state.step, 0)
     fresh = step == 0
     if by_epoch:
-      fresh = step % steps_of_task(steps_per_epoch, task_id) == 0
+      steps = steps_of_task(steps_per_epoch, task_id)
+      # Exemplars that are rehearsed lengthen an epoch.
+      fresh = step % (steps if epoch_step is None else epoch_step.num_steps) == 0
 
     def accumulate(g, m):  # a tensor without gradient is left alone
       return None if g is None else jnp.where(fresh, g, (momentum * m + g).astype(g.dtype))

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from tagjax.config import build
+from tagjax.config import build, early
 from tagjax.config.settings import typed
 from tagjax.core.errors import ConfigError
 from tagjax.core.method import Boundary, Method, Step, chain, lift
@@ -38,6 +38,7 @@ def test_every_method_can_be_named_and_made(name):
 
 
 NEEDED = {
+  "by_task": {"factors": (1.0, 0.5)},
   "step": {"every": 1},
   "exponential_decay": {"decay_rate": 0.5},
   "piecewise_interpolate_schedule": {"interpolate_type": "linear"},
@@ -204,11 +205,11 @@ def test_what_the_library_provides_goes_by_its_name():
 
 def test_options_of_the_run_are_the_settings():
   settings = typed({"epochs": 3, "augmentation.crop": 2, "augmentation.flip": True, "seeds": 5})
-  assert build.run_options(settings) == RunOptions(
+  assert early.run_options(settings) == RunOptions(
     epochs=3, augmentation=Augmentation(crop=2, flip=True), seeds=5
   )
   with pytest.raises(ConfigError, match=r"^config.epochs=0: must be at least 1$"):
-    build.run_options(typed({"epochs": 0}))
+    early.run_options(typed({"epochs": 0}))
 
 
 def test_a_stream_is_what_its_options_say():

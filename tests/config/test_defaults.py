@@ -60,7 +60,7 @@ def test_fields_take_what_the_signature_allows(key, value):
   assert read(config)[key] == wanted
 
 
-@pytest.mark.parametrize(("key", "value"), [("epochs", "many"), ("epochs", 1.5), ("method", 3)])
+@pytest.mark.parametrize(("key", "value"), [("cycles", "many"), ("cycles", 1.5), ("method", 3)])
 def test_fields_refuse_other_types_at_once(key, value):
   with pytest.raises((TypeError, ValueError)):
     base_config().update_from_flattened_dict({key: value})

@@ -99,7 +99,7 @@ def test_inputs_of_the_programs_are_inputs_for_every_method_of_the_grid():
     ({"epochs": [1.5]}, "config.epochs=1.5: must be a whole number"),
     ({"method": ["tag", "tga"]}, "config.method='tga' is unknown .did you mean tag"),
     ({"ewc.strength": [1.0]}, "ewc.strength changes nothing in config.method='tag'.* read by ewc"),
-    ({"memory.capacity": [1]}, "memory.capacity changes nothing .* read by agem, er, der"),
+    ({"memory.capacity": [1]}, "memory.capacity changes nothing .* read by agem, bic, er, der"),
     ([0.1, 0.2], "must name keys and their values"),
     ([], "must name keys and their values"),
     ({}, "must name keys and their values"),

@@ -70,7 +70,8 @@ def test_what_is_registered_is_listed():
 
 
 def test_shared_sections_name_all_who_read_them():
-  assert "Read by `agem`, `der`, `derpp`, `er_ace`, `er`, `gem`." in listing.options_page()
+  readers = "`agem`, `bic`, `der`, `derpp`, `er_ace`, `er`, `gdumb`, `gem`, `icarl`, `itaml`"
+  assert f"Read by {readers}." in listing.options_page()
 
 
 def test_the_page_is_up_to_date():

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tagjax.config import plugins, settings
+from tagjax.config import ours, plugins, settings
 from tagjax.config.defaults import base_config
 from tagjax.core import register
 from tagjax.core.errors import ConfigError
@@ -206,9 +206,9 @@ def entry_points(monkeypatch):
     return points
 
   monkeypatch.setattr(importlib.metadata, "entry_points", find)
-  plugins.load_entry_points.cache_clear()
+  ours.load_entry_points.cache_clear()
   yield points
-  plugins.load_entry_points.cache_clear()
+  ours.load_entry_points.cache_clear()
 
 
 def test_what_an_entry_point_imports_is_known(entry_points):

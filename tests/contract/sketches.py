@@ -9,6 +9,7 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from tagjax.core.losses import MASKED_LOGIT
@@ -93,7 +94,7 @@ def inner_loop(learning_rate: float, spec: StreamSpec) -> Method:
   A run of the continuum votes for the task whose best output is the largest, and is then classified
   by that task's copy, among that task's outputs.
   """
-  tasks = jnp.arange(spec.num_tasks)
+  tasks = np.arange(spec.num_tasks)
 
   def update(updates, state, params, *, at):
     del updates
@@ -236,7 +237,7 @@ class Routed(nn.Module):
 
 def routed(learning_rate: float) -> Method:
   """LASEM in short: gradients under each routing; a task's end chooses the one of least loss."""
-  gates = jnp.eye(2)
+  gates = np.eye(2, dtype=np.float32)
 
   def under(at, params, batch):
     """Loss and gradient under each routing, stacked."""
@@ -252,7 +253,7 @@ def routed(learning_rate: float) -> Method:
   def consolidate(state, variables, *, at):
     first = jax.tree.map(lambda leaf: leaf[0], at.chunk)
     losses, _ = under(at, variables["params"], first)
-    return losses, {**variables, "routing": {"gate": gates[jnp.argmin(losses)]}}
+    return losses, {**variables, "routing": {"gate": jnp.asarray(gates)[jnp.argmin(losses)]}}
 
   def init(params):
     del params

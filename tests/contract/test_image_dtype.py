@@ -13,7 +13,7 @@ from tagjax.core.method import chain
 from tagjax.engine.learner import make_learner
 from tagjax.engine.programs import Programs
 from tagjax.input_pipeline import device_examples
-from tagjax.methods import agem, der, der_plus_plus, er, er_ace, gem, mas
+from tagjax.methods import agem, der_plus_plus, er, er_ace, gem, mas
 
 PIXELS = helpers.spec()
 FLOATS = PIXELS._replace(image_dtype=np.dtype(np.float32))
@@ -21,7 +21,6 @@ SIZE = 12
 METHODS = {
   "er": lambda spec: er(spec, capacity=2, batch_size=3),
   "er_ace": lambda spec: er_ace(spec, capacity=2, batch_size=3),
-  "der": lambda spec: der(spec, capacity=2, batch_size=3),
   "derpp": lambda spec: der_plus_plus(spec, capacity=2, batch_size=3),
   "agem": lambda spec: agem(spec, capacity=2, batch_size=3),
   "gem": lambda spec: gem(spec, capacity=2),

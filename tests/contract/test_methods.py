@@ -1,7 +1,7 @@
 """Every method of the tables, alone and composed, through the compiled stream.
 
-By default each pair of a regulariser and a memory is composed with TAG, and each method alone with
-SGD; `-m product` composes all of them with every optimizer.
+By default each method is tried alone with SGD, and each pair of a regulariser and a memory in a
+chain with two more regularisers and TAG; `-m product` composes each pair with every optimizer.
 """
 
 import functools
@@ -22,14 +22,25 @@ from tagjax.transforms import optax_options
 
 STREAM = helpers.spec()
 MODIFIERS = [name for name, one in declared("modifier").items() if one.needs_past]
-OPTIMIZERS = ["sgd", "rmsprop", "adagrad", "adam", "stable_sgd"] + [
+OPTIMIZERS = ["sgd", "rmsprop", "adagrad", "adam", "radam", "stable_sgd"] + [
   name for name in declared("optimizer") if name.startswith("tag")
 ]
 SIZE, BATCH = 12, 4
 REGULARISERS = ("", "ewc", "mas", "mas_local", "si", "rwalk", "lwf")
 MEMORIES = ("", "er", "er_ace", "der", "derpp", "agem", "gem")
+AROUND = ("itaml",)
+"""Modifiers that hold the rest of the chain, and have no way to be off."""
+REHEARSALS = ("icarl", "bic")
+"""Methods with a loss of their own and exemplars in the training set."""
+TOGETHER = ("ewc+si+lwf", "mas+mas_local+rwalk")
+"""Each regulariser once: compiling three at a time takes hardly longer than one."""
+FROM_SCRATCH = ("gdumb",)
+"""Methods that do not learn from the stream: what stands beside them has nothing to do."""
 OF_THE_GRADIENT = ("weight_decay", "clip")
 """Modifiers that know nothing of tasks."""
+OF_NETWORKS = ("factor_penalty", "lasem", "darts")
+"""Modifiers for networks of their own, which tests/contract/test_searched.py tries."""
+ONE_A_RUN = MEMORIES[1:] + REHEARSALS + AROUND + FROM_SCRATCH
 OFF = {
   "ewc": {"ewc.strength": 0.0},
   "mas": {"mas.strength": 0.0},
@@ -38,7 +49,7 @@ OFF = {
   "rwalk": {"rwalk.strength": 0.0},
   "lwf": {"lwf.strength": 0.0},
   "weight_decay": {"weight_decay.strength": 0.0},
-} | {name: {"memory.capacity": 0} for name in MEMORIES[1:]}
+} | {name: {"memory.capacity": 0} for name in (*MEMORIES[1:], *REHEARSALS, *FROM_SCRATCH)}
 # Strong enough to be seen after a few steps of a tiny network.
 ON = {
   "ewc.strength": 10.0,
@@ -56,13 +67,29 @@ def spell(*names: str) -> str:
   return "+".join(name for name in names if name)
 
 
+# Two at a time: what is compared is the whole state, so that one cannot hide behind the other.
+PAIRED = [spell(*pair) for pair in itertools.zip_longest(REGULARISERS[1:], ONE_A_RUN, fillvalue="")]
+
+
 def compositions():
   """All of them; those that are not tried by default are marked."""
-  for regulariser, memory, optimizer in itertools.product(REGULARISERS, MEMORIES, OPTIMIZERS):
+  for regularisers, memory in itertools.product(TOGETHER, MEMORIES[1:]):
+    yield spell(regularisers, memory, "tag")
+  for memory in REHEARSALS:  # what other regularisers add is added alike
+    yield spell("ewc", memory, "tag")
+  memories = MEMORIES + REHEARSALS
+  for regulariser, memory, optimizer in itertools.product(REGULARISERS, memories, OPTIMIZERS):
     count = bool(regulariser) + bool(memory)
-    default = optimizer == "tag" or count == 0 or (count == 1 and optimizer == "sgd")
+    default = count == 0 or (count == 1 and optimizer == "sgd")
     marks = [] if default else [pytest.mark.product]
-    yield pytest.param(spell(regulariser, memory, optimizer), marks=marks)
+    if memory not in REHEARSALS or (regulariser, optimizer) != ("ewc", "tag"):
+      yield pytest.param(spell(regulariser, memory, optimizer), marks=marks)
+  for around, regulariser, optimizer in itertools.product(AROUND, REGULARISERS, OPTIMIZERS):
+    default = (regulariser, optimizer) in [("", "sgd"), ("lwf", "tag")]
+    marks = [] if default else [pytest.mark.product]
+    yield pytest.param(spell(around, regulariser, optimizer), marks=marks)
+  for name in FROM_SCRATCH:
+    yield spell(name, "sgd")
 
 
 def optimizer_of(method: str) -> str:
@@ -88,25 +115,21 @@ def train(run, stream=STREAM, **options):
   )
 
 
-def leaves(tree) -> list[np.ndarray]:
-  found = jax.tree.leaves(tree)
-  is_key = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in found]
-  return [np.asarray(leaf) for leaf, key in zip(found, is_key, strict=True) if not key]
-
-
 def params_of(state) -> list[np.ndarray]:
-  return leaves(state.variables["params"])
+  return helpers.readable(state.variables["params"])
 
 
 @functools.cache
-def naive(optimizer: str) -> list[np.ndarray]:
-  return params_of(train(programs(optimizer)))
+def naive(optimizer: str, scenario: str = "task") -> list[np.ndarray]:
+  stream = helpers.spec(scenario)
+  return params_of(train(programs(optimizer, stream), stream))
 
 
 def test_the_product_names_everything_that_is_declared():
-  known = {*REGULARISERS, *MEMORIES, *OF_THE_GRADIENT} - {""}
+  assert sorted("+".join(TOGETHER).split("+")) == sorted(REGULARISERS[1:])
+  known = {*REGULARISERS[1:], *ONE_A_RUN, *OF_THE_GRADIENT, *OF_NETWORKS}
   assert known == set(declared("modifier"))
-  assert known - set(OF_THE_GRADIENT) == set(MODIFIERS)
+  assert known - {*OF_THE_GRADIENT, *OF_NETWORKS} == set(MODIFIERS)
   ours = {name for name, one in declared("optimizer").items() if not is_optax(one)}
   assert set(OPTIMIZERS) == ours
 
@@ -137,68 +160,82 @@ def test_modifiers_that_know_nothing_of_tasks(method):
   assert any((a != b).any() for a, b in pairs)
 
 
-@pytest.mark.parametrize("name", [*MODIFIERS, "weight_decay"])
+@pytest.mark.parametrize("name", [*OFF])
 def test_what_is_off_is_naive_bit_for_bit(name):
   state = train(programs(spell(name, "rmsprop"), changes=OFF[name].items()))
   for a, b in zip(params_of(state), naive("rmsprop"), strict=True):
     np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("name", MODIFIERS)
-@pytest.mark.parametrize("scenario", ["class", "domain"])
+@pytest.mark.parametrize(
+  ("name", "scenario"),
+  [
+    (name, scenario)
+    for name in MODIFIERS
+    for scenario in ("class", "domain")
+    if scenario == "class" or name not in AROUND
+  ],
+)
 def test_every_scenario(name, scenario):
   stream = helpers.spec(scenario)
   on = params_of(train(programs(spell(name, "sgd"), stream), stream))
-  off = params_of(train(programs("sgd", stream), stream))
   assert all(np.isfinite(leaf).all() for leaf in on)
-  assert any((a != b).any() for a, b in zip(on, off, strict=True))
+  assert any((a != b).any() for a, b in zip(on, naive("sgd", scenario), strict=True))
 
 
-@pytest.mark.parametrize("name", MODIFIERS)
+@pytest.mark.parametrize("name", PAIRED)
 def test_four_devices_agree_with_each_other_and_with_one(name):
   method = spell(name, "sgd")
   # Small steps: statistics of tiny batches would make much of a difference in rounding.
   options = {"changes": {"learning_rate": 0.01}.items(), "batch_norm": True}
-  one, four = train(programs(method, **options)), train(programs(method, **options, num_devices=4))
-  for leaf in leaves((four.variables, four.method)):
+  one, four = (
+    # The last batch of a task leaves one device with nothing.
+    helpers.train_stream(run, STREAM, jax.random.key(0), size=SIZE - 1, batch_size=BATCH)
+    for run in (programs(method, **options), programs(method, **options, num_devices=4))
+  )
+  for leaf in helpers.readable((four.variables, four.method)):
     for replica in range(1, 4):
       np.testing.assert_array_equal(leaf[0], leaf[replica])
-  pairs = zip(
-    leaves((one.variables, one.method)), leaves((four.variables, four.method)), strict=True
-  )
-  for a, b in pairs:
+  both = [helpers.readable((state.variables, state.method)) for state in (one, four)]
+  for a, b in zip(*both, strict=True):
     np.testing.assert_allclose(a, b[0], rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", MODIFIERS)
+@pytest.mark.parametrize("name", PAIRED)
 def test_seeds_side_by_side_are_the_seeds_alone(name):
   learner = programs(spell(name, "sgd"), dropout=0.1).single
-  data = jax.tree.map(
-    jnp.asarray, device_examples.to_device(helpers.examples(STREAM, 0, SIZE), SIZE)
-  )
-  chunk = jax.vmap(lambda rows: device_examples.take(data, rows))(
-    jnp.arange(SIZE).reshape(-1, BATCH)
-  )
+  tasks = [
+    device_examples.to_device(helpers.examples(STREAM, task, SIZE), SIZE) for task in range(2)
+  ]
+  tasks = jax.tree.map(lambda *leaves: jnp.stack(leaves), *tasks)
+
+  def one_task(state, given):
+    """Two steps of three, and the end of the task."""
+    task_id, data = given
+    rows = jnp.arange(SIZE).reshape(-1, BATCH)
+    chunk = jax.vmap(lambda rows: device_examples.take(data, rows))(rows)
+    state, _ = jax.lax.scan(
+      lambda state, batch: learner.step(state, batch, task_id, phase="train"),
+      state,
+      jax.tree.map(lambda leaf: leaf[:2], chunk),
+    )
+    return learner.consolidate(state, chunk, task_id, phase="train"), None
 
   def one_seed(key):
-    state = learner.init(key)
-    state, _ = learner.step(state, helpers.batch(STREAM, 0, BATCH), jnp.int32(0), phase="train")
-    state = learner.consolidate(state, chunk, jnp.int32(0), phase="train")
-    for _ in range(2):
-      state, _ = learner.step(state, helpers.batch(STREAM, 1, BATCH), jnp.int32(1), phase="train")
-    return state.variables["params"]
+    state, _ = jax.lax.scan(one_task, learner.init(key), (jnp.arange(2), tasks))
+    return state.variables, state.method
 
   keys = jax.random.split(jax.random.key(0), 2)
   together, alone = jax.jit(jax.vmap(one_seed))(keys), jax.jit(one_seed)
   for index, key in enumerate(keys):
-    for a, b in zip(leaves(together), leaves(alone(key)), strict=True):
+    for a, b in zip(helpers.readable(together), helpers.readable(alone(key)), strict=True):
       np.testing.assert_allclose(a[index], b, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", [name for name in REGULARISERS if name])
 def test_what_is_kept_of_task_three_differs_from_task_two(name):
   run = programs(spell(name, "sgd"))
-  two, three = (leaves(train(run, tasks=range(tasks)).method[0]) for tasks in (2, 3))
+  two, three = (helpers.readable(train(run, tasks=range(tasks)).method[0]) for tasks in (2, 3))
   assert any((a != b).any() for a, b in zip(two, three, strict=True))
 
 
@@ -209,11 +246,16 @@ GUARDED = [
   "lwf+agem",
   "rwalk+er_ace+tag_adagrad",
   "mas_local+der+adam",
+  "itaml+ewc+tag",
+  "icarl+tag",
+  "bic+rmsprop",
+  "gdumb+sgd",
 ]
 
 
-def test_the_guarded_compositions_hold_every_modifier():
-  assert set(MODIFIERS) <= {name for method in GUARDED for name in method.split("+")}
+@pytest.mark.parametrize("compositions", [GUARDED, PAIRED])
+def test_the_compositions_hold_every_modifier(compositions):
+  assert set(MODIFIERS) <= {name for method in compositions for name in method.split("+")}
 
 
 @pytest.mark.parametrize("method", GUARDED)
@@ -222,9 +264,9 @@ def test_no_program_makes_a_nan_and_nothing_crosses_to_the_host_within_a_call(me
   with jax.debug_nans(True):
     state = train(run)
   data = device_examples.to_device(helpers.examples(STREAM, 0, SIZE), SIZE)
-  task_id, epoch_id, *span = [jnp.asarray(value, jnp.int32) for value in (2, 9, 0, 3)]
+  epoch_id, numbers = (jnp.asarray(value, jnp.int32) for value in (9, [2, 0, 3]))
   order, compiled = run._compiled["order"], run._compiled["train", "train"]
   with jax.transfer_guard("disallow"):
     rows = order(state, data.size, epoch_id)
-    (state, _), chunk = compiled((state, rows), data, task_id, *span)
+    (state, _), chunk = compiled((state, rows), data, numbers)
   assert int(chunk.steps) == 3

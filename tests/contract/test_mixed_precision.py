@@ -9,7 +9,7 @@ import pytest
 from tagjax.models import MLP
 
 STREAM = helpers.spec()
-KINDS = ["rmsprop", "tag", "ewc+tag", "mas_local", "lwf", "er+tag", "derpp+adam", "agem", "gem"]
+KINDS = ["rmsprop", "ewc+er+tag", "mas_local+gem", "lwf+agem", "derpp+adam", "itaml+tag"]
 
 
 def train(method, dtype):

@@ -36,6 +36,7 @@ CHAINS = {
     "gem.margin": (0.5, 5.0),
     "gem.eps": (0.001, 0.5),
   },
+  "itaml+sgd": {"itaml.beta": (1.0, 3.0)},
   "weight_decay+mas_local": {
     "weight_decay.strength": (0.01, 0.1),
     "mas_local.strength": (0.1, 1.0),

@@ -8,12 +8,13 @@ import pytest
 
 from tagjax.core.mapping import dense, factored, is_thin
 
-X = jax.random.normal(jax.random.key(0), (5, 3))
-PARAMS = {
-  "one": jax.random.normal(jax.random.key(1), (3, 4)),
-  "bias": jnp.zeros(4),
-  "two": jax.random.normal(jax.random.key(2), (4, 2)),
-}
+
+def drawn(seed, shape):
+  return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+X = drawn(0, (5, 3))
+PARAMS = {"one": drawn(1, (3, 4)), "bias": np.zeros(4, np.float32), "two": drawn(2, (4, 2))}
 
 
 def loss(params, x=X):
@@ -56,17 +57,17 @@ class Net(nn.Module):
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_what_is_not_one_product_is_an_array(dtype):
-  net, x = Net(dtype), jax.random.normal(jax.random.key(3), (2, 3, 3, 2))
-  params = net.init(jax.random.key(4), x)
+  net, x = Net(dtype), drawn(3, (2, 3, 3, 2))
+  params = jax.jit(net.init)(jax.random.key(4), x)
   gradient = jax.grad(lambda params: net.apply(params, x))
-  found = factored(lambda: gradient(params))
+  found = jax.jit(lambda params: factored(lambda: gradient(params)))(params)
   thin = {
     path[1].key for path, node in jax.tree_util.tree_leaves_with_path(found, is_leaf=is_thin)
     if is_thin(node)
   }  # fmt: skip
   assert thin == {"once", "turned"}
   close = {"rtol": 1e-2, "atol": 1e-3} if dtype == jnp.bfloat16 else {"rtol": 1e-4, "atol": 1e-6}
-  for a, b in zip(jax.tree.leaves(filled(found)), jax.tree.leaves(gradient(params)), strict=True):
+  for a, b in zip(*map(jax.tree.leaves, (filled(found), jax.jit(gradient)(params))), strict=True):
     assert a.dtype == b.dtype
     np.testing.assert_allclose(a, b, **close)
 

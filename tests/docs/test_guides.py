@@ -1,10 +1,7 @@
 """The skeletons of the guides run as they stand, from a folder outside the package."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -33,24 +30,16 @@ def write(page: str, folder: Path) -> None:
   (folder / "script.py").write_text("\n".join(script))
 
 
-def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-  """Runs Python in the folder, and shows what went wrong."""
-  env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-  command = [sys.executable, *arguments]
-  ended = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
-  assert ended.returncode == 0, ended.stderr
-  return ended
-
-
 @pytest.fixture(params=GUIDES)
 def guide(request, tmp_path):
   write(request.param, tmp_path)
   return request.param, tmp_path
 
 
-def test_the_scripts_run(guide):
+def test_the_scripts_run(launch, guide):
   _, folder = guide
-  ended = python(folder, "-W", "error", "script.py")
+  ended = launch(script=folder / "script.py", folder=folder, strict=True)
+  assert ended.code == 0, ended.stderr
   assert "Traceback" not in ended.stderr
 
 
@@ -66,11 +55,12 @@ def commands() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("page", "line"), commands(), ids=[page for page, _ in commands()])
-def test_the_commands_run(page, line, tmp_path):
+def test_the_commands_run(launch, page, line, tmp_path):
   write(page, tmp_path)
   arguments = shlex.split(line)[2:]
   small = OF_OWN_STREAM if "benchmark" in line else SMALL
-  python(tmp_path, str(ROOT / "launch.py"), *arguments, *small, "--workdir=run")
+  ended = launch(*arguments, *small, "--workdir=run", folder=tmp_path)
+  assert ended.code == 0, ended.stderr
   assert (tmp_path / "run/results.json").exists()
 
 
@@ -79,7 +69,7 @@ def test_the_guides_show_commands_for_all_three_kinds():
   assert keys == {"method", "model", "benchmark"}
 
 
-def test_without_consolidate_a_regulariser_is_off(tmp_path):
+def test_without_consolidate_a_regulariser_is_off(launch, tmp_path):
   write("your_own_loop", tmp_path)
   check = """
 import numpy as np, optax, tagjax
@@ -98,4 +88,5 @@ assert (naive != protected).any()
 assert np.isnan(naive[0, 1]) and min(naive[0, 0], naive[1, 1]) > 0.4, naive
 """
   (tmp_path / "check.py").write_text(check)
-  python(tmp_path, "check.py")
+  ended = launch(script=tmp_path / "check.py", folder=tmp_path)
+  assert ended.code == 0, ended.stderr

@@ -56,13 +56,8 @@ def matrix(run) -> np.ndarray:
 def test_one_trace_for_the_stream_and_all_seeds(execute):
   run = execute(method="tag", learning_rate=0.01, seeds=3, epochs=2, num_tasks=3)
   results, log, made, workdir = run
-  assert made.programs.traces == {
-    "init": 1,
-    "order": 1,
-    ("train", "train"): 1,
-    ("consolidate", "train"): 1,
-    "evaluate": 1,
-  }
+  # And none for the end of a task, at which TAG does nothing.
+  assert made.programs.traces == {"init": 1, "order": 1, ("train", "train"): 1, "evaluate": 1}
   assert len(made.programs.phases) == 1
   assert len({*results["average_accuracy"]["per_seed"]}) > 1  # the seeds are different runs
   assert [line["seed"] for line in log if "begun" in line] == [1, 2, 3]
@@ -230,7 +225,7 @@ def test_real_cifar10_on_the_reduced_resnet(execute, real_data):
   run = execute(
     benchmark="split_cifar10",
     data_dir=real_data,
-    num_tasks=5,
+    num_tasks=2,
     train_examples_per_task=30,
     test_examples_per_task=20,
     model="reduced_resnet",
@@ -241,6 +236,6 @@ def test_real_cifar10_on_the_reduced_resnet(execute, real_data):
   )
   assert np.isfinite(losses(run)).all()
   assert run[2].programs.traces["train", "train"] == 1
-  assert matrix(run).shape == (1, 5, 5)
-  accuracies = matrix(run)[0][np.tril_indices(5)]
+  assert matrix(run).shape == (1, 2, 2)
+  accuracies = matrix(run)[0][np.tril_indices(2)]
   assert ((accuracies >= 0) & (accuracies <= 1)).all()

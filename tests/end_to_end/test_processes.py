@@ -15,6 +15,8 @@ from tagjax.storage import checkpoint
 from tagjax.training.options import RunOptions
 from tagjax.training.placement import choose_layout
 
+from .test_resume import positions
+
 SETTINGS = (
   "--config.num_tasks=2",
   "--config.train_examples_per_task=130",
@@ -99,12 +101,6 @@ def outcome(workdir) -> tuple:
   last = max(positions(workdir))
   record, data, _ = checkpoint._read(workdir / "checkpoints", last)
   return results, (workdir / "metrics.jsonl").read_text(), record["leaves"], data.tobytes()
-
-
-def positions(workdir) -> list[int]:
-  folder = workdir / "checkpoints"
-  entries = folder.iterdir() if folder.exists() else ()
-  return sorted(int(entry.name) for entry in entries if entry.name.isdigit())
 
 
 def finish(processes) -> list:

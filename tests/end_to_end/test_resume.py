@@ -25,6 +25,9 @@ SETTINGS = (
   "--config.checkpoint_every=5",
   "--config.chunk_steps=3",
   "--config.plots=False",
+  "--config.continuum=4",
+  "--config.continuum_lengths=(1,10)",
+  "--config.confusion_matrix=True",
 )
 POSITIONS = 2 * (1 + 3 * (5 + 2))  # begin; 13 steps in chunks of 3, consolidate, evaluate
 
@@ -131,10 +134,13 @@ class Stopped(Exception):  # noqa: N818  (what a test did, not a fault)
   pass
 
 
-def test_stopped_at_every_position(tiny, tmp_path, monkeypatch):
+@pytest.mark.parametrize("method", ["tag", "icarl+tag"])
+def test_stopped_at_every_position(tiny, tmp_path, monkeypatch, method):
   """Each action of the run, just before it and between it and its checkpoint."""
   config = tiny(seeds=2, train_examples_per_task=35, checkpoint_every=2, chunk_steps=3)
-  config.method, config.learning_rate = "tag", 0.01
+  config.method, config.learning_rate = method, 0.01
+  # The best epoch's weights and what it was chosen by are part of a checkpoint.
+  config.epochs, config.select_epoch, config.validation_fraction = (1, 2), "best", 0.2
   programs = []
 
   def once(*arguments, **options):
@@ -165,8 +171,8 @@ def test_stopped_at_every_position(tiny, tmp_path, monkeypatch):
     except Stopped:
       continue
   assert stops == list(range(len(stops)))
-  assert len(stops) == 1 + 2 * (
-    2 + 2
-  )  # begin; of each task 4 steps in 2 chunks, consolidate, evaluate
+  # Begin; of each epoch its chunks (3 steps, or 5 with exemplars) and its validation; of each task
+  # the best epoch's weights, consolidate, evaluate.
+  assert len(stops) == 1 + (2 + 3) + 2 * (2 + (method != "tag")) + 3
   assert outcome(tmp_path / "stopped") == expected
   assert programs[0].traces["train", "train"] == 1

@@ -21,7 +21,12 @@ OPTIONS = {
   "chunk_steps": 3,
   "evaluate_future_tasks": True,
   "learning_curve_batches": 2,
+  "continuum": 4,
+  "continuum_lengths": (1, 10),
+  "top_k": 3,
+  "confusion_matrix": True,
 }
+TO_THE_BIT = ("accuracy_matrix", "task_relatedness", "confusion_matrix")
 
 
 def read_log(workdir) -> list[dict]:
@@ -67,8 +72,10 @@ def test_side_by_side_is_one_after_another_up_to_rounding(execute, in_turn):
 def test_in_turn_is_each_seed_alone_bit_for_bit(execute, in_turn):
   results, lines = execute(seeds=1, seed=3)
   assert lines[3] == in_turn[1][3]
-  assert results["accuracy_matrix"][0] == in_turn[0]["accuracy_matrix"][2]
-  assert results["task_relatedness"][0] == in_turn[0]["task_relatedness"][2]
+  for key in TO_THE_BIT:
+    assert results[key][0] == in_turn[0][key][2]
+  for key in ("accuracy", "plain_accuracy", "top_k_accuracy"):
+    assert results["continuum"][key][0] == in_turn[0]["continuum"][key][2]
 
 
 def test_in_turn_is_one_after_another_bit_for_bit(execute, in_turn, monkeypatch):
@@ -77,7 +84,7 @@ def test_in_turn_is_one_after_another_bit_for_bit(execute, in_turn, monkeypatch)
   results, lines = execute(seeds=3)
   for number, seed in enumerate(lines):
     assert lines[seed] == in_turn[1][seed]
-    for key in ("accuracy_matrix", "task_relatedness"):
+    for key in TO_THE_BIT:
       assert results[key][number] == in_turn[0][key][number]
 
 
@@ -98,8 +105,8 @@ def test_a_run_goes_on_with_other_devices(tiny, tmp_path, monkeypatch, in_turn):
     monkeypatch.setattr(memory_estimate.Room, "lanes", room)
     with contextlib.suppress(InterruptedError):
       results = run_config(config, tmp_path, progress=False).results
-  assert results["accuracy_matrix"] == in_turn[0]["accuracy_matrix"][:3]
-  assert results["task_relatedness"] == in_turn[0]["task_relatedness"][:3]
+  for key in TO_THE_BIT:
+    assert results[key] == in_turn[0][key][:3]
 
 
 def test_impossible_axes_are_refused(tiny):

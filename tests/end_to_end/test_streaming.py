@@ -61,7 +61,14 @@ def run_and_read(config, workdir):
   [
     {"method": "ewc+er+tag", "ewc__examples": 25, "seeds": 2, "seed_axis": "loop"},
     {"method": "mas+agem", "learning_rate": 0.3, "mas__examples": None, "mas__strength": 0.01},
-    {"method": "sgd", "learning_rate": 0.5, "protocol": "joint", "scenario": "class"},
+    {
+      "method": "sgd",
+      "learning_rate": 0.5,
+      "protocol": "joint",
+      "scenario": "class",
+      "continuum": 5,
+      "continuum_lengths": (2,),
+    },
     {"method": "si+adam", "drop_last": True, "learning_curve_batches": 2},
     {"method": "er+sgd", "learning_rate": 0.3, "data_parallel": 2, "batch_size": 8},
     {
@@ -69,6 +76,8 @@ def run_and_read(config, workdir):
       "benchmark": "permuted_digits",
       "validation_fraction": 0.2,
       "evaluate_on": "validation",
+      "epochs": (2, 4),
+      "select_epoch": "best",
     },
   ],
   ids=lambda changes: changes["method"],

@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 import tagjax
-from tagjax.core.method import chain, lift
+from tagjax.core.method import chain, identity, lift
 from tagjax.core.types import Batch
 from tagjax.engine.batch_statistics import check_batch_statistics, counts_padding
 from tagjax.engine.learner import make_learner, serve
@@ -104,6 +104,10 @@ class Net(nnx.Module):
     return self.head(self.second(self.first(x))) + self.offset[None]
 
 
+class Ready(nnx.Module):
+  """Has been made, as it should not."""
+
+
 class Columns(nn.Module):
   """One row a task, found by the task's id."""
 
@@ -131,6 +135,56 @@ FUNCTIONS = Model(
   init=lambda key, image: {"w": jax.random.normal(key, (image[0].size, K))},
   apply=lambda params, image: flat(image) @ params["w"],
 )
+
+
+class LinenFeatures(nn.Module):
+  @nn.compact
+  def __call__(self, x, *, features=False):
+    x = nn.relu(nn.Dense(8)(flat(x)))
+    return x if features else nn.Dense(K)(x)
+
+
+class NNXFeatures(nnx.Module):
+  def __init__(self, rngs):
+    self.hidden = nnx.Linear(PIXELS, 8, rngs=rngs)
+    self.head = nnx.Linear(8, K, rngs=rngs)
+
+  def __call__(self, x, features=False):
+    x = nnx.relu(self.hidden(flat(x)))
+    return x if features else self.head(x)
+
+
+FUNCTION_FEATURES = Model(
+  init=lambda key, image: {"w": jax.random.normal(key, (image[0].size, K))},
+  apply=lambda params, image, *, features=False: (
+    flat(image) if features else flat(image) @ params["w"]
+  ),
+)
+
+
+@pytest.mark.parametrize(
+  ("model", "width"), [(LinenFeatures(), 8), (NNXFeatures, 8), (FUNCTION_FEATURES, PIXELS)]
+)
+def test_features_reach_the_method_that_requires_them(model, width):
+  def consolidate(state, variables, *, at):
+    features = jax.lax.map(lambda batch: at.apply_fn(variables, batch, features=True)[0], at.chunk)
+    return jnp.sum(features, axis=(0, 1)), variables
+
+  method = identity()._replace(
+    init=lambda params: jnp.zeros(width), consolidate=consolidate, requires=frozenset({"features"})
+  )
+  learner = make_learner(model, chain(method, optax.sgd(0.1)), STREAM)
+  state = learner.init(jax.random.key(0))
+  chunk = jax.tree.map(lambda leaf: leaf[None], helpers.batch(STREAM, 0))
+  after = learner.consolidate(state, chunk, jnp.int32(0), phase="train").method[0]
+  assert after.shape == (width,)
+  assert (after != 0).any()
+  logits, _ = as_model(model, STREAM).apply(
+    state.variables, chunk.image[0] / 255, task_id=None, mask=None, train=False, key=None
+  )
+  assert logits.shape == (6, K)
+  with pytest.raises(ValueError, match=r"requires 'features'.*does not have it: give its __call__"):
+    make_learner(Plain(), chain(method, optax.sgd(0.1)), STREAM)
 
 
 def _init_with_state(key, image, mask):
@@ -395,9 +449,9 @@ REFUSED = {
   ),
   "too few arguments": (FUNCTIONS._replace(init=lambda key: key), TypeError, "init must take 2"),
   "nnx instance": (
-    Net(rngs=nnx.Rngs(0)),
+    Ready(),
     TypeError,
-    r"an instance of the NNX module Net: give the class, or functools.partial\(Net, ...\)",
+    r"an instance of the NNX module Ready: give the class, or functools.partial\(Ready, ...\)",
   ),
   "nnx bare array": (Bare, TypeError, "Bare.offset is a bare JAX array: make it an nnx.Variable"),
   "no nnx module": (lambda rngs: 3, TypeError, r"\(rngs=...\) gives int, not an NNX module"),

@@ -1,5 +1,7 @@
 """The compiled programs: one trace, resumable chunks, devices that agree."""
 
+import functools
+
 import helpers
 import jax
 import jax.numpy as jnp
@@ -173,7 +175,9 @@ def test_state_survives_replication():
   assert_equal(run.replicate(run.unreplicate(state)), state)
 
 
-KEYS = jax.random.split(jax.random.key(5), 4)
+@functools.cache
+def keys_of_seeds():
+  return jax.random.split(jax.random.key(5), 4)
 
 
 def make_run(layout):
@@ -198,7 +202,7 @@ def side_by_side(run, keys):
 def alone():
   """Each seed by itself."""
   run = make_run(Layout())
-  return [side_by_side(run, key) for key in KEYS]
+  return [side_by_side(run, key) for key in keys_of_seeds()]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +219,7 @@ def alone():
   ids=lambda layout: "-".join(map(str, layout)),
 )
 def test_seeds_side_by_side_are_the_seeds_alone(layout, alone):
-  state, chunk, result = side_by_side(make_run(layout), KEYS)
+  state, chunk, result = side_by_side(make_run(layout), keys_of_seeds())
   for index, (own_state, own_chunk, own_result) in enumerate(alone):
     mine = jax.tree.map(lambda leaf, i=index: leaf[i], (state, chunk, result))
     if layout.batch_devices > 1:  # other dropout on each device: only what does not depend on it
@@ -241,7 +245,7 @@ def test_a_seed_that_diverges_stops_those_beside_it():
   stream = helpers.spec()
   run = helpers.programs(stream, SGD, layout=Layout(2))
   data = device_examples.to_device(helpers.examples(stream, 0), 23)
-  state = run.init(KEYS[:2])
+  state = run.init(keys_of_seeds()[:2])
   params = jax.tree.map(lambda leaf: leaf.at[1].set(np.nan), state.variables["params"])
   state = state._replace(variables={**state.variables, "params": params})
   _, chunk = run.train(state, data, 0, 0, 0, 6, phase="train")
@@ -254,7 +258,7 @@ def test_lanes_in_turn_end_each_for_itself_and_what_fills_up_gets_no_turn():
   layout = Layout(3, 2, share_lanes=True, in_turn=True)
   run = helpers.programs(stream, SGD, layout=layout)
   data = device_examples.to_device(helpers.examples(stream, 0), 23)
-  state = run.init(KEYS[:3])
+  state = run.init(keys_of_seeds()[:3])
   params = jax.tree.map(lambda leaf: leaf.at[0, 1].set(np.nan), state.variables["params"])
   state = state._replace(variables={**state.variables, "params": params})
   state, chunk = run.train(state, data, 0, 0, 0, 6, phase="train")
@@ -268,7 +272,7 @@ def test_seeds_of_a_grid_go_on_beside_one_that_diverges_until_none_is_left(lost,
   stream = helpers.spec()
   run = helpers.programs(stream, SGD, layout=Layout(2), keep_going=True)
   data = device_examples.to_device(helpers.examples(stream, 0), 23)
-  state = run.init(KEYS[:2])
+  state = run.init(keys_of_seeds()[:2])
   params = jax.tree.map(
     lambda leaf: leaf.at[jnp.array(lost)].set(np.nan), state.variables["params"]
   )
@@ -277,7 +281,7 @@ def test_seeds_of_a_grid_go_on_beside_one_that_diverges_until_none_is_left(lost,
   assert chunk.steps.tolist() == [steps, steps]
   if 0 not in lost:
     alone = helpers.programs(stream, SGD)
-    expected, _ = alone.train(alone.init(KEYS[:1]), data, 0, 0, 0, 6, phase="train")
+    expected, _ = alone.train(alone.init(keys_of_seeds()[:1]), data, 0, 0, 0, 6, phase="train")
     for a, b in zip(
       jax.tree.leaves(state.variables), jax.tree.leaves(expected.variables), strict=True
     ):
@@ -292,8 +296,8 @@ def test_the_stored_state_does_not_know_of_devices(layout):
   """A checkpoint of seeds on some devices can be restored on others."""
   stream = helpers.spec()
   run = helpers.programs(stream, SGD, layout=layout)
-  state = run.init(KEYS[: layout.num_lanes])
-  stored, template = run.to_host(state), run.template(KEYS[: layout.num_lanes])
+  state = run.init(keys_of_seeds()[: layout.num_lanes])
+  stored, template = run.to_host(state), run.template(keys_of_seeds()[: layout.num_lanes])
   assert jax.tree.structure(stored) == jax.tree.structure(template)
   for leaf, like in zip(jax.tree.leaves(stored), jax.tree.leaves(template), strict=True):
     assert (leaf.shape, leaf.dtype) == (like.shape, like.dtype)

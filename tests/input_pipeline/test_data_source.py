@@ -66,16 +66,23 @@ def test_a_whole_task_stays_until_the_next_one():
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_evaluation_shows_every_example_in_order(streamed):
+@pytest.mark.parametrize(("lengths", "size"), [((1,), 4), ((1, 3), 3)])
+def test_evaluation_shows_every_example_in_order(streamed, lengths, size):
   source = evaluation_source(
-    examples_of, num_tasks=2, capacity=10, eval_batch_size=4, streamed=streamed, continuum=3
+    examples_of, num_tasks=2, capacity=10, eval_batch_size=4, streamed=streamed, lengths=lengths
   )
-  assert source.pass_size == 3
+  assert source.pass_size == size
   assert source.rows == (12 if streamed else 20)
+  assert source.in_order == (streamed and size == 3)
   for task in range(2):
-    windows = list(source.windows(task))
+    windows = list(source.windows(task, key=KEY, step=5))
     assert all(window.image.shape[0] == (12 if streamed else 10) for window in windows)
     shown = np.concatenate([window.label[: int(window.size)] for window in windows])
-    np.testing.assert_array_equal(shown, np.arange(SIZES[task]))
+    expected = np.arange(SIZES[task])
+    if source.in_order:
+      expected = order.evaluation_order(KEY, 5, SIZES[task], capacity=10, batch_size=3)
+      expected = expected.ravel()[: SIZES[task]]
+      assert (expected != np.arange(SIZES[task])).any()
+    np.testing.assert_array_equal(shown, expected)
   if not streamed:
     assert source.windows(0)[0] is source.windows(0)[0]

@@ -59,7 +59,8 @@ def test_windows_follow_the_order_from_any_batch_on(examples, start, ahead):
     np.testing.assert_array_equal(window.image[: len(rows)], examples.image.image[rows])
     np.testing.assert_array_equal(window.label[: len(rows)], examples.label[rows])
     np.testing.assert_array_equal(window.task_id[: len(rows)], 3)
-    for padded in (window.image, window.label, window.task_id):
+    np.testing.assert_array_equal(window.index[: len(rows)], rows)
+    for padded in (window.image, window.label, window.task_id, window.index):
       assert not padded[len(rows) :].any()
 
 

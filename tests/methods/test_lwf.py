@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 import scipy.special
+from own_losses import numpy_pass
 
 from tagjax.core.method import Method, chain, lift
 from tagjax.engine.learner import make_learner
@@ -37,14 +38,6 @@ def numpy_softmax(values, outputs):
   result = np.zeros_like(values)
   result[:, outputs] = scipy.special.softmax(values[:, outputs], axis=1)
   return result
-
-
-def numpy_logits(params, image):
-  """Hidden activations and logits of `helpers.TinyModel` in float64."""
-  p = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
-  x = np.asarray(image, np.float64).reshape(len(image), -1) / 255
-  hidden = np.maximum(x @ p["Dense_0"]["kernel"] + p["Dense_0"]["bias"], 0)
-  return hidden, hidden @ p["Dense_1"]["kernel"] + p["Dense_1"]["bias"]
 
 
 def of_masks(outputs):
@@ -107,8 +100,8 @@ def test_gradient_on_the_head_is_that_of_numpy(scenario):
   got = jax.tree.map(lambda leaf: leaf[0], after.method[1][0]["Dense_1"])
 
   groups = {"task": stream.classes[:task], "class": stream.classes[:task].any(0)[None]}
-  hidden, logits = numpy_logits(state.variables["params"], batch.image)
-  _, target = numpy_logits(teacher, batch.image)
+  hidden, logits = numpy_pass(state.variables["params"], batch.image)
+  _, target = numpy_pass(teacher, batch.image)
   error = np.zeros_like(logits)
   for outputs in groups.get(scenario, np.ones((1, stream.num_outputs), bool)):
     error += numpy_softmax(logits / TAU, outputs) - numpy_softmax(target / TAU, outputs)
@@ -155,23 +148,6 @@ def test_first_task_and_strength_zero_are_naive_bit_for_bit():
   assert jax.tree.leaves(lwf(stream, 0).init({"w": jnp.ones(2)})) == []
 
 
-def test_several_devices_equal_one():
-  """The last batch of a task has 7 valid rows, and batch statistics are those of all devices."""
-  stream = helpers.spec("class")
-  runs = [
-    helpers.programs(
-      stream, chain(lwf(stream, 1.0), SGD), batch_size=8, num_devices=n, batch_norm=True
-    )
-    for n in (1, 4)
-  ]
-  one, four = (helpers.train_stream(run, stream, KEY, batch_size=8) for run in runs)
-  leaves = lambda state: [np.asarray(x) for x in jax.tree.leaves(state)]  # noqa: E731
-  for a, b in zip(leaves(one.method), leaves(four.method), strict=True):
-    for replica in b[1:]:
-      np.testing.assert_array_equal(replica, b[0])
-    np.testing.assert_allclose(b[0], a, rtol=1e-3, atol=1e-5)
-
-
 def test_it_keeps_old_answers():
   """On the new task's images, the first task's outputs change less than without."""
   stream = helpers.spec("task", num_tasks=2)
@@ -186,7 +162,7 @@ def test_it_keeps_old_answers():
     for _ in range(100):
       state, _ = step(state, batch, jnp.int32(1))
     old, new = (
-      numpy_softmax(numpy_logits(p, batch.image)[1], stream.classes[0])
+      numpy_softmax(numpy_pass(p, batch.image)[1], stream.classes[0])
       for p in (before, state.variables["params"])
     )
     drift[strength] = np.abs(old - new).max()

@@ -36,6 +36,13 @@ def test_equals_scipy(values):
   assert summary.per_seed == tuple(values)
 
 
+@pytest.mark.parametrize("count", [*range(2, 34), 100])
+def test_the_interval_of_any_number_of_seeds(count):
+  values = np.arange(count) % 2
+  wanted = stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / math.sqrt(count)
+  assert summarise(values).ci95 == pytest.approx(wanted, rel=1e-12)
+
+
 def test_ddof_changes_std_only():
   sample, population = summarise([0.1, 0.2, 0.6]), summarise([0.1, 0.2, 0.6], ddof=0)
   assert population.std == pytest.approx(np.std([0.1, 0.2, 0.6]))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tagjax.report.results import summarise
+from tagjax.report.results import summarise, summarise_counts
 
 
 def make_results(num_tasks=4, num_seeds=3, *, random_seed=0, method="tag", alphas=False, **config):
@@ -38,6 +38,44 @@ def make_results(num_tasks=4, num_seeds=3, *, random_seed=0, method="tag", alpha
 @pytest.fixture(name="make_results")
 def make_results_fixture():
   return make_results
+
+
+@pytest.fixture
+def counted():
+  """Results of runs of two tasks of two classes that were asked to measure all."""
+
+  def counted(num_seeds=2, lengths=(1, 3, 7)):
+    random, sizes = np.random.default_rng(4), np.array([40, 20])
+    images = np.cumsum(sizes)[None, :, None]
+    task = random.integers(20, 40, (num_seeds, 2, len(lengths)))
+    confusion = random.integers(1, 9, (num_seeds, 4, 4))
+    last = random.integers(5, 30, (num_seeds, 1))
+    predicted = np.stack([[[40, 0], [60 - one, one]] for one in last[:, 0]])
+    counts = {
+      "correct": task - 5,
+      "task": task,
+      "task_aware": np.broadcast_to(images - 3, task.shape),
+      "plain": task[..., 0] - 6,
+      "plain_task_aware": task[..., 0] - 4,
+      "top_k": task - 2,
+      "predicted_tasks": predicted,
+    }
+    counts = {name: value.tolist() for name, value in counts.items()}
+    counts["confusion"] = [[None, one.tolist()] for one in confusion]
+    made = make_results(2, num_seeds, method="er", scenario="class")
+    measured = summarise_counts(
+      counts,
+      sizes,
+      continuum=lengths[0],
+      lengths=lengths,
+      top_k=5,
+      classes=np.eye(2, dtype=bool).repeat(2, axis=1),
+    )
+    matrix = summarise(made["accuracy_matrix"], sizes=sizes)
+    definitions = made["definitions"] | measured["definitions"]
+    return made | matrix | measured | {"definitions": definitions}
+
+  return counted
 
 
 @pytest.fixture

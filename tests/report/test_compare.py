@@ -49,6 +49,17 @@ def test_the_table_has_the_figures_of_the_results(runs, make_results):
   }
 
 
+def test_what_one_run_has_measured_has_a_column_for_all(make_results, counted):
+  with_counts = counted()
+  rows = comparison_rows({"er": with_counts, "old": make_results()}, "agem")
+  summary = with_counts["task_accuracy"]
+  shown = f"{100 * summary['mean']:.1f} ± {100 * summary['std']:.1f}"
+  assert [row["task accuracy (%)"] for row in rows] == [shown, "–"]  # noqa: RUF001
+  assert "average incremental accuracy (%)" in rows[1]
+  alone = comparison_rows({"old": make_results()}, "agem")
+  assert not any("task accuracy" in column for column in alone[0])
+
+
 def test_markdown_and_picture(runs, capsys):
   arguments = ["tag run", "sgd run", "--markdown", "docs/m.md", "--picture", "images/c.png"]
   (runs / "docs").mkdir()

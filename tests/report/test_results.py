@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tagjax.core.errors import TagjaxError
-from tagjax.report.results import summarise
+from tagjax.report.results import summarise, summarise_counts
 from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.training import provenance
 
@@ -56,6 +56,35 @@ def test_forward_transfer_and_curves_of_tasks_with_few_minibatches():
   # The short curve goes on with its last value: (0.1 + 0.5 + 0.55) / 3.
   assert summary["learning_curve_area"]["mean"] == pytest.approx(1.15 / 3)
   assert summary["definitions"]["learning_curve_area"] == {"beta": 2, "kind": "mean"}
+
+
+def test_with_sizes_there_is_an_incremental_accuracy():
+  summary = summarise([EXAMPLE], sizes=[30, 10, 20])
+  expected = (0.8 + (30 * 0.7 + 10 * 0.9) / 40 + (30 * 0.75 + 10 * 0.95 + 20 * 0.6) / 60) / 3
+  assert summary["average_incremental_accuracy"]["mean"] == pytest.approx(expected)
+  assert summary["test_sizes"] == [30, 10, 20]
+
+
+def test_counts_become_fractions_of_the_images_so_far():
+  counts = {
+    "correct": [[None, [6, 9]]],
+    "task": [[None, [8, 10]]],
+    "plain": [[None, 5]],
+    "predicted_tasks": [[None, [2, 10]]],
+    "confusion": [[None, [[4, 0], [2, 6]]]],
+  }
+  classes = np.eye(2, dtype=bool)
+  results = summarise_counts(counts, [4, 8], continuum=3, lengths=(1, 3), classes=classes)
+  continuum = results["continuum"]
+  assert continuum["accuracy"] == [[[None, None], [0.5, 0.75]]]
+  assert continuum["plain_accuracy"] == [[None, 5 / 12]]
+  assert set(continuum) == {"lengths", "accuracy", "task_accuracy", "plain_accuracy"}
+  assert results["task_accuracy"]["per_seed"] == [10 / 12]
+  assert results["recency_bias"]["per_seed"] == [pytest.approx(10 / 12 - 8 / 12)]
+  assert results["confusion_matrix"] == [[[4, 0], [2, 6]]]
+  assert results["task_classes"] == [[0], [1]]
+  assert results["definitions"] == {"continuum": 3}
+  json.dumps(results, allow_nan=False)
 
 
 def test_one_matrix_without_seeds_is_refused():

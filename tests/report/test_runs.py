@@ -75,6 +75,25 @@ def test_metrics_that_a_run_has_besides(make_results):
     Run(results).metric("forward_transfer")
 
 
+def test_what_was_counted_is_there_as_arrays(make_results, counted):
+  run = Run(counted(3))
+  measured = run.continuum
+  assert measured.lengths.tolist() == [1, 3, 7]
+  assert measured.task_accuracy.shape == measured.top_k_accuracy.shape == (3, 2, 3)
+  assert measured.plain_accuracy.shape == (3, 2)
+  assert run.predicted_tasks.shape == (3, 2, 2)
+  assert run.confusion_matrix.shape == (3, 4, 4)
+  for name in ("task_accuracy", "task_aware_accuracy", "top_k_accuracy"):
+    np.testing.assert_array_equal(run.metric(name), getattr(measured, name)[:, -1, 0])
+  np.testing.assert_array_equal(run.metric("recency_bias"), run.recency_bias[:, -1])
+  assert "task_accuracy" in run.metric_names
+  assert run.metrics().loc["recency_bias", "mean"] == run.recency_bias[:, -1].mean()
+  assert "top-5 accuracy" in run._repr_html_()
+  plain = Run(make_results())
+  assert plain.continuum is plain.confusion_matrix is plain.recency_bias is None
+  assert "task_accuracy" not in plain.metric_names
+
+
 def test_nothing_but_matrices_is_needed():
   run = Run({"accuracy_matrix": [[[0.5, None], [0.25, 1.0]]]})
   assert run.name == "run"

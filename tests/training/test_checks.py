@@ -154,18 +154,14 @@ class Outputs(nn.Module):
 
 
 class Rows(nnx.Module):
-  def __init__(self, num_outputs: int, *, rngs: nnx.Rngs):
-    self.layer = nnx.Linear(16, num_outputs, rngs=rngs)
-
-  def __call__(self, image):
-    return self.layer(image.reshape(len(image), -1))
+  """Has been made, where its class is asked for."""
 
 
 @pytest.mark.parametrize(
   ("model", "message"),
   [
     (Outputs(3), "the model gives 3 outputs, the stream has 4: make its last layer 4 wide"),
-    (Rows(4, rngs=nnx.Rngs(0)), "Rows.*class"),
+    (Rows(), "Rows.*class"),
     ("mlp", "str"),
   ],
   ids=["width", "nnx", "text"],
@@ -337,3 +333,48 @@ def test_a_stream_of_arrays_has_checked_its_labels_itself():
   with pytest.raises(ValueError, match="label 5"):
     Stream.from_arrays("mine", [(image, label, image, label)], num_outputs=3)
   assert isinstance(SPEC, StreamSpec)
+
+
+@pytest.mark.parametrize(
+  ("options", "sizes", "message"),
+  [
+    ({"continuum": 4}, (3, 5), r"^continuum=4: a run of 4 .*task 0 has 3 test .* at most 3$"),
+    (
+      {"continuum": 2, "continuum_lengths": (1, 6)},
+      (9, 5),
+      r"^continuum_lengths=\(1, 6\): .*task 1 has 5 test examples: choose at most 5$",
+    ),
+    (
+      {"continuum_lengths": (64, 81)},
+      (9000, 9000),
+      r"^continuum_lengths=\(64, 81\): .* 5184 .* common multiple, or raise eval_batch_size=256$",
+    ),
+    (
+      {"confusion_matrix": True},
+      (3, 5),
+      r"^confusion_matrix=True: 1001 outputs would make 1002001",
+    ),
+  ],
+)
+def test_what_evaluations_cannot_measure(options, sizes, message):
+  spec = helpers.spec(num_tasks=2)
+  if "confusion_matrix" in options:
+    spec = spec._replace(num_outputs=1001)
+  stream = Own(spec=spec, sizes=[(5, 0, size) for size in sizes])
+  with pytest.raises(ConfigError, match=message) as error:
+    check_stream(stream, RunOptions(**options))
+  assert "\n" not in str(error.value)
+
+
+def test_a_pass_over_the_whole_task_needs_no_common_multiple():
+  stream = Own(sizes=[(5, 0, 1000)] * 2)
+  check_stream(stream, RunOptions(continuum_lengths=(64, 81)))
+
+
+def test_a_method_is_asked_about_every_length():
+  def predict(served, *, at):
+    logits, _ = at.apply_fn(served, at.batch)
+    return logits[: at.continuum] if at.continuum == 3 else logits
+
+  method = lift(SGD)._replace(predict=predict, name="mine")
+  refused(r"^method mine: predict: .*\(3, 4\)", method=method, continuum_lengths=(1, 3))

@@ -84,7 +84,7 @@ def test_exemplars_are_those_of_all_memories():
   assert foreseen(method="ewc+tag").exemplars == 0
   one, two = (foreseen(method="er", memory__capacity=n).exemplars for n in (1, 2))
   spec = make(method="sgd").stream.spec
-  pairs, row = int(spec.classes.sum()), 8 * 8 + 4 + 4 + 1
+  pairs, row = int(spec.classes.sum()), 8 * 8 + 4 + 4 + 4 + 1
   assert (one, two) == (pairs * row + 4, 2 * pairs * row + 4)
 
 
@@ -103,7 +103,7 @@ def test_cpu_devices_share_one_memory():
   """With what fills the devices up; examples to train on are on all of them."""
   alone, spread = foreseen(seeds=1), foreseen(seeds=7)
   assert (spread.seeds, spread.params) == (7, 8 * alone.params)
-  training = 45 * (8 * 8 + 4 + 4) + 4
+  training = 45 * (8 * 8 + 4 + 4 + 4) + 4
   assert spread.examples == alone.examples + 3 * training
   twice = foreseen(data_parallel=2)
   assert (twice.seeds, twice.params) == (1, 2 * alone.params)
@@ -129,7 +129,7 @@ def test_seeds_are_grouped_so_that_half_of_the_memory_stays_free(monkeypatch):
 
 
 def state_of(method, **variables):
-  return types.SimpleNamespace(variables=variables, method=method)
+  return types.SimpleNamespace(variables=variables, method=method, kept=None)
 
 
 def floats(number):

@@ -1,6 +1,7 @@
 """Every option has its range, and is refused in one line with its name, value and way out."""
 
 import dataclasses
+import re
 from typing import get_args
 
 import pytest
@@ -22,7 +23,6 @@ LARGEST = {
   "learning_curve_batches": 10**4,
 }
 LEAST = {
-  "epochs": 1,
   "batch_size": 1,
   "cycles": 1,
   "data_parallel": 1,
@@ -30,6 +30,8 @@ LEAST = {
   "seed": 0,
   "seeds_together": 1,
   "eval_batch_size": 1,
+  "continuum": 1,
+  "top_k": 1,
   "learning_curve_batches": 0,
   "checkpoint_every": 0,
   "keep_checkpoints": 1,
@@ -72,6 +74,7 @@ def test_nothing_else_is_a_whole_number(name, value):
     ("protocol", get_args(options_module.Protocol)),
     ("seed_axis", get_args(options_module.SeedAxis)),
     ("evaluate_on", get_args(options_module.Part)),
+    ("select_epoch", get_args(options_module.Chosen)),
     ("normalization", tuple(NORMALIZATIONS)),
   ],
 )
@@ -98,6 +101,7 @@ def test_definitions_of_forgetting_are_those_of_the_metrics():
     ({"rotation": 181.0}, r"^augmentation.rotation=181.0: must be in degrees"),
     ({"rotation": float("nan")}, r"^augmentation.rotation=nan: must be in degrees"),
     ({"colour": 1.1}, r"^augmentation.colour=1.1: must be in \[0, 1\]$"),
+    ({"resized_crop": 1.5}, r"^augmentation.resized_crop=1.5: must be in \[0, 1\]$"),
     ({"colour": -0.1}, r"^augmentation.colour=-0.1: must be in \[0, 1\]$"),
   ],
 )
@@ -125,6 +129,24 @@ def test_augmentations_have_their_ranges(changes, message):
 )
 def test_options_that_contradict_each_other(changes, message):
   refused(message, **changes)
+
+
+@pytest.mark.parametrize("epochs", [1.5, "1", True, None, (), (3, 1.0), [3, 3]])
+def test_epochs_are_whole_numbers(epochs):
+  message = f"epochs={epochs!r}: must be a whole number"
+  refused(f"^{re.escape(message)}$", epochs=epochs)
+
+
+@pytest.mark.parametrize("epochs", [0, (3, 0)])
+def test_there_is_at_least_one_epoch(epochs):
+  refused(f"^{re.escape(f'epochs={epochs!r}: must be at least 1')}$", epochs=epochs)
+
+
+def test_epochs_of_each_task():
+  assert options_module.epochs_by_task(4, 3) == (4, 4, 4)
+  assert options_module.epochs_by_task((5, 20), 2) == (5, 20)
+  with pytest.raises(ConfigError, match=r"^epochs=\(5, 20\): has 2 numbers for 3 tasks: give one"):
+    options_module.epochs_by_task((5, 20), 3)
 
 
 def test_options_are_a_value():
@@ -158,3 +180,12 @@ def test_the_last_smaller_batch_is_taken_or_left(size, drop_last, steps):
 def test_augmentation_is_of_its_own_type():
   with pytest.raises(ConfigError, match=r"^augmentation=\{'crop': 2\}: must be a tagjax"):
     RunOptions(augmentation={"crop": 2})
+
+
+def test_the_lengths_of_the_continuum():
+  refused(r"^continuum_lengths=\(1, 0\): must be at least 1$", continuum_lengths=(1, 0))
+  refused(r"^continuum_lengths=\(1, 2\.5\): must be a whole", continuum_lengths=(1, 2.5))
+  assert not RunOptions().records_details
+  for changes in ({"continuum": 2}, {"continuum_lengths": (1,)}, {"top_k": 5}):
+    assert RunOptions(**changes).records_details
+  assert RunOptions(confusion_matrix=True).records_details

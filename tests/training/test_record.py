@@ -87,12 +87,29 @@ def test_accuracy_so_far_is_the_mean_of_what_has_been_learned(rows, task, expect
   assert record.accuracy_so_far(0, task) == expected
 
 
+def test_counts_are_kept_after_each_task_and_the_confusion_of_the_last_one():
+  record = RunRecord.empty(num_trials=2, num_tasks=3)
+  for task in range(2):
+    counts = {
+      "task": np.array([task + 1, 7]),
+      "plain": np.int64(4),
+      "confusion": np.eye(2, dtype=int),
+    }
+    record.add_counts(1, task, counts, to_former=task == 1)
+  record = reopened(record)
+  assert record.counts["task"] == [[None] * 3, [[1, 7], [3, 14], None]]
+  assert record.counts["plain"][1] == [4, 8, None]
+  assert record.counts["confusion"][1] == [None, [[2, 0], [0, 2]], None]
+
+
 def test_records_of_some_of_the_trials_are_joined():
   one, two = RunRecord.empty(num_trials=2, num_tasks=1), RunRecord.empty(num_trials=1, num_tasks=1)
   one.accuracy[1][0][0], two.accuracy[0][0][0] = 0.5, 0.75
   two.baseline[0][0], two.curves[0][0], two.diverged[0] = 0.1, [0.2, 0.3], True
   one.exemplars, two.exemplars = {"1/0": 4}, {"0/0": 5, "0/1": 6}
   one.diagnostics, two.diagnostics = {"alpha": [[1.0], [2.0]]}, {"alpha": [[3.0]]}
+  for record, trial in ((one, 0), (one, 1), (two, 0)):
+    record.add_counts(trial, 0, {"task": np.array([trial, 5])}, to_former=False)
   one.steps, two.steps, one.metrics_bytes, two.metrics_bytes = 3, 4, 10, 20
   one.seconds["train"], two.seconds["train"] = 1.0, 2.5
   whole = RunRecord.join([reopened(one), reopened(two)])
@@ -101,4 +118,5 @@ def test_records_of_some_of_the_trials_are_joined():
   assert whole.diverged == [False, False, True]
   assert whole.exemplars == {"1/0": 4, "2/0": 5, "2/1": 6}
   assert whole.diagnostics == {"alpha": [[1.0], [2.0], [3.0]]}
+  assert whole.counts == {"task": [[[0, 5]], [[1, 5]], [[0, 5]]]}
   assert (whole.steps, whole.metrics_bytes, whole.seconds["train"]) == (7, 30, 3.5)

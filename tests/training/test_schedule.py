@@ -86,5 +86,5 @@ def test_an_epoch_without_a_curve_is_cut_into_chunks():
 
 
 def test_a_place_is_at_the_task_of_its_visit():
-  place = Place(range(2), Visit(4, 1, again=True), "train", 0, 9, False, True)
+  place = Place(range(2), Visit(4, 1, again=True), "train", 0, 0, 9, False, True)
   assert place.task == 1

@@ -164,9 +164,20 @@ def test_vmap_equals_one_by_one():
   np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-6)
 
 
-def test_what_is_not_a_number_shows():
-  assert np.isnan(solve(jnp.eye(2), jnp.array([jnp.nan, -1.0]))).any()
-  assert np.isnan(solve(jnp.diag(jnp.array([jnp.nan, 1.0])), -jnp.ones(2))).any()
-  # In a row that takes no part it is nobody's business.
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_shows(bad):
+  assert np.isnan(solve(jnp.eye(2), np.float32([bad, -1.0]))).all()
+  assert np.isnan(solve(np.diag(np.float32([bad, 1.0])), -np.ones(2, np.float32))).all()
+
+
+def test_no_operation_makes_a_nan():
+  """Without compiled programs each operation is looked at; the second variable takes no part."""
+  gram, linear, mask = np.eye(2, dtype=np.float32), np.float32([-1, -3]), np.array([True, False])
+  with jax.debug_nans(True), jax.disable_jit():
+    found = solve_gem_dual(gram, linear, mask, margin=0.5)
+  np.testing.assert_allclose(found, [1.0, 0.0], rtol=1e-6)
+
+
+def test_what_takes_no_part_may_be_anything():
   found = solve(jnp.eye(2), jnp.array([jnp.nan, -1.0]), jnp.array([False, True]))
   np.testing.assert_allclose(found, [0.0, 1.0], atol=1e-6)

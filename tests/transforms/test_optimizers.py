@@ -14,9 +14,16 @@ from tagjax.core.method import chain
 from tagjax.transforms.optimizers import REFUSED, optax_optimizers
 
 TABLE = optax_optimizers()
+
+
+def drawn(seed, shape, scale):
+  """Float32; made by NumPy, since modules are imported by every worker."""
+  return (scale * np.random.default_rng(seed).normal(size=shape)).astype(np.float32)
+
+
 PARAMS = {
-  "conv": jax.random.normal(jax.random.key(1), (3, 3, 2, 4)) * 0.3,
-  "dense": {"kernel": jax.random.normal(jax.random.key(2), (5, 4)) * 0.2, "bias": jnp.zeros(4)},
+  "conv": drawn(1, (3, 3, 2, 4), 0.3),
+  "dense": {"kernel": drawn(2, (5, 4), 0.2), "bias": np.zeros(4, np.float32)},
 }
 # Their first steps are of about 1e-6, by design: they look for the rate from below.
 FROM_BELOW = {"dadapt_adamw", "dog", "dowg", "prodigy"}

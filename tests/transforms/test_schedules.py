@@ -8,10 +8,11 @@ import numpy as np
 import optax
 import pytest
 
+from tagjax.core.method import EpochStep
 from tagjax.transforms import schedules, tag
 from tagjax.transforms.schedules import Progress, scale_by_task_schedule
 
-GRADS = jax.random.normal(jax.random.key(0), (12, 3))
+GRADS = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
 
 
 def factors(transform, task_ids):
@@ -45,6 +46,11 @@ CLOSED_FORMS = {
   ),
   "exponential": (schedules.exponential(1e-3), 1e-3 ** (n / 12)),
   "inverse time": (schedules.inverse_time(0.25), 1 / (1 + 0.25 * (n // 3))),
+  "by task": (schedules.by_task((0.5,)), 0.5 + 0 * n),
+  "product": (
+    schedules.product(schedules.step(every=1, factor=0.5), schedules.linear()),
+    0.5 ** (n // 3) * (1 - n / 12),
+  ),
   "by step": (schedules.by_step(optax.linear_schedule(1.0, 0.0, 24)), 1 - n / 24),
 }
 
@@ -77,6 +83,14 @@ def test_the_stream_goes_on_in_steps_and_in_epochs():
   np.testing.assert_allclose(factors(decay, tasks), 1 / (1 + epoch), rtol=1e-6)
 
 
+def test_every_task_has_a_factor_of_its_own():
+  both = schedules.product(schedules.step(at=(1,), factor=0.5), schedules.by_task((1.0, 0.25)))
+  transform = scale_by_task_schedule(both, [4, 4], 2)
+  expected = [1, 1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
+  np.testing.assert_allclose(factors(transform, [0] * 4 + [1] * 4), expected)
+  np.testing.assert_allclose(told(transform, walk([0, 1], [2, 2], [2, 2])), expected)
+
+
 def test_an_epoch_that_was_left_halfway_has_ended():
   decay = scale_by_task_schedule(schedules.inverse_time(1.0), [4, 6], [3, 3], over="stream")
   epoch = np.array([0, 0, 0, 1, 2, 2])
@@ -89,6 +103,73 @@ def test_many_epochs_are_counted_exactly():
   for step, factor in ((3906 * 54 - 1, 1.0), (3906 * 54, 0.1)):
     found, _ = transform.update(jnp.ones(()), state._replace(step=jnp.int32(step)), task_id=0)
     np.testing.assert_allclose(found, factor, rtol=1e-6)
+
+
+def told(transform, places, inner_steps=1):
+  """The factor of each update where the loop tells `(task, visit, epoch, step, steps)`."""
+
+  def one(state, place):
+    task, visit, epoch, step, steps = place
+    at = EpochStep(task, visit, task_epoch=epoch, epoch=0 * epoch, step=step, num_steps=steps)
+    # Within an inner loop over tasks, `task_id` is the inner one.
+    update, state = transform.update(jnp.ones(()), state, task_id=0 * task, epoch_step=at)
+    return state, update
+
+  places = jnp.repeat(jnp.asarray(places, jnp.int32), inner_steps, axis=0)
+  return jax.lax.scan(one, transform.init(None), places)[1]
+
+
+def walk(visits, steps, epochs):
+  """The places of a loop through tasks, `steps` of an epoch of each and as many epochs."""
+  return [
+    (task, visit, epoch, step, steps[task])
+    for visit, task in enumerate(visits)
+    for epoch in range(epochs[task])
+    for step in range(steps[task])
+  ]
+
+
+@pytest.mark.parametrize("over", ["task", "stream"])
+@pytest.mark.parametrize("name", [name for name in CLOSED_FORMS if name != "by task"])
+def test_being_told_is_counting_to_the_bit(name, over):
+  schedule, _ = CLOSED_FORMS[name]
+  steps, epochs = [3, 4], [4, 3]
+  transform = scale_by_task_schedule(schedule, [12, 12], steps, over=over)
+  places = walk([0, 1], steps, epochs)
+  counted = factors(transform, [place[0] for place in places])
+  np.testing.assert_array_equal(told(transform, places), counted)
+
+
+def test_an_epoch_that_exemplars_lengthen_is_one_epoch():
+  """Task 1 rehearses as many exemplars as it has examples: 6 steps, not 3."""
+  places = walk([0, 1], [3, 6], [4, 4])
+  epoch = np.repeat([0, 1, 2, 3] * 2, [3] * 4 + [6] * 4)
+  drops = scale_by_task_schedule(schedules.step(at=(1, 2), factor=0.5), [12, 12], 3)
+  np.testing.assert_allclose(told(drops, places), 0.5 ** np.minimum(epoch, 2), rtol=1e-6)
+  x = np.concatenate([np.arange(12), np.arange(24) // 2]) / 12
+  cosine = scale_by_task_schedule(schedules.cosine(), [12, 12], 3)
+  np.testing.assert_allclose(told(cosine, places), (1 + np.cos(np.pi * x)) / 2, atol=1e-6)
+  over = scale_by_task_schedule(schedules.linear(), [12, 12], 3, over="stream")
+  x = np.concatenate([np.arange(12), 12 + np.arange(24) // 2]) / 24
+  np.testing.assert_allclose(told(over, places), 1 - x, rtol=1e-6)
+
+
+def test_inner_steps_have_the_factor_of_their_step():
+  places = walk([0, 1], [2, 2], [2, 2])
+  for over in ("task", "stream"):
+    transform = scale_by_task_schedule(schedules.linear(), [4, 4], 2, over=over)
+    thrice = told(transform, places, inner_steps=3)
+    np.testing.assert_array_equal(thrice, np.repeat(told(transform, places), 3))
+
+
+def test_cycles_through_all_tasks_are_one_stream():
+  steps, visits = [2, 3], [0, 1, 0, 1]
+  places = walk(visits, steps, [1, 2])
+  linear = scale_by_task_schedule(schedules.linear(), [2, 6], steps, over="stream", cycles=2)
+  np.testing.assert_allclose(told(linear, places), 1 - np.arange(16) / 16, rtol=1e-6)
+  decay = scale_by_task_schedule(schedules.inverse_time(1.0), [2, 6], steps, over="stream")
+  epoch = np.repeat(np.arange(6), [2, 3, 3] * 2)
+  np.testing.assert_allclose(told(decay, places), 1 / (1 + epoch), rtol=1e-6)
 
 
 def trajectory(transform):
@@ -193,6 +274,8 @@ def test_a_schedule_of_ones_own_sees_the_progress():
     ({"steps_per_task": [2**31 - 1, 1]}, "counted in int32"),
     ({"steps_per_epoch": None}, "a schedule needs steps_per_epoch"),
     ({"steps_per_epoch": [2, 2, 2]}, "3 entries for 2 tasks"),
+    ({"cycles": 0}, "cycles must be an integer of at least 1, got 0"),
+    ({"schedule": schedules.by_task((1.0,))}, r"factors=\(1.0,\): .* one for each of the 2 tasks"),
     ({"schedule": 0.1}, "schedule must be a function of the Progress, got 0.1"),
     ({"schedule": lambda where: jnp.ones(2)}, r"must return a real scalar, got float32\(2,\)"),
     ({"schedule": schedules.cosine(warmup=2)}, "warmup=2 epochs are 4 of 4 steps"),
@@ -215,6 +298,8 @@ def test_bad_settings(options, message):
     (schedules.cosine, {"end": -0.1}, "end must be a number"),
     (schedules.linear, {"warmup": 0.5}, "warmup must be a number of epochs.*got 0.5"),
     (schedules.exponential, {"end": 0.0}, "end must be a number"),
+    (schedules.by_task, {}, "factors must be numbers of at least 0, one for each task"),
+    (schedules.by_task, {"factors": (1.0, -1.0)}, "factors must be numbers of at least 0"),
     (schedules.inverse_time, {"decay": math.nan}, "decay must be a number"),
   ],
 )

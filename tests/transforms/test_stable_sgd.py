@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from tagjax.core.method import EpochStep
 from tagjax.transforms import scale_by_task_decay, stable_sgd
 
 
@@ -18,7 +19,7 @@ def all_updates(transform, grads, task_ids):
   return found
 
 
-GRADS = list(jax.random.normal(jax.random.key(0), (12, 3)))
+GRADS = list(np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32))
 TASKS = [0] * 4 + [1] * 6 + [0] * 2
 
 
@@ -50,6 +51,17 @@ def test_momentum_restarts(reset, steps_per_epoch, starts):
       state = anew.init(GRADS[0])
     expected, state = anew.update(GRADS[step], state)
     np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
+def test_an_epoch_that_exemplars_lengthen_restarts_once():
+  transform = stable_sgd(0.1, floor=0.0, momentum=0.8, reset="epoch", steps_per_epoch=2)
+  at = EpochStep(*[None] * 5, num_steps=jnp.int32(3))
+  state, found = transform.init(GRADS[0]), []
+  for grad in GRADS[:4]:
+    updates, state = transform.update(grad, state, task_id=0, epoch_step=at)
+    found.append(updates)
+  np.testing.assert_array_equal(found[3], np.float32(-0.1) * GRADS[3])
+  assert (found[2] != np.float32(-0.1) * GRADS[2]).all()
 
 
 def test_injected_hyperparameters_dtype_and_missing_gradients():

@@ -1,0 +1,266 @@
+"""Progressive networks: a column of layers for each task, which sees those of the tasks before."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from tagjax.core.register import register
+from tagjax.core.types import StreamSpec
+from tagjax.models.checks import check_image, check_rates
+from tagjax.models.convolution import Convolve, convolve
+from tagjax.models.lasem_cnn import Preset
+from tagjax.models.pooling import max_pool_same
+from tagjax.models.task_head import (
+  Classes,
+  drawn,
+  drop,
+  linear_layers,
+  linear_logits,
+  outputs_by_task,
+  placed,
+)
+from tagjax.models.task_rows import TASK, by_task, drawn_by_task, row_of
+from tagjax.models.transfer_cnn import sizes_of
+from tagjax.models.transfer_layers import Sizes, plain, plain_bias, plain_kernel
+
+
+class ProgressiveCNN(nn.Module):
+  """Convolutions, hidden layers and a head for each task, with laterals from the tasks before.
+
+  Column t is an ordinary network; from its second convolution on, with h_q the output of the layer
+  before in the column q of an earlier task, for the same image,
+
+      x_l = ReLU(conv(x_{l-1}) + Σ_{q<t} conv_k(ReLU(conv_1×1(α · h_q) + b')))
+
+  then the max-pool. The 1×1 convolution has `max(1, ⌊inputs / (scale (t + 1))⌋)` outputs; the outer
+  one has no bias. Hidden layers and head have no laterals. No gradient reaches earlier columns, and
+  of the columns only those up to the task's are computed.
+
+  Parameters: `conv{l}` has the subtrees `task` and, from the second on, `lateral`; `hidden{j}` and
+  `head` as in `TransferCNN`. All have a row a task (`tagjax.task_stacked`); laterals have a row for
+  each earlier task in it, are as wide as the widest, and 0 where a task has none.
+
+  Attributes:
+    num_outputs: K, the outputs of the stream.
+    classes: the outputs of each task, T tuples.
+    channels: output channels of each convolution.
+    kernels: height and width of each kernel, odd.
+    pools: size and stride of the max-pool after each convolution; 1: none.
+    hidden: widths of the hidden linear layers.
+    skips: pairs (first, last) of convolutions between which a skip leads, see `LasemCNN`.
+    scale: by which laterals are narrower than their inputs, positive.
+    dropout: probability that a feature is dropped in training, after the convolutions; in [0, 1).
+    convolve: how convolutions are computed, see `tagjax.models.convolution`.
+    compute_dtype: of products, convolutions and activations; see `tagjax.models`.
+
+  Differs from the reference code (LASEM's): skips are added after the ReLU, and all of them.
+
+  References:
+    Rusu et al. Progressive Neural Networks. 2016, arXiv:1606.04671.
+    Lee, Behpour, Eaton. Sharing Less is More. ICML 2021.
+  """
+
+  num_outputs: int
+  classes: Classes
+  channels: tuple[int, ...]
+  kernels: tuple[int, ...]
+  pools: tuple[int, ...]
+  hidden: tuple[int, ...]
+  skips: tuple[tuple[int, int], ...] = ()
+  scale: float = 2.0
+  dropout: float = 0.5
+  convolve: Convolve = convolve
+  compute_dtype: jnp.dtype = jnp.float32
+
+  def __post_init__(self):
+    check_rates(dropout=self.dropout)
+    if not self.scale > 0:
+      raise ValueError(f"scale must be positive, got {self.scale}")
+    super().__post_init__()
+
+  @nn.compact
+  def __call__(
+    self, image: chex.Array, *, task_id: chex.Array, mask: chex.Array, train: bool
+  ) -> chex.Array:
+    """Computes the logits, each row by the column of its task.
+
+    Args:
+      image: float `[B, H, W, C]`.
+      task_id: int32 `[B]`.
+      mask: bool `[B]`; other rows are computed as of any task.
+      train: whether to drop features, with the random key "dropout".
+
+    Returns:
+      float32 `[B, K]`, 0 at the outputs of other tasks, NaN for tasks beyond the T that the network
+      has.
+
+    Raises:
+      ValueError: if the image is not `[B, H, W, C]`.
+    """
+    check_image(image, "ProgressiveCNN")
+    num_tasks = len(self.classes)
+    params = self._parameters(image)
+    key = self.make_rng("dropout") if train and self.dropout else None
+    x = image.astype(self.compute_dtype)
+
+    def forward(task):
+      own = row_of(params, task)
+      features = self._column(x, own, self._earlier(x, params, task), task)[-1]
+      features = drop(features.reshape(1, len(features), -1), self.dropout, key)
+      logits = linear_logits(features, own, self.hidden)[0]
+      return placed(logits, task, self.classes, self.num_outputs)
+
+    return by_task(forward, num_tasks, task_id, mask)
+
+  def _parameters(self, image: chex.Array) -> dict[str, dict[str, Any]]:
+    channels, (height, width) = image.shape[-1], image.shape[1:3]
+    num_tasks = len(self.classes)
+    by_row = functools.partial(drawn_by_task, num_tasks=num_tasks)
+    params = {}
+    for layer, (outputs, size, pool) in enumerate(self._layers()):
+      sizes = Sizes(size, channels, outputs)
+      draw = drawn({"task": plain(sizes)}, by_row)
+      if layer and num_tasks > 1:
+        draw = _with_laterals(draw, sizes, num_tasks, self.scale)
+      params[f"conv{layer}"] = self.param(f"conv{layer}", draw)
+      channels, height, width = outputs, -(-height // pool), -(-width // pool)
+    linear = linear_layers(height * width * channels, self.hidden, self.classes)
+    for name, leaves in linear.items():
+      params[name] = self.param(name, drawn({"task": leaves}, by_row))
+    return params
+
+  def _earlier(self, x, params, task) -> list[chex.Array]:
+    """What layers 0..L-2 of the columns before `task` give, `[T - 1, B, H, W, C]` each; else 0."""
+    params = jax.lax.stop_gradient({k: v for k, v in params.items() if k.startswith("conv")})
+    number = len(self.classes) - 1
+    row = jax.eval_shape(lambda: self._column(x, row_of(params, 0), None, jnp.int32(0)))
+    maps = [jnp.zeros((number, *one.shape), one.dtype) for one in row[:-1]]
+    if not number or not maps:
+      return maps
+
+    def add(column, maps):
+      made = self._column(x, row_of(params, column), maps, column)
+      return [rows.at[column].set(one) for rows, one in zip(maps, made[:-1], strict=True)]
+
+    return jax.lax.fori_loop(0, task, add, maps)
+
+  def _column(self, x, layers, earlier, task) -> list[chex.Array]:
+    """What each layer of one column gives, after its max-pool."""
+    starts = {last: first for first, last in self.skips}
+    inputs, made = [], []
+    for layer, (_, _, pool) in enumerate(self._layers()):
+      inputs.append(x)
+      own = layers[f"conv{layer}"]
+      kernel, bias = (own["task"][leaf].astype(x.dtype) for leaf in ("kernel", "bias"))
+      total = self.convolve(x, kernel, 1) + bias.reshape(1, 1, 1, -1)
+      if "lateral" in own and earlier is not None:
+        total = total + self._laterals(own["lateral"], earlier[layer - 1], task)
+      x = nn.relu(total)
+      if layer in starts:
+        x = x + inputs[starts[layer]]
+      x = max_pool_same(x, pool)
+      made.append(x)
+    return made
+
+  def _laterals(self, lateral, maps, task) -> chex.Array:
+    """Their sum: one convolution over the channels of all earlier columns."""
+    lateral = jax.tree.map(lambda leaf: leaf.astype(maps.dtype), lateral)
+    scaled = maps * lateral["alpha"].reshape(-1, 1, 1, 1, 1)
+    narrow = jnp.einsum("qbhwc,qcn->qbhwn", scaled, lateral["reduce"])
+    bias = lateral["reduce_bias"][:, None, None, None, :]
+    is_before = jnp.arange(len(maps)) < task
+    narrow = jnp.where(is_before.reshape(-1, 1, 1, 1, 1), nn.relu(narrow + bias), 0)
+    number, *image, width = narrow.shape
+    joined = jnp.moveaxis(narrow, 0, 3).reshape(*image, number * width)
+    kernel = lateral["kernel"]  # [T - 1, k, k, n, O]
+    kernel = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], number * width, -1)
+    return self.convolve(joined, kernel, 1)
+
+  def _layers(self) -> list[tuple[int, int, int]]:
+    return list(zip(self.channels, self.kernels, self.pools, strict=True))
+
+
+def lateral_width(inputs: int, column: int, scale: float) -> int:
+  """Outputs of the 1×1 convolutions of a column, from 1.
+
+  >>> lateral_width(32, 1, 2), lateral_width(32, 20, 2)
+  (8, 1)
+  """
+  return max(1, int(inputs / (scale * (column + 1))))
+
+
+def _with_laterals(draw: Callable, sizes: Sizes, num_tasks: int, scale: float) -> Callable:
+  """`draw` and the laterals into the layer, 0 where a column has none."""
+  widest = lateral_width(sizes.inputs, 1, scale)
+  widths = [lateral_width(sizes.inputs, column, scale) for column in range(num_tasks)]
+  # [T, T - 1, n]: the column t, an earlier one q, and the outputs that a lateral has.
+  columns, earlier = np.arange(num_tasks)[:, None, None], np.arange(num_tasks - 1)[None, :, None]
+  there = (earlier < columns) & (np.arange(widest) < np.array(widths)[:, None, None])
+  pairs = (num_tasks, num_tasks - 1)
+  shapes: Mapping[str, tuple] = {
+    "alpha": (plain_kernel, (1,), there[..., :1]),
+    "reduce": (plain_kernel, (sizes.inputs, widest), there[:, :, None, :]),
+    "reduce_bias": (plain_bias, (widest,), there),
+    "kernel": (
+      plain_kernel,
+      (sizes.kernel, sizes.kernel, widest, sizes.outputs),
+      there[:, :, None, None, :, None],
+    ),
+  }
+
+  def with_laterals(key):
+    own, *keys = jax.random.split(key, 1 + len(shapes))
+    lateral = {}
+    for (leaf, (initializer, shape, exists)), one in zip(shapes.items(), keys, strict=True):
+      values = jnp.where(exists, initializer(one, (*pairs, *shape), jnp.float32), 0)
+      lateral[leaf] = nn.LogicallyPartitioned(values, (TASK, *[None] * (len(shape) + 1)))
+    return {**draw(own), "lateral": lateral}
+
+  return with_laterals
+
+
+@register("prognn", kind="model")
+def prognn(
+  spec: StreamSpec,
+  *,
+  preset: Preset = "cifar",
+  channels: tuple[int, ...] | None = None,
+  kernels: tuple[int, ...] | None = None,
+  pools: tuple[int, ...] | None = None,
+  hidden: tuple[int, ...] | None = None,
+  scale: float = 2.0,
+  dropout: float = 0.5,
+  compute_dtype: jnp.dtype = jnp.float32,
+) -> ProgressiveCNN:
+  """Progressive networks: a column for each task, with laterals from those of earlier tasks.
+
+  Args:
+    spec: see `hps`.
+    preset: the sizes of `lasem_cnn`.
+    channels: see `hps`.
+    kernels: see `hps`.
+    pools: see `hps`.
+    hidden: see `hps`.
+    scale: by which laterals are narrower than their inputs, positive; the paper has 1 and 2.
+    dropout: see `hps`.
+    compute_dtype: see `ProgressiveCNN`.
+
+  Raises:
+    ValueError: if the scenario is not `"task"`, the sizes are not of the same number of layers, or
+      `scale` is not positive.
+  """
+  sizes = {"channels": channels, "kernels": kernels, "pools": pools, "hidden": hidden}
+  return ProgressiveCNN(
+    spec.num_outputs,
+    outputs_by_task(spec, "prognn"),
+    **sizes_of(preset, sizes),
+    scale=scale,
+    dropout=dropout,
+    compute_dtype=compute_dtype,
+  )

@@ -1,0 +1,415 @@
+"""Holds the library against a trace of LASEM and its baselines.
+
+    python tests/golden/check_lasem.py lasem_golden.npz [METHOD ...]
+
+Prints the largest deviation of each method, on the scale |b| + 0.01, of posteriors, priors and
+parameters, and whether all choices and roll-backs are those of the trace. Exits with 1 if a
+deviation is above 1e-4 or a choice differs. Nothing is computed here: the library trains on the
+minibatches of the trace, from its initial values.
+"""
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import tagjax
+from tagjax.core.sharing import SEARCHED
+from tagjax.core.types import Batch, StreamSpec
+from tagjax.engine.learner import make_learner
+from tagjax.methods import factor_penalty, fresh_each_task
+from tagjax.methods.searched import anchor_of
+from tagjax.models.progressive_cnn import lateral_width
+
+TOLERANCE = 1e-4
+SMALLEST = 0.01  # of what deviations are relative to
+
+
+class Trace:
+  """The arrays of one method in the file."""
+
+  def __init__(self, arrays: dict[str, np.ndarray], method: str):
+    self.config = {key[4:]: value for key, value in arrays.items() if key.startswith("cfg/")}
+    self.common = arrays
+    prefix = f"{method}/"
+    self.own = {
+      key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)
+    }
+
+  def visits(self) -> list[int]:
+    """The tasks in the order in which this method learns them."""
+    tasks = [int(task) for task in self.common["visits"]]
+    return [task for visit, task in enumerate(tasks) if self.below(f"v{visit}/init/")]
+
+  def below(self, prefix: str) -> dict[str, np.ndarray]:
+    found = {k.removeprefix(prefix): v for k, v in self.own.items() if k.startswith(prefix)}
+    return found
+
+  def sizes(self) -> dict[str, Any]:
+    """The options of a network."""
+    names = {"channels": "channels", "kernels": "kernels", "pools": "pools", "fc_hidden": "hidden"}
+    return {ours: _numbers(self.config[theirs]) for theirs, ours in names.items()}
+
+
+def _numbers(values: np.ndarray) -> tuple[int, ...]:
+  return tuple(int(value) for value in values)
+
+
+class Place(NamedTuple):
+  """Where the library keeps a tensor of the trace: a path in the parameters, perhaps a row of it.
+
+  Attributes:
+    path: keys.
+    rows: of task-stacked parameters, the indices in front.
+    take: the part of the row that the trace has; None: all of it.
+  """
+
+  path: tuple[str, ...]
+  rows: tuple[int, ...] = ()
+  take: tuple[slice, ...] = ()
+
+
+_OF_FACTORS = {"D": "filter", "Db": "filter_bias", "V": "mix", "b": "bias"}
+
+
+def place_of(name: str, task: int, hidden: int) -> Place:
+  """Of a tensor that all the convolutional networks have."""
+  group, leaf = name.split("/")
+  kind, layer = leaf.rstrip("0123456789"), int(leaf[len(leaf.rstrip("0123456789")) :])
+  if group == "fc":
+    part = f"hidden{layer - 1}" if layer <= hidden else "head"
+    return Place((part, "task", {"W": "kernel", "b": "bias"}[kind]), (task,))
+  if group == "ts":
+    part = f"u{leaf[1]}" if kind.endswith("_") else _OF_FACTORS[kind]
+    return Place((f"conv{layer - 1}", "factors", part), (task,))
+  part = {"W": "kernel", "b": "bias", "KB": "base"}[kind]
+  return Place((f"conv{layer - 1}", group, part), () if group == "shared" else (task,))
+
+
+def read(tree: Any, place: Place) -> np.ndarray:
+  for key in place.path:
+    tree = tree[key]
+  return np.asarray(tree)[(*place.rows, *place.take)]
+
+
+def written(tree: Any, place: Place, value: np.ndarray) -> Any:
+  """The tree with the value at its place."""
+  if place.path:
+    first, *rest = place.path
+    return {**tree, first: written(tree[first], place._replace(path=tuple(rest)), value)}
+  there = tuple(index for index in place.take if index is not None)
+  added = tuple(axis for axis, index in enumerate(place.take) if index is None)
+  return jnp.asarray(tree).at[(*place.rows, *there)].set(np.squeeze(value, added))
+
+
+class Deviations:
+  """The largest ones by what they are of, and what differs outright."""
+
+  def __init__(self):
+    self.largest: dict[str, float] = {}
+    self.differ: list[str] = []
+
+  def compare(self, what: str, ours: Any, theirs: np.ndarray) -> None:
+    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    if ours.shape != theirs.shape:
+      raise ValueError(f"{what}: {ours.shape} here, {theirs.shape} in the trace")
+    far = np.abs(ours - theirs) / (np.abs(theirs) + SMALLEST)
+    worst = float(np.max(far, initial=0.0))
+    known = self.largest.get(what, 0.0)
+    self.largest[what] = worst if np.isnan(worst) else max(known, worst)
+
+  def same(self, what: str, ours: Any, theirs: Any) -> None:
+    if np.asarray(ours).tolist() != np.asarray(theirs).tolist():
+      self.differ.append(f"{what}: {np.asarray(ours)} here, {np.asarray(theirs)} in the trace")
+
+  def passes(self) -> bool:
+    return not self.differ and all(worst <= TOLERANCE for worst in self.largest.values())
+
+
+class Driver:
+  """A model and a method of the library, trained on the minibatches of a trace."""
+
+  def __init__(self, trace: Trace, model: Any, members: Callable[[Any], list], spec: StreamSpec):
+    self.trace, self.spec, self.model = trace, spec, model
+    self.hidden = len(trace.config["fc_hidden"])
+    stacked = tagjax.task_stacked(model, spec)
+
+    def optimizer(rate):
+      inner = optax.rmsprop(rate, decay=0.9, eps=1e-10, initial_scale=1.0)
+      return fresh_each_task(tagjax.only_current_task(inner, stacked))
+
+    def method(hyper):
+      rate = hyper.get("rate", 1.0)
+      return tagjax.chain(*members(rate), optimizer(rate))
+
+    learner = make_learner(model, method, spec, max_value=1.0)
+    self.state = learner.init(jax.random.key(0), {"rate": jnp.float32(0)})
+    # The roll-back, the choice, and a fresh state of the optimizer.
+    self.step = jax.jit(lambda state, batch, task: learner.step(state, batch, task, phase="train"))
+    self.end = jax.jit(lambda state, task: learner.consolidate(state, None, task, phase="train"))
+    prepare = jax.jit(learner.prepare)
+    predict = jax.jit(learner.predict)
+    self.logits = lambda batch, last: predict(prepare(self.state, last), batch, last)
+
+  def place(self, name: str, task: int) -> Place:
+    return place_of(name, task, self.hidden)
+
+  def tensors(self, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
+    for name, value in self.trace.below(prefix).items():
+      if not name.startswith(("gen/", "select/")):
+        yield name, value
+
+  def params(self) -> Any:
+    return self.state.variables["params"]
+
+  def set_params(self, params: Any) -> None:
+    self.state = self.state._replace(variables={**self.state.variables, "params": params})
+
+  def batch(self, visit: int, step: int) -> Batch:
+    task = int(self.trace.common["visits"][visit])
+    label = self.trace.common["y"][visit, step] + task * int(self.trace.config["classes"])
+    image = jnp.asarray(self.trace.common["x"][visit, step])
+    full = jnp.full(len(label), task, jnp.int32)
+    return Batch(image, jnp.asarray(label, jnp.int32), full, jnp.ones(len(label), bool))
+
+  def load(self, visit: int, task: int) -> None:
+    """What is newly drawn in this visit; all else must be there already."""
+    known = self.kept(visit, task)
+    params = self.params()
+    for name, value in self.tensors(f"v{visit}/init/"):
+      if name not in known:
+        params = written(params, self.place(name, task), value)
+    self.set_params(params)
+
+  def kept(self, visit: int, task: int) -> set[str]:
+    """What earlier visits have left of all tasks, and of this one."""
+    names: set[str] = set()
+    for earlier in range(visit):
+      ended = self.trace.below(f"v{earlier}/end/")
+      own = int(self.trace.common["visits"][earlier]) == task
+      names |= {name for name in ended if own or name.startswith("shared/")}
+    return names
+
+  def set_rate(self, visit: int, step: int) -> None:
+    config = self.trace.config
+    rate = float(config["lr"]) / (
+      1 + int(self.trace.common["epoch"][visit, step]) * float(config["lr_decay"])
+    )
+    self.state = self.state._replace(hyper={"rate": jnp.float32(rate)})
+
+  def run(self, found: Deviations) -> None:
+    learned: dict[int, int] = {}
+    for visit, task in enumerate(self.trace.visits()):
+      self.load(visit, task)
+      self.check_params(f"v{visit}/init/", task, found)
+      self.check_probabilities(visit, learned, found)
+      returns = task in learned
+      for step in range(self.trace.common["x"].shape[1]):
+        self.set_rate(visit, step)
+        self.state, info = self.step(self.state, self.batch(visit, step), jnp.int32(task))
+        self.check_step(visit, step, task, returns, info, found)
+      self.check_params(f"v{visit}/last/", task, found, row=0)
+      self.check_choice(visit, returns, found)
+      self.state = self.end(self.state, jnp.int32(task))
+      self.check_params(f"v{visit}/end/", task, found, what="roll-back")
+      self.check_sharing(visit, task, found)
+      learned.setdefault(task, visit)
+
+  def check_params(self, prefix, task, found, *, row=None, what="parameters") -> None:
+    for name, value in self.tensors(prefix):
+      ours = read(self.params(), self.place(name, task))
+      found.compare(what, ours, value if row is None else value[row])
+
+  def check_step(self, visit, step, task, returns, info, found) -> None:
+    self.check_params(f"v{visit}/step/", task, found, row=step)
+    losses = self.trace.own.get(f"v{visit}/loss")
+    if losses is not None:
+      found.compare("loss", info.loss, losses[step])
+
+  def check_probabilities(self, visit, learned, found) -> None:
+    """The softmax of the tasks that are learned, on their first minibatches."""
+    last = jnp.int32(self.trace.visits()[max(visit - 1, 0)])
+    for task, first in learned.items():
+      batch = self.batch(first, 0)
+      classes = np.flatnonzero(self.spec.classes[task])
+      probabilities = jax.nn.softmax(self.logits(batch, last)[:, classes])
+      expected = self.trace.own.get(f"v{visit}/probs_start/task{task}")
+      if expected is not None:
+        found.compare("probabilities", probabilities, expected)
+
+  def check_choice(self, visit, returns, found) -> None:
+    """Of methods that choose."""
+
+  def check_sharing(self, visit, task, found) -> None:
+    """Of methods that choose."""
+
+
+def spec_of(trace: Trace) -> StreamSpec:
+  tasks, classes = max(map(int, trace.common["visits"])) + 1, int(trace.config["classes"])
+  of_tasks = np.kron(np.eye(tasks), np.ones((1, classes))).astype(bool)
+  image = _numbers(trace.config["image"])
+  return StreamSpec(tasks, tasks * classes, of_tasks, "task", image, np.dtype(np.float32))
+
+
+def network(trace: Trace, kind: str, sharing: Any) -> Any:
+  make = {"hps": tagjax.models.hps, "tf": tagjax.models.tf, "dfcnn": tagjax.models.dfcnn}[kind]
+  sizes = trace.sizes()
+  if kind == "dfcnn":
+    names = ("kb_channels", "base_channels"), ("ts_size", "filter_sizes")
+    for theirs, ours in (*names, ("ts_channels", "filter_channels")):
+      sizes[ours] = _numbers(trace.config[theirs])
+  return make(spec_of(trace), sharing=sharing, dropout=0.0, **sizes)
+
+
+def penalty(trace: Trace, kind: str) -> dict[str, float]:
+  """The trace is of networks without an L2 penalty, and of TF with its orthogonality loss."""
+  strength = float(trace.config["tf_aux_weight"]) if kind == "tf" else 0.0
+  return {"orthogonality": strength, "base_l2": 0.0, "own_l2": 0.0}
+
+
+def static(trace: Trace, kind: str) -> Driver:
+  sharing = tuple(map(bool, trace.own["sharing"]))
+  model = network(trace, kind, sharing)
+
+  def members(rate):
+    del rate
+    return [factor_penalty(**penalty(trace, kind))] if kind == "tf" else []
+
+  return Driver(trace, model, members, spec_of(trace))
+
+
+class Lasem(Driver):
+  """LASEM: posteriors and priors of new tasks, choices, roll-backs."""
+
+  def __init__(self, trace: Trace, kind: str, **options: Any):
+    def members(rate):
+      del rate
+      return [tagjax.methods.lasem(**options, **penalty(trace, kind))]
+
+    super().__init__(trace, network(trace, kind, SEARCHED), members, spec_of(trace))
+
+  def load(self, visit, task):
+    super().load(visit, task)
+    own, *others = self.state.method
+    own = own._replace(anchor=anchor_of(self.params()))
+    self.state = self.state._replace(method=(own, *others))
+
+  def check_step(self, visit, step, task, returns, info, found):
+    own = self.trace.own
+    self.check_params(f"v{visit}/step/", task, found, row=step)
+    if returns:
+      return
+    found.compare("posterior", self.state.method[0].posterior, own[f"v{visit}/q"][step])
+    found.compare("prior", self.state.method[0].prior, own[f"v{visit}/prior"][step])
+
+  def check_choice(self, visit, returns, found):
+    if not returns:
+      best = int(jnp.argmax(self.state.method[0].prior))
+      found.same(f"visit {visit}", best, self.trace.own[f"v{visit}/chosen"])
+
+  def check_sharing(self, visit, task, found):
+    row = self.state.variables["routing"]["sharing"][task]
+    found.same(f"sharing in visit {visit}", row, self.trace.own[f"v{visit}/sharing"])
+
+
+class Darts(Driver):
+  """DARTS transfer: the logits of the layers, choices, roll-backs."""
+
+  def __init__(self, trace: Trace, kind: str):
+    def members(rate):
+      return [tagjax.methods.darts(learning_rate=rate, **penalty(trace, kind))]
+
+    super().__init__(trace, network(trace, kind, SEARCHED), members, spec_of(trace))
+
+  def load(self, visit, task):
+    super().load(visit, task)
+    own, *others = self.state.method
+    logits = self.trace.below(f"v{visit}/init/select/")
+    logits = jnp.asarray(np.stack([logits[f"a{layer + 1}"] for layer in range(len(logits))]))
+    own = own._replace(anchor=anchor_of(self.params()), logits=logits)
+    self.state = self.state._replace(method=(own, *others))
+
+  def check_step(self, visit, step, task, returns, info, found):
+    self.check_params(f"v{visit}/step/", task, found, row=step)
+    for name, values in self.trace.below(f"v{visit}/step/select/").items():
+      layer = int(name.removeprefix("a")) - 1
+      found.compare("logits", self.state.method[0].logits[layer], values[step])
+
+  def check_sharing(self, visit, task, found):
+    row = np.asarray(self.state.variables["routing"]["sharing"][task])
+    found.same(f"sharing in visit {visit}", row, self.trace.own[f"v{visit}/sharing"])
+    index = int(np.sum(row * 2 ** np.arange(len(row))))
+    found.same(f"visit {visit}", index, self.trace.own[f"v{visit}/chosen"])
+
+
+_OF_LATERALS = {"alpha": "alpha", "W1x1": "reduce", "b1x1": "reduce_bias", "U": "kernel"}
+
+
+class Progressive(Driver):
+  """Progressive nets."""
+
+  def __init__(self, trace: Trace):
+    spec = spec_of(trace)
+    scale = float(trace.config["prognn_scale"])
+    model = tagjax.models.prognn(spec, scale=scale, dropout=0.0, **trace.sizes())
+    super().__init__(trace, model, lambda rate: [], spec)
+
+  def place(self, name, task):
+    if not name.startswith("lat/"):
+      return super().place(name, task)
+    _, where, leaf = name.split("/")
+    layer, column = (int(number) for number in where.removeprefix("l").split("_from"))
+    inputs = int(self.trace.config["channels"][layer - 2])
+    width = slice(lateral_width(inputs, task, float(self.trace.config["prognn_scale"])))
+    every = slice(None)
+    take = {
+      "alpha": (),
+      "W1x1": (None, None, every, width),
+      "b1x1": (width,),
+      "U": (every, every, width),
+    }[leaf]
+    path = (f"conv{layer - 1}", "lateral", _OF_LATERALS[leaf])
+    return Place(path, (task, column), take)
+
+
+def group(trace: Trace) -> Driver:
+  return Lasem(trace, "hps", groups=_numbers(trace.config["groups"]))
+
+
+KINDS = ("hps", "tf", "dfcnn")
+METHODS: dict[str, Callable[[Trace], Driver]] = {
+  **{f"lasem_{kind}": functools.partial(Lasem, kind=kind) for kind in KINDS},
+  "lasem_group_hps": group,
+  "lasem_count_hps": functools.partial(Lasem, kind="hps", prior="count"),
+  **{f"darts_{kind}": functools.partial(Darts, kind=kind) for kind in ("hps", "dfcnn")},
+  "prognn": Progressive,
+  **{f"static_{kind}": functools.partial(static, kind=kind) for kind in KINDS},
+}
+
+
+def main(path: str, *names: str) -> int:
+  arrays = dict(np.load(path))
+  there = {key.split("/")[0] for key in arrays}
+  passed = True
+  for name, make in METHODS.items():
+    if names and name not in names:
+      continue
+    if name not in there:
+      print(f"{name:16} is not in the trace")
+      continue
+    found = Deviations()
+    make(Trace(arrays, name)).run(found)
+    shown = "  ".join(f"{what} {worst:.1e}" for what, worst in found.largest.items())
+    chosen = f"differs: {'; '.join(found.differ)}" if found.differ else "choices as in the trace"
+    print(f"{'ok  ' if found.passes() else 'FAIL'} {name:16} {shown}  {chosen}", flush=True)
+    passed &= found.passes()
+  return 0 if passed else 1
+
+
+if __name__ == "__main__":
+  sys.exit(main(*sys.argv[1:]))
