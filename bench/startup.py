@@ -3,7 +3,7 @@
 Each line is the median of several processes, and, with `--before=CHECKOUT`, of as many of another
 checkout of tagjax, in turns. A whole run is `launch.py --config=configs/digits.py:sgd`; "beyond
 training" is its wall clock less the seconds of training that results.json tells. A first start
-finds no compiled programs. All but the very first find the options that are kept (tagjax.config.index).
+finds no compiled programs. All find the options that are kept (tagjax.config.index).
 
   python -m bench.startup [--before=CHECKOUT] [--rounds=3]
 """
