@@ -131,6 +131,7 @@ def class_incremental(
     "itaml+tag": {**tag},
     "sgd": {"method": optimizer, **values},
     **{name: {"method": f"{name}+{optimizer}", **values} for name in yardsticks},
+    "gdumb": {"method": "gdumb", "epochs": 1},  # which the stream teaches nothing
     "joint": {"method": optimizer, "protocol": "joint", **values},
   }
 
