@@ -282,6 +282,8 @@ class Method(NamedTuple):
     phases: static; the training passes of each task, one after another.
     ignores_updates: static; True if `update` ignores the incoming updates, so that nothing may
       stand before it in a chain.
+    pads_batches: static; whether training passes of its own move running averages by batches in
+      which some rows are padding.
     num_boundary_examples: static; how many examples `consolidate` looks at, the first ones of its
       chunk. None: all of the task, which must then find room on the device.
     requires: static; what the model must have: names of arguments of its `__call__`, or of
@@ -300,6 +302,7 @@ class Method(NamedTuple):
   settings: Mapping[str, Any] = _NO_SETTINGS
   phases: tuple[Phase, ...] = _ONE_PHASE
   ignores_updates: bool = False
+  pads_batches: bool = False
   num_boundary_examples: int | None = None
   requires: frozenset[str] = frozenset()
 
@@ -490,6 +493,7 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
     settings=_merged_settings(members),
     phases=_common_phases(members),
     ignores_updates=members[0].ignores_updates,
+    pads_batches=any(member.pads_batches for member in members),
     num_boundary_examples=num_boundary_examples(*members),
     requires=frozenset().union(*(member.requires for member in members)),
   )

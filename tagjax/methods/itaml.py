@@ -213,6 +213,7 @@ def itaml(
     prepare=prepare,
     predict=functools.partial(_predict, spec),
     ignores_updates=True,
+    pads_batches=True,
     requires=inner.requires | ({"features"} if size and selection == "herding" else set()),
     diagnose=lambda state: inner.diagnose(state.inner),
     num_boundary_examples=None if size else inner.num_boundary_examples,
