@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -130,6 +131,13 @@ def train_stream(
         epoch += 1
       state = run.consolidate(state, data, task, phase=phase.name)
   return state
+
+
+def readable(tree) -> list[np.ndarray]:
+  """The leaves as NumPy arrays; random keys are left out."""
+  leaves = jax.tree.leaves(tree)
+  is_key = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves]
+  return [np.asarray(leaf) for leaf, key in zip(leaves, is_key, strict=True) if not key]
 
 
 def named_method(method: str, stream: StreamSpec, steps_per_epoch=(3,) * 3, **changes):

@@ -37,8 +37,8 @@ def nodes(parent: ast.AST, *, annotations: bool = True) -> Iterator[ast.AST]:
       yield from nodes(node, annotations=annotations)
 
 
-def imports(module: str, **which) -> set[str]:
-  """What it imports of tagjax, in functions too: `tagjax.package.module.name`."""
+def all_imports(module: str, **which) -> set[str]:
+  """What it imports, in functions too: `package.module.name`."""
   found = set()
   for node in nodes(tree(module), **which):
     if isinstance(node, ast.Import):
@@ -46,7 +46,12 @@ def imports(module: str, **which) -> set[str]:
     elif isinstance(node, ast.ImportFrom):
       assert node.level == 0, f"{module}: name the package, tagjax.x, instead of dots"
       found |= {f"{node.module}.{alias.name}" for alias in node.names}
-  return {name for name in found if name.split(".")[0] == "tagjax"}
+  return found
+
+
+def imports(module: str, **which) -> set[str]:
+  """What it imports of tagjax."""
+  return {name for name in all_imports(module, **which) if name.split(".")[0] == "tagjax"}
 
 
 def module_of(name: str) -> str:
@@ -59,13 +64,17 @@ def package(module: str) -> str:
   return module.split(".")[1] if "." in module else ""
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_go_down(module):
-  own = package(module)
-  assert not own or own in FLOOR, f"{own} has no floor: give it one in {Path(__file__).name}"
-  if own == "":  # public names, loaded on first use
-    return
-  for name in imports(module):
+PACKAGES = sorted({package(module) for module in MODULES})
+
+
+def modules_of(own: str) -> list[str]:
+  return [module for module in MODULES if package(module) == own]
+
+
+@pytest.mark.parametrize("own", [name for name in PACKAGES if name])  # "": loaded on first use
+def test_imports_go_down(own):
+  assert own in FLOOR, f"{own} has no floor: give it one in {Path(__file__).name}"
+  for module, name in ((one, name) for one in modules_of(own) for name in imports(one)):
     other = package(module_of(name))
     assert other, f"{module} imports {name}: name the module that defines it"
     is_below = FLOOR[other] < FLOOR[own]
@@ -85,16 +94,17 @@ def is_private(name: str) -> bool:
   return name.startswith("_") and not name.startswith("__")
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_nothing_private_is_used_across_packages(module):
-  for name in imports(module):
-    private = any(map(is_private, name.split(".")))
-    assert not private or package(name) == package(module), f"{module} imports {name}"
-  modules = {name.rpartition(".")[2] for name in imports(module) if name in FILES}
-  for node in nodes(tree(module)):
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-      text = ast.unparse(node)
-      assert node.value.id not in modules or not is_private(node.attr), f"{module} uses {text}"
+@pytest.mark.parametrize("own", PACKAGES)
+def test_nothing_private_is_used_across_packages(own):
+  for module in modules_of(own):
+    for name in imports(module):
+      private = any(map(is_private, name.split(".")))
+      assert not private or package(name) == own, f"{module} imports {name}"
+    modules = {name.rpartition(".")[2] for name in imports(module) if name in FILES}
+    for node in nodes(tree(module)):
+      if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        text = f"{node.value.id}.{node.attr}"
+        assert node.value.id not in modules or not is_private(node.attr), f"{module} uses {text}"
 
 
 OF_OTHERS = {
@@ -105,33 +115,29 @@ OF_OTHERS = {
 """Private modules of other libraries that are used all the same, and why."""
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_nothing_private_of_other_libraries_is_imported(module):
-  found = set()
-  for node in nodes(tree(module)):
-    if isinstance(node, ast.Import):
-      found |= {alias.name for alias in node.names}
-    elif isinstance(node, ast.ImportFrom):
-      found |= {f"{node.module}.{alias.name}" for alias in node.names}
+def test_nothing_private_of_other_libraries_is_imported():
   private = {
-    name
-    for name in found
-    if name.split(".")[0] != "tagjax" and any(map(is_private, name.split(".")))
+    module: {
+      name
+      for name in all_imports(module)
+      if name.split(".")[0] != "tagjax" and any(map(is_private, name.split(".")))
+    }
+    for module in MODULES
   }
-  assert private == OF_OTHERS.get(module, set())
+  assert {module: names for module, names in private.items() if names} == OF_OTHERS
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_only_config_and_the_command_line_know_configdict(module):
-  text = FILES[module].read_text()
-  named = "ConfigDict" in text or "ml_collections" in text
-  assert not named or package(module) in ("config", "cli")
+def test_only_config_and_the_command_line_know_configdict():
+  for module in MODULES:
+    text = FILES[module].read_text()
+    named = "ConfigDict" in text or "ml_collections" in text
+    assert not named or package(module) in ("config", "cli"), module
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_only_the_data_sets_touch_tfds(module):
-  if package(module) != "datasets":
-    assert "import tensorflow_datasets" not in FILES[module].read_text()
+def test_only_the_data_sets_touch_tfds():
+  for module in MODULES:
+    named = "import tensorflow_datasets" in FILES[module].read_text()
+    assert not named or package(module) == "datasets", module
 
 
 HEAVY = ("tensorflow", "matplotlib", "pandas", "orbax", "optuna", "scipy.stats", "flax.nnx")

@@ -15,6 +15,8 @@ from tagjax.storage import checkpoint
 from tagjax.training.options import RunOptions
 from tagjax.training.placement import choose_layout
 
+from .test_resume import positions
+
 SETTINGS = (
   "--config.num_tasks=2",
   "--config.train_examples_per_task=130",
@@ -27,7 +29,7 @@ SETTINGS = (
   "--config.data_parallel=2",
 )
 MEMORY = ("--config.method=er+tag", "--config.memory.capacity=2")
-LONG = (*SETTINGS, *MEMORY, "--config.epochs=6", "--config.checkpoint_every=5")
+LONG = (*SETTINGS, *MEMORY, "--config.epochs=3", "--config.checkpoint_every=5")
 AGAIN = "The same command in every process goes on from the last checkpoint"
 
 
@@ -101,12 +103,6 @@ def outcome(workdir) -> tuple:
   return results, (workdir / "metrics.jsonl").read_text(), record["leaves"], data.tobytes()
 
 
-def positions(workdir) -> list[int]:
-  folder = workdir / "checkpoints"
-  entries = folder.iterdir() if folder.exists() else ()
-  return sorted(int(entry.name) for entry in entries if entry.name.isdigit())
-
-
 def finish(processes) -> list:
   return [process.wait() for process in processes]
 
@@ -165,7 +161,7 @@ def test_the_death_of_process_0_ends_the_others(pair, tmp_path):
 
 def test_what_a_killed_process_has_left_one_alone_finishes(launch, tmp_path):
   """Seeds are shared out, and the other process does not notice."""
-  quick = ("--config.method=sgd", "--config.epochs=6", "--config.checkpoint_every=5")
+  quick = ("--config.method=sgd", "--config.epochs=3", "--config.checkpoint_every=5")
   settings = (*SETTINGS, *quick, "--config.data_parallel=1", "--config.seeds=2")
   shared = (*settings, "--num_processes=2", f"--workdir={tmp_path / 'shared'}")
   first, second = (launch.start(*shared, f"--process_id={own}") for own in (0, 1))

@@ -176,43 +176,6 @@ def test_it_differs_from_naive_and_stores_the_configured_number(make, options, h
   assert memory.items.batch.image.dtype == jnp.uint8
 
 
-def test_devices_hold_the_memory_of_one_device():
-  spec = helpers.spec("class")
-  method = chain(der_plus_plus(spec, capacity=2), SGD)
-
-  def run(num_devices):
-    programs = helpers.programs(spec, method, batch_size=8, num_devices=num_devices)
-    return helpers.train_stream(programs, spec, jax.random.key(0), size=27, batch_size=8)
-
-  one, many = run(1), run(4)
-  for leaf in leaves((many.variables, many.method)):
-    for replica in range(1, 4):
-      np.testing.assert_array_equal(leaf[0], leaf[replica])
-  first = jax.tree.map(lambda leaf: leaf[0], many)
-  assert_same(first.method[0].memory.items.batch, one.method[0].memory.items.batch)
-  for a, b in zip(
-    leaves((first.variables, first.method)), leaves((one.variables, one.method)), strict=True
-  ):
-    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
-
-
-def test_vmapped_seeds_equal_separate_seeds():
-  spec = helpers.spec()
-  learner = make_learner(Linear(6), chain(der_plus_plus(spec, batch_size=3), SGD), spec)
-
-  def three_steps(key):
-    state = learner.init(key)
-    for task in range(3):
-      state, _ = learner.step(state, helpers.batch(spec, task), jnp.int32(task), phase="train")
-    return state.variables, state.method
-
-  keys = jax.random.split(jax.random.key(0), 3)
-  together, alone = jax.jit(jax.vmap(three_steps))(keys), jax.jit(three_steps)
-  for index, key in enumerate(keys):
-    for a, b in zip(leaves(together), leaves(alone(key)), strict=True):
-      np.testing.assert_allclose(a[index], b, rtol=1e-4, atol=1e-6)
-
-
 @pytest.mark.parametrize(
   ("options", "message"),
   [

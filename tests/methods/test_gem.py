@@ -7,54 +7,26 @@ import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import scipy.linalg
 import scipy.optimize
+from episodic import (
+  KEY,
+  SGD,
+  STREAM,
+  batches,
+  check_in_the_loop,
+  check_running_averages,
+  check_without_memory,
+  mean_image_gradient,
+  updater,
+  vectors,
+)
 
-from tagjax.core.method import Step, chain
+from tagjax.core.method import chain
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.memory import ring
 from tagjax.methods.gem import gem
-
-STREAM = helpers.spec()
-SGD = optax.sgd(0.1)
-KEY = jax.random.key(0)
-TASKS = [0, 0, 1, 1, 1, 2, 2, 2]
-
-
-def mean_image_gradient(params, batch, *, key=None):
-  """Of the loss `mean |params - image|^2 / 2`: a gradient that tells what was in the batch."""
-  del key
-  images = batch.image.reshape(batch.image.shape[0], -1).astype(jnp.float32) / 255
-  weight = batch.mask / jnp.maximum(jnp.sum(batch.mask), 1)
-  return jnp.zeros(()), {"w": jnp.any(batch.mask) * params["w"] - weight @ images}
-
-
-def updater(method):
-  @jax.jit
-  def update(updates, state, params, batch, task_id):
-    fields = {"batch": batch, "task_id": task_id, "grad_fn": mean_image_gradient, "key": KEY}
-    fields |= {"gather": lambda tree: tree}
-    at = Step(**(dict.fromkeys(Step._fields) | fields))
-    return method.update(updates, state, params, at=at)
-
-  return update
-
-
-def batches(stream, seed=0, size=5):
-  """Batches of `TASKS`, one after another, with rows that do not count."""
-  rng = np.random.default_rng(seed)
-  for task in TASKS:
-    label = rng.choice(np.flatnonzero(stream.classes[task]), size).astype(np.int32)
-    image = rng.integers(0, 256, (size, *helpers.IMAGE)).astype(np.uint8)
-    yield task, Batch(image, label, np.full(size, task, np.int32), rng.random(size) < 0.7)
-
-
-def vectors(seed=1):
-  rng = np.random.default_rng(seed)
-  width = np.prod(helpers.IMAGE)
-  return [rng.normal(size=width).astype(np.float32) for _ in TASKS], rng.random(width) / 2
 
 
 def exact(matrix, gradient, margin, eps):
@@ -131,68 +103,16 @@ def _stored(state):
   return items._replace(mask=mask)
 
 
-def leaves(tree):
-  return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
-
-
-def trained(*members):
-  run = helpers.programs(STREAM, chain(*members, SGD))
-  return run, helpers.train_stream(run, STREAM, KEY)
-
-
 def test_in_the_loop():
-  """One trace for the whole stream; with the defaults it is not the naive learner."""
-  run, state = trained(gem(STREAM))
-  assert all(count == 1 for count in run.traces.values())
-  assert all(np.isfinite(leaf).all() for leaf in leaves(state.variables))
-  pairs = zip(leaves(state.variables), leaves(trained()[1].variables), strict=True)
-  assert any(np.abs(one - two).max() > 1e-6 for one, two in pairs)
+  check_in_the_loop(gem)
 
 
 def test_capacity_zero_hands_the_gradient_on():
-  method = gem(STREAM, capacity=0)
-  gradient = {"w": jnp.ones(3)}
-  state = method.init(gradient)
-  assert state == ()
-  assert method.update(gradient, state, gradient, at=None) == (gradient, ())
-
-
-def test_replicas_stay_equal_and_equal_one_device():
-  method = gem(STREAM, capacity=3, batch_size=4)
-  states = []
-  for num_devices in (1, 4):
-    run = helpers.programs(
-      STREAM, chain(method, SGD), batch_size=8, num_devices=num_devices, batch_norm=True
-    )
-    states.append(helpers.train_stream(run, STREAM, KEY, size=22, batch_size=8))
-  one, many = states
-  for single, replicas in zip(leaves(one.method), leaves(many.method), strict=True):
-    for replica in replicas:
-      np.testing.assert_array_equal(replica, single)
-  for single, replicas in zip(leaves(one.variables), leaves(many.variables), strict=True):
-    for replica in replicas:
-      np.testing.assert_array_equal(replica, replicas[0])
-    np.testing.assert_allclose(replicas[0], single, rtol=1e-3, atol=1e-4)
+  check_without_memory(gem)
 
 
 def test_running_averages_follow_the_current_batch_only():
-  learners = [
-    helpers.programs(STREAM, chain(*members), batch_norm=True).single
-    for members in ((gem(STREAM, capacity=5), SGD), (SGD,))
-  ]
-  steps = [jax.jit(learner.step, static_argnames="phase") for learner in learners]
-  first = learners[0].init(KEY)
-  first, _ = steps[0](first, helpers.batch(STREAM, 0), jnp.int32(0), phase="train")
-  plain = first._replace(method=learners[1].init(KEY).method)
-  after = [
-    step(state, helpers.batch(STREAM, 1), jnp.int32(1), phase="train")[0].variables
-    for step, state in zip(steps, (first, plain), strict=True)
-  ]
-  before = leaves(first.variables["batch_stats"])
-  one, two = (leaves(variables["batch_stats"]) for variables in after)
-  for a, b, start in zip(one, two, before, strict=True):
-    np.testing.assert_array_equal(a, b)
-    assert (a != start).any()
+  check_running_averages(gem)
 
 
 def test_a_stream_of_one_task_is_naive():

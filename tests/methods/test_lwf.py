@@ -148,23 +148,6 @@ def test_first_task_and_strength_zero_are_naive_bit_for_bit():
   assert jax.tree.leaves(lwf(stream, 0).init({"w": jnp.ones(2)})) == []
 
 
-def test_several_devices_equal_one():
-  """The last batch of a task has 7 valid rows, and batch statistics are those of all devices."""
-  stream = helpers.spec("class")
-  runs = [
-    helpers.programs(
-      stream, chain(lwf(stream, 1.0), SGD), batch_size=8, num_devices=n, batch_norm=True
-    )
-    for n in (1, 4)
-  ]
-  one, four = (helpers.train_stream(run, stream, KEY, batch_size=8) for run in runs)
-  leaves = lambda state: [np.asarray(x) for x in jax.tree.leaves(state)]  # noqa: E731
-  for a, b in zip(leaves(one.method), leaves(four.method), strict=True):
-    for replica in b[1:]:
-      np.testing.assert_array_equal(replica, b[0])
-    np.testing.assert_allclose(b[0], a, rtol=1e-3, atol=1e-5)
-
-
 def test_it_keeps_old_answers():
   """On the new task's images, the first task's outputs change less than without."""
   stream = helpers.spec("task", num_tasks=2)

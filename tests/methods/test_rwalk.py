@@ -1,30 +1,21 @@
 """RWalk: against replays in float64 of both variants, in the order of each."""
 
-import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from bowls import flat, tree
 
 from tagjax.core.method import Boundary, Step, chain, lift
 from tagjax.methods.rwalk import rwalk
 
-STREAM = helpers.spec()
 SGD = optax.sgd(0.1)
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(5)
 CURVATURE = RNG.uniform(0.5, 2.0, 7)
 TARGET = RNG.normal(size=(3, 7))
 START = RNG.normal(size=7)
-
-
-def tree(flat):
-  return {"w": jnp.asarray(flat[:3], jnp.float32), "b": {"c": jnp.asarray(flat[3:], jnp.float32)}}
-
-
-def flat(values):
-  return np.concatenate([values["w"], values["b"]["c"]]).astype(np.float64)
 
 
 def drive(method, tasks, steps):
@@ -147,21 +138,6 @@ def test_strength_zero_is_naive_bit_for_bit():
   off, naive = drive(chain(rwalk(0, update_every=3), SGD), 3, 4), drive(lift(SGD), 3, 4)
   for (a, _), (b, _) in zip(off, naive, strict=True):
     np.testing.assert_array_equal(a, b)
-
-
-def test_the_same_on_several_devices_with_momentum_behind_it():
-  method = chain(rwalk(1.0, update_every=2), optax.sgd(0.05, momentum=0.5))
-  runs = [helpers.programs(STREAM, method, batch_size=8, num_devices=n) for n in (1, 4)]
-  one, four = (helpers.train_stream(run, STREAM, KEY, batch_size=8) for run in runs)
-  assert all(count == 1 for run in runs for count in run.traces.values())
-  assert jax.tree.structure(one) == jax.tree.structure(four)
-  leaves = lambda state: [np.asarray(x) for x in jax.tree.leaves(state)]  # noqa: E731
-  for replicas in leaves(four.method):
-    for replica in replicas[1:]:
-      np.testing.assert_array_equal(replica, replicas[0])
-  for a, b in zip(leaves(one.method[0]), leaves(four.method[0]), strict=True):
-    np.testing.assert_allclose(b[0], a, rtol=2e-3, atol=2e-4)
-  assert max(leaf.max() for leaf in leaves(one.method[0].importance)) >= 1
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from bowls import flat, tree
 
 import tagjax
 from tagjax.core.method import Boundary, Method, Step, chain, lift
@@ -18,14 +19,6 @@ RNG = np.random.default_rng(3)
 CURVATURE = RNG.uniform(0.5, 2.0, 7)
 TARGET = RNG.normal(size=(3, 7))
 START = RNG.normal(size=7)
-
-
-def tree(flat):
-  return {"w": jnp.asarray(flat[:3], jnp.float32), "b": {"c": jnp.asarray(flat[3:], jnp.float32)}}
-
-
-def flat(values):
-  return np.concatenate([values["w"], values["b"]["c"]]).astype(np.float64)
 
 
 def bowl_gradient(task, p):
@@ -183,27 +176,12 @@ def test_the_steps_that_tag_takes_count():
   assert max(leaf.max() for leaf in jax.tree.leaves(want)) > 1
 
 
-def leaves(state):
-  return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
-
-
 def test_strength_zero_is_naive_and_the_default_is_not():
   naive, off, on = (drive(m, 2, 4) for m in (lift(SGD), chain(si(0), SGD), chain(si(), SGD)))
   for task in range(2):
     np.testing.assert_array_equal(off[task][0], naive[task][0])
   np.testing.assert_array_equal(on[0][0], naive[0][0])
   assert np.abs(on[1][0] - naive[1][0]).max() > 1e-4
-
-
-def test_several_devices_equal_one():
-  runs = [
-    helpers.programs(STREAM, chain(si(1.0), SGD), batch_size=8, num_devices=n) for n in (1, 4)
-  ]
-  one, four = (helpers.train_stream(r, STREAM, KEY, batch_size=8) for r in runs)
-  for a, b in zip(leaves(one.method), leaves(four.method), strict=True):
-    for replica in range(1, 4):
-      np.testing.assert_array_equal(b[0], b[replica])
-    np.testing.assert_allclose(b[0], a, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(

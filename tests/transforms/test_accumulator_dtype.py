@@ -110,7 +110,7 @@ def test_both_ways_to_sum_over_rows_agree(monkeypatch, base):
 def test_seeds_side_by_side_and_tensors_without_gradient():
   transform = scale_by_tag(T, accumulator_dtype=jnp.bfloat16)
   params = {"a": jnp.ones((2, 3)), "none": None}
-  state = jax.vmap(transform.init)(params)
+  state = jax.jit(jax.vmap(transform.init))(params)
   update = jax.jit(
     jax.vmap(lambda g, s, t: transform.update(g, s, task_id=t), in_axes=(0, 0, None))
   )
@@ -119,9 +119,9 @@ def test_seeds_side_by_side_and_tensors_without_gradient():
     updates, state = update(grads, state, jnp.int32(task))
   assert state.current.task_id.tolist() == [1, 1]
   one = scale_by_tag(T, accumulator_dtype=jnp.bfloat16)
-  own = one.init(params["a"][1])
+  own, step = one.init(params["a"][1]), jax.jit(one.update)
   for task in range(2):
-    expected, own = one.update(jnp.arange(3.0) + 1, own, task_id=task)
+    expected, own = step(jnp.arange(3.0) + 1, own, task_id=task)
   np.testing.assert_allclose(updates["a"][1], expected, rtol=1e-5)
   updates, after = transform.update({"a": None, "none": None}, one.init(params), task_id=0)
   assert updates["a"] is None
