@@ -16,11 +16,11 @@
 # %% [markdown]
 # # Finding the task
 #
-# A network learns ten digits, two at a time. At test nobody tells it which two an image is of. iTAML
-# finds that out from several images that are known to belong to one task: they vote. Then a copy of
-# the network, adapted to that task, classifies them. This notebook shows how many images the vote
-# needs, which tasks are confused, and what the copies gain. Nothing is downloaded, and it takes
-# about half a minute.
+# A network learns ten digits, two at a time. At test nobody tells it which two an image is of.
+# iTAML finds that out from several images that are known to belong to one task: they vote. Then a
+# copy of the network, adapted to that task, classifies them. This notebook shows how many images
+# the vote needs, which tasks are confused, and what the copies gain. Nothing is downloaded, and it
+# takes about half a minute.
 
 # %%
 import matplotlib.pyplot as plt
@@ -99,9 +99,9 @@ across = by_task.sum() - np.trace(by_task)
 print(f"wrong task: {across:.0f} images, wrong digit of the right task: {within:.0f}")
 
 # %% [markdown]
-# The recency bias says whether the last task is predicted too often (above 0) or too seldom. Replay
-# methods often prefer what they learned last. Here it is the other way round: later tasks lose votes
-# to the first two.
+# The recency bias says whether the last task is predicted too often (above 0) or too seldom.
+# Replay methods often prefer what they learned last. Here it is the other way round: later tasks
+# lose votes to the first two.
 
 # %%
 run.plot_recency_bias()
