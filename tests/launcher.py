@@ -19,7 +19,7 @@ import importlib, json, os, runpy, sys, traceback, warnings
 import jax, tagjax.cli, tagjax.config.run, tagjax.report.tables, tagjax.report.plots
 import tagjax.training.compilation_cache
 from tagjax.training import preload
-for name in (*preload.CHECKPOINTS, *preload.RESULTS):
+for name in preload.CHECKPOINTS:
   importlib.import_module(name)
 for line in sys.stdin:
   request = json.loads(line)
