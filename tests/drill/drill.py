@@ -6,7 +6,6 @@ outside of the folder of the run.
 """
 
 import contextlib
-import importlib.util
 import io
 import json
 import os
@@ -27,6 +26,7 @@ from tagjax.datasets import prepare
 from tagjax.report import compare
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests"))
 SMALL = (
   "--config.num_tasks=2",
   "--config.seeds=1",
@@ -453,17 +453,15 @@ def trials_of(row: str, folder: pathlib.Path, launch: Callable) -> Iterator[Tria
 
 def main() -> int:
   """Prints the table; returns the exit status."""
+  import launcher  # the tests' own
+
   os.chdir(ROOT)
-  path = ROOT / "tests" / "end_to_end" / "conftest.py"
-  spec = importlib.util.spec_from_file_location("launching", path)
-  launching = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(launching)
   all_failed = 0
   with tempfile.TemporaryDirectory(prefix="tagjax-drill-") as temporary:
     root = pathlib.Path(temporary)
     os.environ.setdefault("TAGJAX_CACHE_DIR", str(root / "cache"))
     (root / "launch").mkdir()
-    launch = launching.Launcher(root / "launch")
+    launch = launcher.Launcher(root / "launch")
     print("| test | trials | passed | failed |\n|---|---:|---:|---:|")
     for number, row in enumerate(ROWS):
       folder = root / str(number)
