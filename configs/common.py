@@ -141,6 +141,7 @@ def continuum(config: ConfigDict, lengths: tuple[int, ...] = CONTINUUM, p: int =
   config.scenario = "class"
   config.memory.capacity = 2000
   config.memory.per = "total"
+  config.memory.batch_size = config.batch_size  # what ER, ER-ACE and DER++ replay
   config.continuum = p
   config.continuum_lengths = lengths
   config.confusion_matrix = True
