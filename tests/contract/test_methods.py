@@ -32,8 +32,8 @@ AROUND = ("itaml",)
 """Modifiers that hold the rest of the chain, and have no way to be off."""
 REHEARSALS = ("icarl", "bic")
 """Methods with a loss of their own and exemplars in the training set."""
-TOGETHER = ("ewc+si+lwf", "mas+mas_local+rwalk")
-"""Each regulariser once: compiling three at a time takes hardly longer than one."""
+TOGETHER = ("+".join(REGULARISERS[1::2]), "+".join(REGULARISERS[2::2]))
+"""Each regulariser once: compiling three at a time takes little longer than one."""
 FROM_SCRATCH = ("gdumb",)
 """Methods that do not learn from the stream: what stands beside them has nothing to do."""
 OF_THE_GRADIENT = ("weight_decay", "clip")
@@ -126,7 +126,6 @@ def naive(optimizer: str, scenario: str = "task") -> list[np.ndarray]:
 
 
 def test_the_product_names_everything_that_is_declared():
-  assert sorted("+".join(TOGETHER).split("+")) == sorted(REGULARISERS[1:])
   known = {*REGULARISERS[1:], *ONE_A_RUN, *OF_THE_GRADIENT, *OF_NETWORKS}
   assert known == set(declared("modifier"))
   assert known - {*OF_THE_GRADIENT, *OF_NETWORKS} == set(MODIFIERS)
