@@ -16,12 +16,11 @@ after each session with runs of p = 20 test images, and of the plain argmax:
   python launch.py --config=configs/itaml_mnist.py:joint
 
 Their public code ran the reference variant, and chose the epoch by the plain argmax of test
-examples. Here the last epoch counts, or the best on validation examples:
-`--config.select_epoch=best --config.validation_fraction=0.1`. The choice matters, since no loss
-compares the outputs of two tasks: with this recipe on split digits (64 a batch, 40 epochs, 500
-exemplars, reference variant, one seed) the accuracy at p = 20 was 47 % with the last epochs and
-80 % with the best. The other methods have the values of the same script, which is not tuned for
-them; TAG's are those of configs/itaml_fashion_mnist.py.
+examples. Here the last epoch counts, or with `--config.select_epoch=best
+--config.validation_fraction=0.1` the best on validation examples. The choice matters, since no loss
+compares the outputs of two tasks: on split digits (docs/evaluation.md) the accuracy at p = 20 was
+47 % with the last epochs and 80 % with the best. The other methods have the values of the same
+script, which is not tuned for them; TAG's are those of configs/itaml_fashion_mnist.py.
 
 Needs MNIST (docs/data.md). The time of a run is not measured; `:itaml,runlocal` trains for an epoch
 on 200 examples a task.
