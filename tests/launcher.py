@@ -15,12 +15,10 @@ LAUNCH = ROOT / "launch.py"
 
 # Imports what a run imports, and then becomes the script in a new process for each request.
 SERVER = """
-import importlib, json, os, runpy, sys, traceback, warnings
+import json, os, runpy, sys, traceback, warnings
 import jax, tagjax.cli, tagjax.config.run, tagjax.report.tables, tagjax.report.plots
 import tagjax.training.compilation_cache
-from tagjax.training import preload
-for name in preload.CHECKPOINTS:
-  importlib.import_module(name)
+import orbax.checkpoint, scipy.special
 for line in sys.stdin:
   request = json.loads(line)
   if "wait" in request:
