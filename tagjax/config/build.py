@@ -120,7 +120,9 @@ def build_method(
       made.append(lift(schedule)._replace(name="schedule"))
     if settings["freeze"]:
       made.append(_frozen(settings["freeze"])._replace(name="freeze"))
-    return made[0] if len(made) == 1 else chain(*made)
+    if len(made) == 1:
+      return made[0]
+    return _refusing("method", settings["method"], chain, *made)
 
   return method_of
 
