@@ -123,6 +123,15 @@ class Deviations:
     known = self.largest.get(what, 0.0)
     self.largest[what] = worst if np.isnan(worst) else max(known, worst)
 
+  def compare_steps(self, what: str, ours: list, theirs: np.ndarray) -> None:
+    """Values after each step; of a trace that has only some of the steps, each has its nearest."""
+    if len(ours) == len(theirs):
+      self.compare(what, np.stack(ours), theirs)
+      return
+    for row in theirs:
+      far = [np.max(np.abs(one - row) / (np.abs(row) + SMALLEST), initial=0.0) for one in ours]
+      self.compare(what, ours[int(np.argmin(far))], row)
+
   def same(self, what: str, ours: Any, theirs: Any) -> None:
     if np.asarray(ours).tolist() != np.asarray(theirs).tolist():
       self.differ.append(f"{what}: {np.asarray(ours)} here, {np.asarray(theirs)} in the trace")
@@ -209,10 +218,13 @@ class Driver:
       self.check_params(f"v{visit}/init/", task, found)
       self.check_probabilities(visit, learned, found)
       returns = task in learned
+      self.series: dict[tuple[str, str], list] = {}
       for step in range(self.trace.common["x"].shape[1]):
         self.set_rate(visit, step)
         self.state, info = self.step(self.state, self.batch(visit, step), jnp.int32(task))
-        self.check_step(visit, step, task, returns, info, found)
+        self.keep_step(visit, task, returns, info)
+      for (what, key), values in self.series.items():
+        found.compare_steps(what, values, self.trace.own[key])
       self.check_params(f"v{visit}/last/", task, found, row=0)
       self.check_choice(visit, returns, found)
       self.state = self.end(self.state, jnp.int32(task))
@@ -225,11 +237,20 @@ class Driver:
       ours = read(self.params(), self.place(name, task))
       found.compare(what, ours, value if row is None else value[row])
 
-  def check_step(self, visit, step, task, returns, info, found) -> None:
-    self.check_params(f"v{visit}/step/", task, found, row=step)
-    losses = self.trace.own.get(f"v{visit}/loss")
-    if losses is not None:
-      found.compare("loss", info.loss, losses[step])
+  def keep(self, what: str, key: str, value: Any) -> None:
+    """Keeps what the trace has of this step under that key, if it has anything."""
+    if key in self.trace.own:
+      self.series.setdefault((what, key), []).append(np.asarray(value))
+
+  def keep_step(self, visit, task, returns, info) -> None:
+    for name, _ in self.tensors(f"v{visit}/step/"):
+      value = read(self.params(), self.place(name, task))
+      self.keep("parameters", f"v{visit}/step/{name}", value)
+    self.keep_own(visit, returns, info)
+
+  def keep_own(self, visit, returns, info) -> None:
+    del returns
+    self.keep("loss", f"v{visit}/loss", info.loss)
 
   def check_probabilities(self, visit, learned, found) -> None:
     """The softmax of the tasks that are learned, on their first minibatches."""
@@ -299,13 +320,10 @@ class Lasem(Driver):
     own = own._replace(anchor=anchor_of(self.params()))
     self.state = self.state._replace(method=(own, *others))
 
-  def check_step(self, visit, step, task, returns, info, found):
-    own = self.trace.own
-    self.check_params(f"v{visit}/step/", task, found, row=step)
-    if returns:
-      return
-    found.compare("posterior", self.state.method[0].posterior, own[f"v{visit}/q"][step])
-    found.compare("prior", self.state.method[0].prior, own[f"v{visit}/prior"][step])
+  def keep_own(self, visit, returns, info):
+    if not returns:
+      self.keep("posterior", f"v{visit}/q", self.state.method[0].posterior)
+      self.keep("prior", f"v{visit}/prior", self.state.method[0].prior)
 
   def check_choice(self, visit, returns, found):
     if not returns:
@@ -334,11 +352,9 @@ class Darts(Driver):
     own = own._replace(anchor=anchor_of(self.params()), logits=logits)
     self.state = self.state._replace(method=(own, *others))
 
-  def check_step(self, visit, step, task, returns, info, found):
-    self.check_params(f"v{visit}/step/", task, found, row=step)
-    for name, values in self.trace.below(f"v{visit}/step/select/").items():
-      layer = int(name.removeprefix("a")) - 1
-      found.compare("logits", self.state.method[0].logits[layer], values[step])
+  def keep_own(self, visit, returns, info):
+    for layer, logits in enumerate(np.asarray(self.state.method[0].logits), 1):
+      self.keep("logits", f"v{visit}/step/select/a{layer}", logits)
 
   def check_sharing(self, visit, task, found):
     row = np.asarray(self.state.variables["routing"]["sharing"][task])
