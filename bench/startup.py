@@ -2,7 +2,8 @@
 
 Each line is the median of several processes, and, with `--before=CHECKOUT`, of as many of another
 checkout of tagjax, in turns. A whole run is `launch.py --config=configs/digits.py:sgd`; "beyond
-training" is its wall clock less the seconds of training that results.json tells.
+training" is its wall clock less the seconds of training that results.json tells. A first start
+finds no compiled programs. All find the options that are kept (tagjax.config.index).
 
   python -m bench.startup [--before=CHECKOUT] [--rounds=3]
 """
@@ -20,12 +21,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 FLOOR = "import jax, flax.linen, optax"
 RUN = ("launch.py", "--config=configs/digits.py:sgd")
+EWC = "--config.method=ewc"
 SHORT = {
   FLOOR: ("-c", FLOOR),
   "import tagjax; tagjax.tag": ("-c", "import tagjax; tagjax.tag"),
   "launch.py --help": ("launch.py", "--help"),
   "a misspelt key": ("launch.py", "--config.learning_rat=1"),
+  "an unknown method": ("launch.py", "--config.method=rmsprob"),
   "a value out of range": ("launch.py", "--config.learning_rate=-1"),
+  "an option of the run out of range": ("launch.py", "--config.epochs=0"),
+  "an option that a method refuses": ("launch.py", "--config.ewc.strength=-1", EWC),
 }
 
 
@@ -63,7 +68,7 @@ def main():
   options = parser.parse_args()
   roots = {"before": options.before, "now": ROOT} if options.before else {"now": ROOT}
   rounds = {name: [] for name in roots}
-  for root in roots.values():  # compiles the modules' bytecode
+  for root in roots.values():  # compiles the modules' bytecode, keeps the options
     seconds(root, SHORT["a misspelt key"])
   for _ in range(options.rounds):
     for name, root in roots.items():

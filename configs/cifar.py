@@ -18,8 +18,8 @@ of the wrong task: `--config.ewc.variant=tag-ref` does as well, the default does
 fills its memory by the batch: `--config.er.variant=reference`.
 
 The other cuts of CIFAR-100 that papers use: `--config.num_tasks=10` is 10 tasks of 10 classes, and
-`--config.num_tasks=5` 5 tasks of 20, both of iTAML, which learns them with
-`--config.scenario=class`. The values below are not tuned for them.
+`--config.num_tasks=5` 5 tasks of 20, both of iTAML, class-incremental
+(configs/itaml_cifar.py). The values below are not tuned for them.
 
 Needs CIFAR-100 (docs/data.md). The time of a whole seed is not measured yet; `:tag,runlocal`
 trains on 300 examples a task.

@@ -1,16 +1,10 @@
 """Split ImageNet: 10 tasks of 10 of the first 100 classes, class-incremental, ResNet-18.
 
-The stream of iTAML (Rajasegaran et al., CVPR 2020), photographs of 112 x 112, 2000 exemplars in
-all. Read off the authors' picture, accuracy over all classes after the last task in %, with their
-own methods and networks, none of which is in tagjax but LwF and fine-tuning:
-
-  100 classes:  itaml 89.8   rps_net 74.1   icarl 63.5   lwf 36.7   fine-tuning 9.9
-  1000 classes: itaml 63.2   icarl 44.1   lwf 24.2   fine-tuning 8.2
-
-All 1000 classes, 100 a task, are `--config.classes=1000`. Without a published script for ImageNet,
-network, batches, epochs and augmentation here are those of their other photographs
-(configs/ms_celeb.py). The learning rates are those of split miniImageNet, not tuned for this
-stream.
+The stream of iTAML (Rajasegaran et al., CVPR 2020), whose own values and figures are in
+configs/itaml_imagenet.py: photographs of 112 x 112, 2000 exemplars in all. Here with the
+augmentation of their faces (configs/itaml_ms_celeb.py), and the learning rates of split
+miniImageNet, not tuned for this stream. All 1000 classes, 100 a task, are
+`--config.classes=1000`.
 
   python launch.py --config=configs/imagenet.py:er --config.seeds=3
   python launch.py --config=configs/imagenet.py:er+tag --config.seeds=3

@@ -1,13 +1,9 @@
 """Split MS-Celeb: 10 tasks of 1000 people, class-incremental, ResNet-18, 70 epochs.
 
-The largest stream of iTAML (Rajasegaran et al., CVPR 2020): faces of 112 x 112, 30 of each person
-to train on and 15 to test on, 50,000 exemplars in all, batches of 256. Read off the authors'
-picture, accuracy over all people after the last task in %, with their own methods and networks,
-none of which is in tagjax:
-
-  itaml 95.0   bic 87.6   icarl 65.5   rps_net 65.0
-
-The learning rates are those of split miniImageNet, not tuned for this stream.
+The largest stream of iTAML (Rajasegaran et al., CVPR 2020), whose own values and figures are in
+configs/itaml_ms_celeb.py: faces of 112 x 112, 30 of each person to train on and 15 to test on,
+50,000 exemplars in all, batches of 256. The learning rates are those of split miniImageNet, not
+tuned for this stream.
 
   python launch.py --config=configs/ms_celeb.py:er
   python launch.py --config=configs/ms_celeb.py:er --config.classes=1000    # 100 people a task

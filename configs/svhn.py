@@ -1,10 +1,9 @@
 """Split SVHN: 5 tasks of 2 digits of house numbers, class-incremental, RPS-net, 20 epochs.
 
-The stream of iTAML (Rajasegaran et al., CVPR 2020): 2000 exemplars in all, batches of 256, random
-shifts, turns and mirror images, pixels standardised with ImageNet's figures. iTAML's method is not
-in tagjax, and its figure for SVHN was not at hand: there is none to compare with here. The learning
-rates are those of configs/five_datasets.py, where SVHN is one of the tasks, not tuned for this
-stream.
+The stream of iTAML (Rajasegaran et al., CVPR 2020), whose own values and figures are in
+configs/itaml_svhn.py: 2000 exemplars in all, batches of 256, random shifts, turns and mirror
+images, pixels standardised with ImageNet's figures. The learning rates are those of
+configs/five_datasets.py, where SVHN is one of the tasks, not tuned for this stream.
 
   python launch.py --config=configs/svhn.py:er --config.seeds=5
   python launch.py --config=configs/svhn.py:er+tag --config.seeds=5

@@ -1,6 +1,7 @@
 """Every name of every config file gives a config that can be run on data of the real sizes."""
 
 import importlib
+import inspect
 import re
 from pathlib import Path
 from unittest.mock import ANY
@@ -56,7 +57,7 @@ def test_every_tuned_name_is_valid_and_each_value_set_and_used(module):
 def test_every_file_has_a_default(name):
   config = completed(importlib.import_module(f"configs.{name}").get_config())
   validate(config)
-  assert config.method.startswith("tag")
+  assert config.method.startswith("itaml" if name.startswith("itaml") else "tag")
 
 
 def test_every_downloaded_benchmark_has_a_file():
@@ -124,7 +125,7 @@ def _method(config, stream):
 
 @pytest.mark.parametrize("module", TABLES, ids=lambda module: module.__name__)
 def test_stream_model_and_methods_fit_together(fake_data, module):
-  config = completed(module.get_config("tag"))
+  config = completed(module.get_config())
   stream = _stream(config, fake_data)
   tried = set()
   for name in module.TUNED:
@@ -137,7 +138,8 @@ def test_stream_model_and_methods_fit_together(fake_data, module):
 
 @pytest.mark.parametrize("module", TABLES, ids=lambda module: module.__name__)
 def test_the_local_run_is_the_same_experiment_but_smaller(fake_data, module):
-  whole, local = (completed(module.get_config(name)) for name in ("tag", "tag,runlocal"))
+  default = inspect.signature(module.get_config).parameters["argument"].default
+  whole, local = (completed(module.get_config(name)) for name in (default, f"{default},runlocal"))
   assert any(whole[key] != local[key] for key in SHRUNK)
   same = set(whole) - SHRUNK - {"memory"}
   assert {key: whole[key] for key in same} == {key: local[key] for key in same}

@@ -17,7 +17,7 @@ SHORTER = {
     "for _ in range(300)": "for _ in range(30)",
   }
 }
-WITH_PLOTS = ("analysis", "gradient_projection", "quickstart", "tag_at_scale")
+WITH_PLOTS = ("analysis", "finding_the_task", "gradient_projection", "quickstart", "tag_at_scale")
 
 
 @pytest.mark.parametrize("name", NAMES)

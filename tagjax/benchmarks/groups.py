@@ -1,5 +1,6 @@
 """Which classes each task has: the subset that is used, its order, and the sizes of the tasks."""
 
+import random
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,10 +23,12 @@ _LASEM_CIFAR100 = (
   *(87, 71, 38, 75, 99, 98, 93, 80, 96, 89),
 )
 
+_ITAML_SEED = 1
+
 FIXED_ORDERS = {"lasem": {"cifar100": _LASEM_CIFAR100}}
 """Orders of the literature by name, each for the data sets that it was given for."""
 
-ORDERS = ("natural", "seeded", *FIXED_ORDERS)
+ORDERS = ("natural", "seeded", *FIXED_ORDERS, "itaml")
 """What `class_order` may be, besides the classes themselves."""
 
 
@@ -47,7 +50,8 @@ def deal(
     num_tasks: T; None: as many as `classes_per_task` says.
     classes: which are used: a number n for the first n, or the classes themselves; None: all.
     class_order: `"natural"` (as `classes` gives them), `"seeded"` (drawn with `data_seed`), the
-      name of a fixed order, or the used classes in the order of learning.
+      name of a fixed order, `"itaml"` (iTAML's random order, one for each number of classes), or
+      the used classes in the order of learning.
     classes_per_task: classes of each task; of a shorter sequence the last size is that of all
       further tasks. Classes beyond their sum are left out. None: equal tasks of all used classes.
     data_seed: seed of the order.
@@ -131,6 +135,8 @@ def _put_in_order(
     return used
   if class_order == "seeded":
     return checks.generator(data_seed, "class order").permutation(used)
+  if class_order == "itaml":
+    return used[_itaml_order(len(used))]
   by_dataset = FIXED_ORDERS[class_order]
   if dataset_name not in by_dataset:
     raise ValueError(
@@ -139,6 +145,13 @@ def _put_in_order(
     )
   fixed = np.array(by_dataset[dataset_name])
   return fixed[np.isin(fixed, used)]
+
+
+def _itaml_order(count: int) -> np.ndarray:
+  """The code of iTAML shuffles the classes' numbers, and class c takes the place `shuffled[c]`."""
+  shuffled = list(range(count))
+  random.Random(_ITAML_SEED).shuffle(shuffled)
+  return np.argsort(shuffled)
 
 
 def _as_permutation(class_order: object, used: np.ndarray) -> np.ndarray:

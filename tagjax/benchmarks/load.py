@@ -72,7 +72,7 @@ def load_benchmark(
     validation_fraction: fraction of each task's training examples to hold out, in [0, 1); see
       `tagjax.benchmarks.holdout.select` for the rounding.
     class_order: for split benchmarks: `"natural"`, `"seeded"`, `"lasem"` (`split_cifar100` only),
-      or the classes in the order of learning.
+      `"itaml"` (its random order), or the classes in the order of learning.
     data_seed: seed of all draws that make the stream, at least 0; not the seed of the training.
     train_examples_per_task: most training examples of a task, those held out included, at least 1;
       None: all.

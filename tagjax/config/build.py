@@ -118,7 +118,7 @@ def build_method(
       made.append(_frozen(settings["freeze"])._replace(name="freeze"))
     for member in reversed(chosen[:-1]):
       made = _with_member(member, settings, hyper, given, made)
-    return _joined(made)
+    return _joined(made, settings)
 
   def method_of(hyper: Hyper | None = None, *, columns: Columns | None = None) -> Method:
     hyper = hyper or {}
@@ -141,14 +141,16 @@ def _with_member(
 ) -> list[Method]:
   """The chain `rest` with the member before it, or around it if it asks for an inner optimizer."""
   if "inner" in member.provided:
-    made = _call(member, settings, hyper, {**given, "inner": _joined(rest)})
+    made = _call(member, settings, hyper, {**given, "inner": _joined(rest, settings)})
     init = functools.partial(_refusing, "method", settings["method"], made.init)
     return [made._replace(init=init)]
   return [lift(_call(member, settings, hyper, given))._replace(name=member.name), *rest]
 
 
-def _joined(members: list[Method]) -> Method:
-  return members[0] if len(members) == 1 else chain(*members)
+def _joined(members: list[Method], settings: Settings) -> Method:
+  if len(members) == 1:
+    return members[0]
+  return _refusing("method", settings["method"], chain, *members)
 
 
 def _by_learned_task(schedule: optax.GradientTransformation) -> Method:

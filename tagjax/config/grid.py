@@ -47,11 +47,15 @@ _NO_POINTS: Mapping[str, None] = MappingProxyType(
 def at_point(settings: Settings, point: Point) -> Settings:
   """The settings without their grid or search, with the values of `point`.
 
+  Epochs of tasks that the grid is not trained on are left out.
+
   Raises:
     ConfigError: if a value is of the wrong type.
   """
   try:
-    return typed({**settings, **point, **_NO_POINTS})
+    values = typed({**settings, **point, **_NO_POINTS})
+    epochs, tasks = values["epochs"], settings["sweep_tasks"]
+    return {**values, "epochs": epochs[:tasks]} if tasks and isinstance(epochs, tuple) else values
   except ConfigError as error:
     raise ConfigError(f"config.{'search' if settings['search'] else 'sweep'}: {error}") from error
 

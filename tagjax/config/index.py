@@ -40,6 +40,7 @@ def kept(make: Callable[[], Known]) -> Known:
   """What `make` gives, which imports all that declares; what was kept of it if that holds.
 
   Kept as a pickle: whoever can write to the cache folder can make this process run code of theirs.
+  One that belongs to another user, or that everybody may write, is not read.
   """
   path = cache_dir() / "options" / _name()
   if (found := _read(path)) is None:
@@ -57,6 +58,8 @@ def _name() -> str:
 
 def _read(path: Path) -> Known | None:
   try:
+    if not _is_ours(path):
+      return None
     stored = path.read_bytes()
     digest, data = stored[:_DIGEST], stored[_DIGEST:]
     if hashlib.sha256(data).digest() != digest:
@@ -65,6 +68,14 @@ def _read(path: Path) -> Known | None:
     return known if all(_stamp(file) == stamp for file, stamp in files.items()) else None
   except Exception:  # it is not there, or files that it names are not
     return None
+
+
+def _is_ours(path: Path) -> bool:
+  """Whether no other user can have written it, in a cache folder that several share."""
+  for status in (path.stat(), path.parent.stat()):
+    if status.st_uid != getattr(os, "getuid", lambda: 0)() or status.st_mode & 0o002:
+      return False
+  return True
 
 
 _DIGEST = hashlib.sha256().digest_size

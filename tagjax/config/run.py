@@ -105,8 +105,6 @@ def _run_points(
 
   def parts_of(constants: sweep.Point) -> sweep.Parts:
     point = grid.at_point(base, constants)
-    if tasks and isinstance(point["epochs"], tuple):
-      point = {**point, "epochs": point["epochs"][:tasks]}
     try:
       return make_parts(point)
     except ConfigError as error:

@@ -172,6 +172,22 @@ class Boundary(NamedTuple):
   phase: str
 
 
+class OnceFn(Protocol):
+  """`make()`, computed once for all lengths of the continuum that an evaluation measures.
+
+  For what does not depend on `Query.continuum`, where it is much of the work. The same `name` gives
+  what the first call of that name gave; calls must not stand within a loop or a `vmap` of the
+  method's own.
+  """
+
+  def __call__(self, name: str, make: Callable[[], Any]) -> Any: ...
+
+
+def _each_time(name: str, make: Callable[[], Any]) -> Any:
+  del name
+  return make()
+
+
 class Query(NamedTuple):
   """What a method may look at when it predicts: examples without their labels.
 
@@ -185,6 +201,7 @@ class Query(NamedTuple):
     key: the method's own random key, the same for all batches of an evaluation.
     continuum: static; p: the batch is B / p runs of p consecutive examples of one task, of which
       the last ones may be padding. 1: nothing is promised.
+    once: see `OnceFn`.
   """
 
   batch: Batch
@@ -193,6 +210,7 @@ class Query(NamedTuple):
   active_fn: ActiveFn
   key: chex.PRNGKey
   continuum: int
+  once: OnceFn = _each_time
 
 
 State = Any
@@ -264,6 +282,8 @@ class Method(NamedTuple):
     phases: static; the training passes of each task, one after another.
     ignores_updates: static; True if `update` ignores the incoming updates, so that nothing may
       stand before it in a chain.
+    pads_batches: static; whether training passes of its own move running averages by batches in
+      which some rows are padding.
     num_boundary_examples: static; how many examples `consolidate` looks at, the first ones of its
       chunk. None: all of the task, which must then find room on the device.
     requires: static; what the model must have: names of arguments of its `__call__`, or of
@@ -282,6 +302,7 @@ class Method(NamedTuple):
   settings: Mapping[str, Any] = _NO_SETTINGS
   phases: tuple[Phase, ...] = _ONE_PHASE
   ignores_updates: bool = False
+  pads_batches: bool = False
   num_boundary_examples: int | None = None
   requires: frozenset[str] = frozenset()
 
@@ -472,6 +493,7 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
     settings=_merged_settings(members),
     phases=_common_phases(members),
     ignores_updates=members[0].ignores_updates,
+    pads_batches=any(member.pads_batches for member in members),
     num_boundary_examples=num_boundary_examples(*members),
     requires=frozenset().union(*(member.requires for member in members)),
   )

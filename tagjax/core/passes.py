@@ -84,7 +84,7 @@ def part_of(
   """
   places = jnp.arange(size)
   rows = order[jnp.minimum(start + places, order.shape[0] - 1)]
-  return jax.tree.map(lambda leaf: leaf[rows], batch)._replace(mask=places < count)
+  return jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], batch)._replace(mask=places < count)
 
 
 @custom_batching.custom_vmap

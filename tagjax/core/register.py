@@ -259,9 +259,10 @@ def _read(function, name, kind, section, shares, traced, family, needs_past) -> 
   if shares is not None and shares not in _sections:
     raise RegisterError(f"shares={shares!r} of {name!r} is no section{nearest(shares, _sections)}")
   common = _sections[shares] if shares else {}
-  provided = tuple(one for one in PROVIDED[kind] if one in parameters(function))
+  own = parameters(function)
+  provided = tuple(one for one in PROVIDED[kind] if one in own)
   options = dict(_options(function, without={*provided, *common}))
-  shared = {one: shares for one in parameters(function) if one in common}
+  shared = {one: shares for one in own if one in common}
   if unknown := sorted({*traced} - {*options, *provided}):
     raise RegisterError(
       f"traced={unknown[0]!r} of {name!r} is no option{nearest(unknown[0], options)}"

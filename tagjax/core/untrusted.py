@@ -22,7 +22,7 @@ _JSON_COSTS = {b"[": 64, b"{": 72, b'"': 45, b",": 32}
 """Bytes that Python takes for what each of these stands for, at most: an empty list, an empty
 dictionary, half a text, a number and its place in a list."""
 
-_MAX_OPCODES = 4_000_000
+_MAX_OPCODES = 1_000_000
 _FEW = 2**16  # places for what a pickle remembers, that any may have
 
 
@@ -128,8 +128,8 @@ def check_pickle(file: BinaryIO) -> None:
   start = file.tell()
   largest = number = 0
   for number, (opcode, argument, _) in enumerate(pickletools.genops(file), start=1):
-    if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
-      largest = max(largest, int(argument or 0))
+    if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(argument, int):
+      largest = max(largest, argument)
     if number > _MAX_OPCODES:
       raise ValueError(f"the pickle has more than {_MAX_OPCODES} opcodes")
   if largest > max(number, _FEW):

@@ -77,6 +77,10 @@ _WORDS = {
 _PLURALS = {int: "whole numbers", float: "numbers", str: "texts", bool: "truth values"}
 
 
+_NONE = ("none", "None")
+"""How the command line says None."""
+
+
 def _choice(value: Any, choices: tuple) -> Any:
   if value in choices:
     return value
@@ -86,10 +90,12 @@ def _choice(value: Any, choices: tuple) -> Any:
 
 def _one_of(value: Any, annotation: Any) -> Any:
   parts = typing.get_args(annotation)
+  if type(None) in parts and value in _NONE:
+    return None
   if type(value) in parts:  # as it is, rather than as something that it can be turned into
     return value
   choices = [part for part in parts if typing.get_origin(part) is Literal]
-  if len(parts) == 2 and type(None) in parts and choices and value not in ("none", "None"):
+  if len(parts) == 2 and type(None) in parts and choices:
     return coerce(value, choices[0])  # whose message names the nearest choice
   # Texts last: everything can be one.
   for part in sorted(parts, key=lambda part: part is str):
@@ -152,7 +158,7 @@ def _bool(value: Any) -> bool:
 
 
 def _none(value: Any) -> None:
-  if value is not None and not (isinstance(value, str) and value.lower() == "none"):
+  if value is not None and value not in _NONE:
     raise ValueError("must be none")
 
 

@@ -166,7 +166,8 @@ def _digest(folder: pathlib.Path) -> str:
 
 def damaged(folder: pathlib.Path, reason: object) -> types.DatasetUnavailableError:
   """The error for a prepared set that cannot be read."""
+  told = " ".join(untrusted.plain_text(str(reason)).split())  # TFDS has reasons of several lines
   return types.DatasetUnavailableError(
-    f"the prepared data set {folder} cannot be read ({reason}): delete that folder, and it is "
+    f"the prepared data set {folder} cannot be read ({told:.500}): delete that folder, and it is "
     "prepared again"
   )

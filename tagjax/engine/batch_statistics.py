@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Literal
 
+from tagjax.core.method import Method, rehearses
 from tagjax.core.types import StreamSpec, Variables
 from tagjax.engine.model import as_model, image_dtype, takes_axis_name, variable_shapes
 
@@ -44,8 +45,8 @@ def check_batch_statistics(
 ) -> None:
   """Refuses a model whose batch statistics would be wrong in this run.
 
-  A method may make batches with padding of its own (replay from a memory that is not full yet);
-  those are not seen here.
+  What the method makes of its own is not seen here, see `check_padding_of_method`; replay does not
+  move running averages.
 
   Args:
     model: the model as the user gave it (of what `as_model` returns nothing says any more whether
@@ -80,6 +81,31 @@ def check_batch_statistics(
     f"and the model's {shown} would count the rows that fill the last batch up: set drop_last=True"
     f"{divides}, or use tagjax.models.BatchNorm, which is given the mask"
   )
+
+
+def check_padding_of_method(
+  model: Any, spec: StreamSpec, method: Method, *, drop_last: bool = False
+) -> None:
+  """Refuses a model whose statistics would count padding rows that the method brings about.
+
+  A method that rehearses makes epochs of any size, and one with inner loops passes of its own.
+
+  Args:
+    model: whatever `as_model` takes.
+    spec: the stream's shapes.
+    method: the method.
+    drop_last: whether the incomplete last batch of an epoch is left out.
+
+  Raises:
+    ValueError: with the reason and the way out.
+  """
+  brings = method.pads_batches or (rehearses(method) and not drop_last)
+  if brings and counts_padding(model, spec):
+    name = f" {method.name}" if method.name else ""
+    raise ValueError(
+      f"the method{name} fills batches up with padding, which the model's running averages would "
+      "count: use tagjax.models.BatchNorm, which is given the mask"
+    )
 
 
 def _moved_by_images(model: Any, spec: StreamSpec, shapes: Variables | None = None) -> set[str]:

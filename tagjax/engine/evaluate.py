@@ -6,7 +6,7 @@ and with task ids only where the scenario tells them. What is measured of the an
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -135,19 +135,24 @@ def _answers(
   current_task: chex.Array,
   measures: Measures,
 ) -> list[chex.Array]:
-  """Logits for each length of the runs.
-
-  The model's own do not depend on it. Of a method's, what does not is the same computation on the
-  same batch, which XLA makes once.
-  """
+  """Logits for each length of the runs; the model's own do not depend on it."""
   size = question.mask.shape[0]
+  if not learner.predicts:
+    logits = learner.predict(served, question, current_task, continuum=1)
+    return [logits] * len(measures.lengths)
+  made: dict[tuple[int, str], Any] = {}
 
   def of(length: int) -> chex.Array:
-    whole = _filled_up(question, divide_up(size, length) * length)
-    return learner.predict(served, whole, current_task, continuum=length)[:size]
+    filled = divide_up(size, length) * length
 
-  if not learner.predicts:
-    return [of(1)] * len(measures.lengths)
+    def once(name: str, make: Callable[[], Any]) -> Any:
+      if (filled, name) not in made:
+        made[filled, name] = make()
+      return made[filled, name]
+
+    whole = _filled_up(question, filled)
+    logits = learner.predict(served, whole, current_task, continuum=length, once=once)
+    return logits[:size]
 
   return [of(length) for length in measures.lengths]
 

@@ -16,6 +16,7 @@ from tagjax.core.method import (
   EpochStep,
   GradFn,
   Method,
+  OnceFn,
   Phase,
   Query,
   Served,
@@ -99,8 +100,9 @@ class Learner(NamedTuple):
     consolidate: `(state, chunk, task_id, *, phase) -> state`.
     rehearsal: `state -> Batch | None`, see `Method`.
     prepare: `(state, current_task) -> ServedState`; `current_task` is the last task learned.
-    predict: `(served, batch, current_task, *, continuum) -> logits`, float `[B, K]`, unmasked; the
-      batch is what the method sees as `Query.batch`, see `tagjax.engine.evaluate`.
+    predict: `(served, batch, current_task, *, continuum, once) -> logits`, float `[B, K]`,
+      unmasked; the batch is what the method sees as `Query.batch`, see `tagjax.engine.evaluate`;
+      `once` as in `Query`, None: nothing is kept for other calls.
     plain: `(served, batch) -> logits`, float `[B, K]`, unmasked, of the model itself, whatever the
       method makes of them.
     diagnose: `state -> {name: array}`, see `Method`.
@@ -327,6 +329,7 @@ def _predict(
   current_task: chex.Array,
   *,
   continuum: int = 1,
+  once: OnceFn | None = None,
 ) -> chex.Array:
   _, key = _evaluation_keys(served)
   at = Query(
@@ -337,6 +340,7 @@ def _predict(
     key=key,
     continuum=continuum,
   )
+  at = at if once is None else at._replace(once=once)
   logits = parts.method_of(served.hyper).predict(served.served, at=at)
   expected = (batch.mask.shape[0], parts.spec.num_outputs)
   if jnp.shape(logits) != expected:

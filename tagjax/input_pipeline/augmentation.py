@@ -1,9 +1,10 @@
-"""Random changes of training images, on the device: shifted, mirrored, turned, coloured.
+"""Random changes of training images, on the device: cut out, shifted, mirrored, turned, coloured.
 
 Drawn anew for every image of every forward pass in training mode, exemplars that are replayed
 included; evaluation and the ends of tasks see images as they are stored.
 """
 
+import math
 from typing import NamedTuple
 
 import chex
@@ -15,6 +16,7 @@ from jax.scipy import ndimage
 from tagjax.core.register import register_section
 from tagjax.core.types import holds_tokens
 
+_LOG_RATIO = math.log(4 / 3)  # of the sides of a rectangle, at most
 _GREY = (0.299, 0.587, 0.114)  # shares of red, green and blue in the brightness (ITU-R BT.601)
 
 
@@ -28,6 +30,9 @@ class Augmentation(NamedTuple):
     flip: whether every second image is mirrored, left to right.
     rotation: degrees, in [0, 180], by which the image is turned about its centre at most, either
       way; with linear interpolation, and 0 where the turned image leaves the frame empty.
+    resized_crop: share of the area, in [0, 1]; 0: none. A rectangle of the image is brought to its
+      size, with linear interpolation. Its area is drawn from this share to the whole, its ratio of
+      width to height from 3/4 to 4/3.
     colour: s, in [0, 1]; brightness, contrast and (of three channels) saturation are changed by
       factors in `1 - s` to `1 + s`, in this order.
   """
@@ -36,10 +41,11 @@ class Augmentation(NamedTuple):
   flip: bool = False
   rotation: float = 0.0
   colour: float = 0.0
+  resized_crop: float = 0.0
 
   def __bool__(self) -> bool:
     """Whether anything is done at all."""
-    return bool(self.crop or self.flip or self.rotation or self.colour)
+    return any(self)
 
 
 def augment(
@@ -57,7 +63,8 @@ def augment(
     float32 `[B, H, W, C]`.
 
   Differs from the reference code: torchvision draws the order of the changes of colour as well, and
-  turns with the nearest pixel.
+  turns with the nearest pixel; its resized crop averages pixels where it shrinks, which does not
+  happen here.
 
   >>> image = jnp.arange(2 * 2 * 3).reshape(1, 2, 2, 3)
   >>> (augment(jax.random.key(0), image, Augmentation(), 255) == image).all().item()
@@ -87,6 +94,8 @@ def check_augmentable(
 
 
 def _augment_one(key, image, augmentation, max_value):
+  if augmentation.resized_crop:
+    image = _resized_crop(jax.random.fold_in(key, 4), image, augmentation.resized_crop)
   crop_key, flip_key, turn_key, colour_key = jax.random.split(key, 4)
   if augmentation.crop:
     image = _crop(crop_key, image, augmentation.crop)
@@ -103,6 +112,28 @@ def _crop(key, image, margin):
   padded = jnp.pad(image, ((margin, margin), (margin, margin), (0, 0)))
   top, left = jax.random.randint(key, (2,), 0, 2 * margin + 1)
   return jax.lax.dynamic_slice(padded, (top, left, 0), image.shape)
+
+
+def _resized_crop(key, image, least):
+  """As torchvision draws it: the first rectangle of ten that fits in; else the whole image."""
+  size = jnp.asarray(image.shape[:2])
+  area_key, ratio_key, place_key = jax.random.split(key, 3)
+  area = jnp.prod(size) * jax.random.uniform(area_key, (10,), minval=least, maxval=1.0)
+  log_ratio = jax.random.uniform(ratio_key, (10,), minval=-_LOG_RATIO, maxval=_LOG_RATIO)
+  ratio = jnp.exp(jnp.stack([-log_ratio, log_ratio], axis=1))  # of height to width, and inverse
+  drawn = jnp.round(jnp.sqrt(area[:, None] * ratio))
+  fits = jnp.all((drawn >= 1) & (drawn <= size[None]), axis=1)
+  shape = jnp.where(jnp.any(fits), drawn[jnp.argmax(fits)], size)
+  start = jnp.floor(jax.random.uniform(place_key, (2,)) * (size - shape + 1))
+
+  def weights(axis):
+    """`[N, N]`: how much of each pixel there is in each new one; neighbours share it."""
+    count = image.shape[axis]
+    place = (jnp.arange(count) + 0.5) * shape[axis] / count - 0.5
+    place = start[axis] + jnp.clip(place, 0, shape[axis] - 1)
+    return jnp.maximum(0, 1 - jnp.abs(place[:, None] - jnp.arange(count)[None]))
+
+  return jnp.einsum("ia,jb,abc->ijc", weights(0), weights(1), image, precision="highest")
 
 
 def _turn(key, image, degrees):

@@ -213,6 +213,7 @@ def itaml(
     prepare=prepare,
     predict=functools.partial(_predict, spec),
     ignores_updates=True,
+    pads_batches=True,
     requires=inner.requires | ({"features"} if size and selection == "herding" else set()),
     diagnose=lambda state: inner.diagnose(state.inner),
     num_boundary_examples=None if size else inner.num_boundary_examples,
@@ -478,8 +479,15 @@ def _shuffled(key: chex.PRNGKey, valid: chex.Array, batch_size: int) -> chex.Arr
 def _predict(spec: StreamSpec, served: Copies, *, at: Query) -> chex.Array:
   """Logits `[B, K]`, each task's of its own copy, those of the chosen task above all others.
 
-  All but the vote is the same whatever the continuum is: XLA makes one of several calls.
+  All but the vote is the same whatever the continuum is.
   """
+  general, logits = at.once("logits", functools.partial(_own_logits, spec, served, at))
+  chosen = vote(spec, general, at.batch.mask, at.current_task, at.continuum)
+  return _lifted_above(logits, jnp.asarray(spec.classes)[jnp.repeat(chosen, at.continuum)])
+
+
+def _own_logits(spec: StreamSpec, served: Copies, at: Query) -> tuple[chex.Array, chex.Array]:
+  """Logits of the general model, and each task's of its own copy."""
   classes = jnp.asarray(spec.classes)
   general, _ = at.apply_fn(served.general, at.batch)
 
@@ -488,9 +496,7 @@ def _predict(spec: StreamSpec, served: Copies, *, at: Query) -> chex.Array:
     own, _ = at.apply_fn(variables, at.batch)
     return jnp.where(classes[task], own, logits)
 
-  logits = jax.lax.fori_loop(0, at.current_task + 1, add, general)
-  chosen = vote(spec, general, at.batch.mask, at.current_task, at.continuum)
-  return _lifted_above(logits, classes[jnp.repeat(chosen, at.continuum)])
+  return general, jax.lax.fori_loop(0, at.current_task + 1, add, general)
 
 
 def vote(

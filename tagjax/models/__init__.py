@@ -19,6 +19,7 @@ from tagjax.models.lasem_cnn import LasemCNN
 from tagjax.models.lenet import LeNet
 from tagjax.models.mlp import MLP
 from tagjax.models.progressive_cnn import ProgressiveCNN, prognn
+from tagjax.models.progressive_mlp import ProgressiveMLP, prognn_mlp
 from tagjax.models.reduced_resnet import ReducedResNet
 from tagjax.models.resnet18 import ResNet18
 from tagjax.models.rps_net import RPSNet
@@ -33,6 +34,7 @@ __all__ = [
   "LasemCNN",
   "LeNet",
   "ProgressiveCNN",
+  "ProgressiveMLP",
   "RPSNet",
   "ReducedResNet",
   "ResNet18",
@@ -40,6 +42,7 @@ __all__ = [
   "dfcnn",
   "hps",
   "prognn",
+  "prognn_mlp",
   "resnet_b",
   "resnet_s",
   "tf",

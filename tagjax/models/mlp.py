@@ -9,19 +9,21 @@ from tagjax.models import initializers
 from tagjax.models.checks import check_rates, check_widths
 
 
-def torch_dense(x: chex.Array, features: int, name: str) -> chex.Array:
+def torch_dense(x: chex.Array, features: int, name: str, *, use_bias: bool = True) -> chex.Array:
   """A linear layer with PyTorch's initial values; call inside a compact module.
 
   Args:
     x: float `[B, I]`; its dtype is that of the product, the parameters are float32.
     features: O.
     name: of the submodule.
+    use_bias: whether it has a bias.
 
   Returns:
     `[B, O]`, the dtype of `x`.
   """
   return nn.Dense(
     features,
+    use_bias=use_bias,
     dtype=x.dtype,
     kernel_init=initializers.torch_kernel,
     bias_init=initializers.torch_bias(x.shape[-1]),
@@ -37,6 +39,7 @@ class MLP(nn.Module):
     num_outputs: K, the outputs of the head.
     hidden: widths of the hidden layers, at least 1; `()` for none.
     dropout: probability that a hidden unit is dropped in training; in [0, 1).
+    head_bias: whether the head has a bias; iTAML's has none.
     compute_dtype: of the products and hidden units; see `tagjax.models`.
 
   >>> import jax, jax.numpy as jnp
@@ -51,6 +54,7 @@ class MLP(nn.Module):
   num_outputs: int
   hidden: tuple[int, ...] = (256, 256)
   dropout: float = 0.0
+  head_bias: bool = True
   compute_dtype: jnp.dtype = jnp.float32
 
   def __post_init__(self):
@@ -87,4 +91,5 @@ class MLP(nn.Module):
       x = nn.Dropout(self.dropout, deterministic=not train)(x)
     if features:
       return x.astype(jnp.float32)
-    return torch_dense(x, self.num_outputs, "head").astype(jnp.float32)
+    head = torch_dense(x, self.num_outputs, "head", use_bias=self.head_bias)
+    return head.astype(jnp.float32)

@@ -5,6 +5,7 @@ both, since one thread at a time runs Python.
 """
 
 import contextlib
+import io
 import json
 import os
 import subprocess
@@ -76,8 +77,11 @@ class Plotter:
 
 def draw_what_comes(directory: str) -> None:
   """In the process: loads what draws, then reads results from a line of the input."""
-  from tagjax.report import plots  # noqa: F401  (while the run trains)
+  from tagjax.report import drawing, plots  # noqa: F401  (while the run trains)
 
+  figure = drawing.new_plot(1, 1)
+  figure.add_subplot()
+  figure.savefig(io.BytesIO())  # loads fonts and the writer of images
   if line := sys.stdin.readline().strip():
     sys.exit(_draw(json.loads(line), directory))
 

@@ -15,7 +15,7 @@ from tagjax.core.errors import ConfigError
 from tagjax.core.keys import key_shape
 from tagjax.core.method import Method, identity, lift
 from tagjax.core.types import Hyper, StreamSpec, Variables
-from tagjax.engine.batch_statistics import check_batch_statistics
+from tagjax.engine.batch_statistics import check_batch_statistics, check_padding_of_method
 from tagjax.engine.counts import Measures
 from tagjax.engine.learner import Learner, make_learner
 from tagjax.engine.model import check_model
@@ -137,6 +137,7 @@ def assemble(
   made = method_of(default, columns=None)
   if not is_ours(model, made):
     check_method(single, made, _hyper_shapes(trials[0]), sizes, options)
+    _check_padding(model, stream.spec, made, options)
   streamed = _is_streamed(stream, "train")
   training = training_source(
     _training_examples(stream, options),
@@ -278,6 +279,14 @@ def _check_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: Ru
       shapes=shapes,
     )
   except (TypeError, ValueError) as error:
+    raise ConfigError(f"model: {error}") from error
+
+
+def _check_padding(model: Any, spec: StreamSpec, method: Method, options: RunOptions) -> None:
+  """Refuses running averages that would count what the method fills batches up with."""
+  try:
+    check_padding_of_method(model, spec, method, drop_last=options.drop_last)
+  except ValueError as error:
     raise ConfigError(f"model: {error}") from error
 
 

@@ -70,12 +70,12 @@ class Forecast(NamedTuple):
   Attributes:
     seeds: the seeds trained together that it holds.
     params: the model's parameters.
-    statistics: the model's other variables, such as running averages, and variables that are kept
-      to go back to.
+    statistics: the model's other variables, such as running averages.
     method: the method's state without exemplars, by member of the chain.
     exemplars: memories of exemplars.
     examples: of the current task for training, and of all tasks for evaluation; or of the
       windows in which they are read (`tagjax.input_pipeline.data_source`).
+    kept: variables of the best epoch, to go back to.
   """
 
   seeds: int
@@ -84,17 +84,20 @@ class Forecast(NamedTuple):
   method: dict[str, int]
   exemplars: int
   examples: int
+  kept: int = 0
 
   @property
   def total(self) -> int:
     """Bytes of all parts."""
-    return sum((self.params, self.statistics, *self.method.values(), self.exemplars, self.examples))
+    own = (self.params, self.statistics, self.kept, self.exemplars, self.examples)
+    return sum((*own, *self.method.values()))
 
   def __str__(self) -> str:
     """One line, such as `42.0 kB of parameters + 1.6 MB of method state (tag 1.6 MB) = 1.7 MB`."""
     parts = {
       "parameters": self.params,
       "batch statistics": self.statistics,
+      "kept variables": self.kept,
       "method state": sum(self.method.values()),
       "exemplars": self.exemplars,
       "examples": self.examples,
@@ -169,10 +172,11 @@ def of_state(state: LearnerState, method: Method, *, seeds: int = 1, examples: i
   return Forecast(
     seeds=seeds,
     params=params,
-    statistics=num_bytes((state.variables, state.kept)) - params,
+    statistics=num_bytes(state.variables) - params,
     method=sizes,
     exemplars=exemplars,
     examples=examples,
+    kept=num_bytes(state.kept),
   )
 
 

@@ -222,5 +222,7 @@ def _check_augmentation(augmentation: Augmentation) -> None:
     raise ConfigError(
       f"augmentation.rotation={augmentation.rotation!r}: must be in degrees, 0 to 180"
     )
-  if not 0 <= augmentation.colour <= 1:
-    raise ConfigError(f"augmentation.colour={augmentation.colour!r}: must be in [0, 1]")
+  for name in ("colour", "resized_crop"):
+    share = getattr(augmentation, name)
+    if not 0 <= share <= 1:
+      raise ConfigError(f"augmentation.{name}={share!r}: must be in [0, 1]")

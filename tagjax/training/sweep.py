@@ -396,7 +396,9 @@ class _Table:
       for one in (stored.get(key) if isinstance(stored, dict) else None for key in _TABLE_KEYS)
     )
     found = {place: rows.get(str(place)) for place in range(len(points))}
-    self.rows = {place: row for place, row in found.items() if _is_row(row, points[place])}
+    self.rows: dict[int, dict[str, Any]] = {
+      place: row for place, row in found.items() if row and _is_row(row, points[place])
+    }
     self._seconds = {group: one for group, one in seconds.items() if is_numbers(one)}
 
   def has(self, places: list[int]) -> bool:

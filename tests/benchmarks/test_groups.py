@@ -1,6 +1,7 @@
 """Classes dealt out to tasks: every subset, order and size that can be asked for."""
 
 import itertools
+import random
 
 import numpy as np
 import pytest
@@ -67,6 +68,16 @@ def test_the_order_of_lasem_is_a_permutation_of_ten_tasks():
   assert half == [label for label in flat(dealt) if label < 50]
 
 
+def test_the_order_of_itaml_gives_class_c_the_place_that_is_drawn_for_it():
+  places = list(range(10))
+  random.seed(1)
+  random.shuffle(places)
+  order = flat(deal(10, num_tasks=5, class_order="itaml"))
+  assert [order.index(label) for label in range(10)] == places
+  part = flat(deal(20, num_tasks=5, classes="10-19", class_order="itaml"))
+  assert part == [10 + label for label in order]
+
+
 @pytest.mark.parametrize(
   ("options", "words"),
   [
@@ -98,7 +109,7 @@ def test_what_does_not_fit(options, words):
   assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("order", ["natural", "seeded", "lasem", (3, 1), "3, 1", [0], np.arange(3)])
+@pytest.mark.parametrize("order", ["natural", "seeded", "itaml", (3, 1), "3, 1", [0], np.arange(3)])
 def test_orders_that_some_data_set_can_have(order):
   groups.check_order(order)
 

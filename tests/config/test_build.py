@@ -158,6 +158,7 @@ def test_task_stacked_parameters_have_a_row_of_optimizer_state_each():
     ("nesterov", {}, "is unknown"),
     ("sgd", {"sgd.nesterov": True}, r"config.sgd.nesterov=True needs momentum"),
     ("tag+clip", {}, "one optimizer, and it stands last"),
+    ("er+gdumb+sgd", {}, r"config.method='er\+gdumb\+sgd': member 1 \(gdumb\) .* put it first"),
   ],
 )
 def test_what_a_method_refuses_is_one_line_of_the_config(spelling, changes, message):

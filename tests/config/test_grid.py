@@ -4,6 +4,7 @@ import pytest
 
 from tagjax.config.defaults import base_config
 from tagjax.config.grid import at_point, traced_of
+from tagjax.config.settings import typed
 from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError
 from tagjax.core.method import identity
@@ -72,6 +73,14 @@ def test_a_grid_over_ones_own_options(lab_pull):
     validate(grid({"lab_pull.depth": [1, 0]}, method="lab_pull+tag"))
   with pytest.raises(ConfigError, match=r"lab_pull.strength changes nothing in .*='tag'"):
     validate(grid({"lab_pull.strength": [1, 2]}))
+
+
+def test_epochs_by_task_are_those_of_the_tasks_that_the_grid_trains():
+  values = typed({"epochs": (5, 20, 20), "sweep": {"tag.b": [1.0]}, "sweep_tasks": 2})
+  assert at_point(values, {"tag.b": 1.0})["epochs"] == (5, 20)
+  assert at_point(values, {"epochs": [1, 2, 3]})["epochs"] == (1, 2)
+  assert at_point(values, {"epochs": 7})["epochs"] == 7
+  assert at_point({**values, "sweep_tasks": None}, {})["epochs"] == (5, 20, 20)
 
 
 def test_inputs_of_the_programs_are_inputs_for_every_method_of_the_grid():

@@ -75,6 +75,22 @@ def test_a_damaged_file_is_made_anew(kept, damage, tmp_path):
   assert kept(KNOWN) == OTHER
 
 
+def test_a_file_that_everybody_may_write_is_not_read(kept, tmp_path):
+  for path in (lambda: the_file(tmp_path), lambda: the_file(tmp_path).parent):
+    kept(KNOWN)
+    path().chmod(0o777)
+    assert kept(OTHER) == OTHER
+    path().chmod(0o755)
+    the_file(tmp_path).unlink()
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="Windows has no such users")
+def test_nor_one_that_is_another_users(kept, monkeypatch):
+  kept(KNOWN)
+  monkeypatch.setattr(os, "getuid", lambda: 12345)
+  assert kept(OTHER) == OTHER
+
+
 def test_another_path_and_other_entry_points_have_a_file_of_their_own(kept, monkeypatch, tmp_path):
   kept(KNOWN)
   with monkeypatch.context() as patch:

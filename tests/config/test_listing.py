@@ -70,7 +70,7 @@ def test_what_is_registered_is_listed():
 
 
 def test_shared_sections_name_all_who_read_them():
-  readers = "`agem`, `bic`, `der`, `derpp`, `er_ace`, `er`, `gdumb`, `gem`, `icarl`"
+  readers = "`agem`, `bic`, `der`, `derpp`, `er_ace`, `er`, `gdumb`, `gem`, `icarl`, `itaml`"
   assert f"Read by {readers}." in listing.options_page()
 
 

@@ -152,7 +152,7 @@ def test_a_key_that_nothing_reads_is_told_with_what_would_read_it():
   first, second = settings.unused(values, keys)
   assert first == (
     "config.memory.capacity=2 is not used by ewc with mlp; it is read by agem, bic, er, der, "
-    "derpp, er_ace, gdumb, gem, icarl"
+    "derpp, er_ace, gdumb, gem, icarl, itaml"
   )
   assert second.startswith("config.tag.b=4.0 is not used by ewc with mlp; it is read by tag, ")
 

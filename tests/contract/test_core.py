@@ -114,15 +114,15 @@ def test_nothing_crosses_to_the_host_within_a_call(kind):
   state = jax.tree.map(jnp.copy, state)  # it is donated
   data = device_examples.to_device(helpers.examples(STREAM, 0, SIZE), SIZE)
   tested = device_examples.to_device(helpers.examples(STREAM, 0, 18), 18)
-  two, *scalars = [jnp.asarray(value, jnp.int32) for value in (2, 9, 0, 3)]
+  two, epoch_id, numbers = (jnp.asarray(value, jnp.int32) for value in (2, 9, [2, 0, 3]))
   phase = run.phases[0].name
   train, consolidate = run._compiled["train", phase], run._compiled["consolidate", phase]
-  epoch_id, *span = scalars
   with jax.transfer_guard("disallow"):
     order = run._compiled["order"](state, data.size, epoch_id)
-    (state, _), chunk = train((state, order), data, two, *span)
+    (state, _), chunk = train((state, order), data, numbers)
     state, _ = consolidate(state, data, two)
-    served = run.prepare(state, two)
+  served = run.prepare(state, 2)
+  with jax.transfer_guard("disallow"):
     run._compiled["evaluate"](served, tested, two)
   assert int(chunk.steps) == 3
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import log_softmax
+from scipy.special import expit, log_softmax
 
 from tagjax.core import losses
 
@@ -48,3 +48,17 @@ def test_masked_mean_counts_valid_rows_only():
   mask = jnp.array([True, True, False])
   np.testing.assert_allclose(losses.masked_mean(values, mask, 2.0), 1.5)
   assert losses.masked_mean(values, jnp.zeros(3, bool), 0.0) == 0
+
+
+def test_binary_cross_entropy_is_the_mean_over_the_active_outputs():
+  rng = np.random.default_rng(0)
+  logits = 5 * rng.normal(size=(4, 6)).astype(np.float32)
+  label = np.array([2, 4, 3, 2])
+  active = np.zeros((4, 6), bool)
+  active[:, 2:5] = True
+  active[3] = False
+  p = expit(logits.astype(np.float64))
+  values = -np.where(np.eye(6, dtype=bool)[label], np.log(p), np.log1p(-p))
+  expected = [*values[:3, 2:5].mean(axis=1), 0.0]
+  found = losses.binary_cross_entropy(jnp.asarray(logits), jnp.asarray(label), jnp.asarray(active))
+  np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -24,6 +24,7 @@ SHADE = Literal["light", "dark"]
     ("none", str, "none"),
     ("None", int | None, None),
     ("none", SHADE | None, None),
+    ("none", str | None, None),
     ("light", SHADE | None, "light"),
     ("7", int | str, "7"),  # a text stays one where texts are allowed
     ("7", int | Literal["auto"], 7),
@@ -79,7 +80,8 @@ FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 @given(st.one_of(INTEGERS, FLOATS, st.booleans(), st.text()))
 def test_what_has_the_type_already_stays_as_it_is(value):
   assert coerce(value, type(value)) == value
-  assert coerce(value, type(value) | None) == value
+  if value not in ("none", "None"):
+    assert coerce(value, type(value) | None) == value
 
 
 @given(st.lists(INTEGERS))

@@ -13,6 +13,7 @@ MEASURED = ("results", "tuning")  # they show commands as they were run
 PAGES = [
   ROOT / "README.md",
   ROOT / "CONTRIBUTING.md",
+  ROOT / "SECURITY.md",
   *(path for path in sorted((ROOT / "docs").glob("*.md")) if not path.stem.startswith(MEASURED)),
 ]
 WITH_LONG_TABLES = ("benchmarks", "data", "performance")

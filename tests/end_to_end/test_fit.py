@@ -1,8 +1,12 @@
 """Whole runs in this process: every setting is used, and means what it says."""
 
+import contextlib
 import json
+import logging
+import re
 import types
 
+import jax
 import numpy as np
 import pytest
 
@@ -30,6 +34,16 @@ def execute(tiny, tmp_path_factory):
   return execute
 
 
+@contextlib.contextmanager
+def caught_log(name: str):
+  """The messages of a logger meanwhile."""
+  texts, handler = [], logging.Handler()
+  handler.emit = lambda record: texts.append(record.getMessage())
+  logging.getLogger(name).addHandler(handler)
+  yield texts
+  logging.getLogger(name).removeHandler(handler)
+
+
 def _execute(config, workdir):
   made, assemble = [], fit.assemble
 
@@ -40,7 +54,9 @@ def _execute(config, workdir):
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(fit, "assemble", keeping)
-    results = run_config(config, workdir, progress=False).results
+    with jax.log_compiles(True), caught_log("jax") as texts:
+      results = run_config(config, workdir, progress=False).results
+  made[0].compiled = set(re.findall(r"Compiling jit\((\w+)\)", "\n".join(texts)))
   log = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
   return results, log, made[0], workdir
 
@@ -58,6 +74,10 @@ def test_one_trace_for_the_stream_and_all_seeds(execute):
   results, log, made, workdir = run
   # And none for the end of a task, at which TAG does nothing.
   assert made.programs.traces == {"init": 1, "order": 1, ("train", "train"): 1, "evaluate": 1}
+  # And none for moving keys and examples about: each costs a start a hundredth of a second.
+  own = {"_fun", "init", "order", "train_train", "evaluate"}
+  assert made.compiled & own
+  assert made.compiled <= own | {"_threefry_seed"}
   assert len(made.programs.phases) == 1
   assert len({*results["average_accuracy"]["per_seed"]}) > 1  # the seeds are different runs
   assert [line["seed"] for line in log if "begun" in line] == [1, 2, 3]

@@ -113,7 +113,7 @@ WRONG = {
     ["--config.stable_sgd.momentun=0.5"],
     ["config.stable_sgd.momentun ", "mean stable_sgd.momentum"],
   ),
-  "wrong type": (["--config.epochs=many"], ["config.epochs=many"]),
+  "wrong type": (["--config.epochs=many"], ["config.epochs='many'"]),
   "wrong bool": (["--config.drop_last=perhaps"], ["config.drop_last=perhaps"]),
   "unknown flag": (["--confg=x.py"], ["confg", "config"]),
   "positional": (["configs/digits.py"], ["'configs/digits.py'", "--config.KEY=VALUE"]),

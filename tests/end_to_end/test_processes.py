@@ -99,7 +99,7 @@ def outcome(workdir) -> tuple:
   for name in ("seconds", "command", "provenance"):
     del results[name]
   last = max(positions(workdir))
-  record, data, _ = checkpoint._read(workdir / "checkpoints", last)
+  record, data, _ = checkpoint._read(workdir / "checkpoints", last, most_bytes=2**30)
   return results, (workdir / "metrics.jsonl").read_text(), record["leaves"], data.tobytes()
 
 

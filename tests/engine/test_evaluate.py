@@ -81,12 +81,15 @@ class Voting:
   spec = StreamSpec(TASKS, TASKS * EACH, CLASSES, "class", (TASKS * EACH,))
 
   def __init__(self):
-    self.asked = []
+    self.asked, self.made = [], []
 
-  def predict(self, served, batch, current_task, *, continuum):
+  def predict(self, served, batch, current_task, *, continuum, once=None):
     del served, current_task
-    assert batch.mask.shape[0] % continuum == 0
-    self.asked.append((continuum, batch.mask.shape[0]))
+    size = batch.mask.shape[0]
+    assert size % continuum == 0
+    self.asked.append((continuum, size))
+    if self.predicts:
+      once("size", lambda: self.made.append(size))
     best = batch.image.reshape(-1, TASKS, EACH).max(axis=2) * batch.mask[:, None]
     votes = jnp.repeat(best.reshape(-1, continuum, TASKS).sum(axis=1), continuum, axis=0)
     rank = jnp.argsort(votes, axis=1)
@@ -177,6 +180,7 @@ def test_all_lengths_are_counted_in_one_pass(size, capacity, most, streamed):
   )
   assert [length for length, _ in learner.asked] == list(LENGTHS)
   assert all(asked < source.pass_size + length for length, asked in learner.asked)
+  assert sorted(learner.made) == sorted({asked for _, asked in learner.asked})  # once a size
   order = evaluation_order(key, step, size, capacity=capacity, batch_size=source.pass_size)
   order = np.asarray(order).ravel()[:size]
   assert sorted(order) == list(range(size))

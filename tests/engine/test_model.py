@@ -12,9 +12,13 @@ import pytest
 from flax import nnx
 
 import tagjax
-from tagjax.core.method import chain, identity, lift
+from tagjax.core.method import Method, chain, identity, lift
 from tagjax.core.types import Batch
-from tagjax.engine.batch_statistics import check_batch_statistics, counts_padding
+from tagjax.engine.batch_statistics import (
+  check_batch_statistics,
+  check_padding_of_method,
+  counts_padding,
+)
 from tagjax.engine.learner import make_learner, serve
 from tagjax.engine.model import (
   Model,
@@ -539,6 +543,18 @@ def test_flax_batch_norm_counts_padding_which_is_why_it_is_refused(model):
   check([8, 22], drop_last=True)
   check([8, 24], drop_last=False)
   check([8, 24], drop_last=False, num_devices=2)
+
+
+def test_padding_of_a_method_is_refused_where_it_would_be_counted():
+  plain, rehearsing = lift(optax.sgd(0.1)), Method(None, None, rehearsal=lambda state: state)
+  inner_loops = plain._replace(pads_batches=True, name="inner")
+  check, good = check_padding_of_method, helpers.TinyModel(K, batch_norm=True)
+  for method in (chain(plain, rehearsing), chain(inner_loops, plain)):
+    with pytest.raises(ValueError, match="fills batches up with padding"):
+      check(FlaxBatchNorm(), STREAM, method)
+    check(good, STREAM, method)
+  check(FlaxBatchNorm(), STREAM, rehearsing, drop_last=True)
+  check(FlaxBatchNorm(), STREAM, plain)
 
 
 def test_what_counts_padding_is_read_off_the_trace():

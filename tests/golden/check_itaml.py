@@ -28,7 +28,7 @@ from tagjax.methods.itaml import Copies, adapt
 from tagjax.models import BatchNorm
 from tagjax.transforms import radam, weight_decay
 
-LOOSE = 2e-3
+LOOSE = 2e-2
 
 
 class Dense(nn.Module):

@@ -4,15 +4,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 
 from tagjax.input_pipeline.augmentation import Augmentation, augment, check_augmentable
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (12, 7, 9, 3)).astype(np.uint8)
 
+JITTED = jax.jit(augment, static_argnums=(2, 3))
+
 
 def changed(image=IMAGE, seed=0, max_value=255, **options):
-  ours = augment(jax.random.key(seed), jnp.asarray(image), Augmentation(**options), max_value)
+  ours = JITTED(jax.random.key(seed), jnp.asarray(image), Augmentation(**options), max_value)
   assert (ours.shape, ours.dtype) == (image.shape, jnp.float32)
   return np.asarray(ours)
 
@@ -23,7 +26,8 @@ def test_nothing_by_default():
 
 
 @pytest.mark.parametrize(
-  "options", [{"crop": 2}, {"flip": True}, {"rotation": 20.0}, {"colour": 0.3}]
+  "options",
+  [{"crop": 2}, {"flip": True}, {"rotation": 20.0}, {"colour": 0.3}, {"resized_crop": 0.2}],
 )
 def test_each_image_is_changed_in_its_own_way_by_the_key(options):
   assert Augmentation(**options)
@@ -45,6 +49,26 @@ def test_a_crop_is_a_part_of_the_image_with_its_margin():
       assert len(fits) == 1
       places.update(fits)
   assert len(places) > 20  # of the 25 that there are, in 96 draws
+
+
+def test_a_resized_crop_is_a_rectangle_that_pillow_brings_to_size():
+  """Of an image whose rows and columns tell where a pixel comes from."""
+  height, width = 24, 30
+  rows, columns = np.meshgrid(np.arange(height) * 8.0, np.arange(width) * 8.0, indexing="ij")
+  image = np.stack([rows, columns, rows + columns], axis=-1)[None]
+  shares = []
+  for ours in changed(np.repeat(image, 40, axis=0), resized_crop=0.3):
+    (top, left), (bottom, right) = ours[0, 0, :2] / 8, ours[-1, -1, :2] / 8
+    box = [round(float(edge)) for edge in (left, top, right + 1, bottom + 1)]
+    for channel in range(3):
+      plane = Image.fromarray(image[0, ..., channel].astype(np.float32)).crop(box)
+      expected = plane.resize((width, height), Image.Resampling.BILINEAR)
+      np.testing.assert_allclose(ours[..., channel], expected, atol=1e-3)
+    high, wide = box[3] - box[1], box[2] - box[0]
+    assert 0.7 < wide / high < 1.4
+    shares.append(high * wide / (height * width))
+  assert 0.27 < min(shares) < 0.5
+  assert max(shares) > 0.75
 
 
 def test_every_second_image_is_mirrored():

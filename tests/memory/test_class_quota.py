@@ -106,7 +106,7 @@ def test_a_pair_that_comes_again_is_filled_up_behind_what_it_has():
   labels = helpers.examples(SPEC, 0, SIZE).label
   wanted = np.concatenate([np.flatnonzero(labels == label)[:6] for label in (0, 1)])
   np.testing.assert_array_equal(again.exemplars.index, wanted)
-  full = update(again, batch._replace(index=batch.index + 50))
+  full = update(again, batch._replace(index=batch.index - 50))
   np.testing.assert_array_equal(full.exemplars.index, wanted)
 
 

@@ -13,6 +13,7 @@ from own_losses import head_gradient, mixed_batch, numpy_pass
 from tagjax.core.method import chain
 from tagjax.engine.evaluate import without_answers
 from tagjax.engine.learner import make_learner
+from tagjax.methods import rehearsing
 from tagjax.methods.icarl import icarl
 
 KEY = jax.random.key(0)
@@ -103,6 +104,21 @@ def test_it_predicts_the_nearest_mean(trained):
   rows = unit(numpy_pass(params, batch.image)[0])
   want = -np.square(rows[:, None] - unit(means)[None]).sum(axis=-1)
   np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_exemplars_pass_in_parts(monkeypatch):
+  """Of 20 exemplars 8, 8 and 4, as all at once."""
+  exemplars = helpers.batch(helpers.spec("class"), 0, 20)
+
+  def apply_fn(variables, batch, *, features):
+    assert features
+    return variables * batch.image.reshape(len(batch.image), -1), None
+
+  whole = rehearsing.of_exemplars(apply_fn, 2.0, exemplars, features=True)
+  monkeypatch.setattr(rehearsing, "_ROWS", 8)
+  parts = rehearsing.of_exemplars(apply_fn, 2.0, exemplars, features=True)
+  np.testing.assert_array_equal(whole, 2.0 * exemplars.image.reshape(20, -1))
+  np.testing.assert_array_equal(parts, whole)
 
 
 def test_until_the_first_task_has_ended_the_head_predicts(trained):

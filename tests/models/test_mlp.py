@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from tagjax.models import MLP
 
@@ -15,12 +16,14 @@ def make(**settings):
   return model, init(jax.random.key(0))
 
 
-def test_equals_numpy():
-  model, variables = make(hidden=(16, 12))
+@pytest.mark.parametrize("head_bias", [True, False])
+def test_equals_numpy(head_bias):
+  model, variables = make(hidden=(16, 12), head_bias=head_bias)
+  assert ("bias" in variables["params"]["head"]) == head_bias
   x = IMAGE.reshape(4, -1).astype(np.float64)
   for name in ("hidden0", "hidden1", "head"):
     layer = jax.tree.map(lambda a: np.asarray(a, np.float64), variables["params"][name])
-    x = x @ layer["kernel"] + layer["bias"]
+    x = x @ layer["kernel"] + layer.get("bias", 0)
     x = x if name == "head" else np.maximum(x, 0)
   np.testing.assert_allclose(model.apply(variables, IMAGE, train=True, **CALL), x, atol=1e-5)
 

@@ -136,10 +136,19 @@ def floats(number):
   return np.zeros(number, np.float32)
 
 
+def test_variables_that_are_kept_are_counted():
+  kept = types.SimpleNamespace(
+    variables={"params": floats(3)}, method=(), kept={"params": floats(3), "statistics": floats(1)}
+  )
+  found = memory_estimate.of_state(kept, identity()._replace(name="sgd"))
+  assert (found.kept, found.total) == (16, 28)
+  assert "16 B of kept variables" in str(found)
+
+
 def test_statistics_of_batches_are_no_parameters():
   state = state_of(floats(2), params=floats(3), batch_stats=floats(5))
   found = memory_estimate.of_state(state, identity()._replace(name="sgd"))
-  assert (found.params, found.statistics, found.method) == (12, 20, {"sgd": 8})
+  assert (found.params, found.statistics, found.method, found.kept) == (12, 20, {"sgd": 8}, 0)
   assert str(found) == (
     "12 B of parameters + 20 B of batch statistics + 8 B of method state (sgd 8 B) = 40 B"
   )

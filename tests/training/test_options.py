@@ -101,6 +101,7 @@ def test_definitions_of_forgetting_are_those_of_the_metrics():
     ({"rotation": 181.0}, r"^augmentation.rotation=181.0: must be in degrees"),
     ({"rotation": float("nan")}, r"^augmentation.rotation=nan: must be in degrees"),
     ({"colour": 1.1}, r"^augmentation.colour=1.1: must be in \[0, 1\]$"),
+    ({"resized_crop": 1.5}, r"^augmentation.resized_crop=1.5: must be in \[0, 1\]$"),
     ({"colour": -0.1}, r"^augmentation.colour=-0.1: must be in \[0, 1\]$"),
   ],
 )

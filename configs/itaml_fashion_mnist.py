@@ -1,0 +1,40 @@
+"""Split Fashion-MNIST, class-incremental: 5 tasks of 2 kinds of clothes, MLP, 2000 exemplars.
+
+iTAML (Rajasegaran et al., CVPR 2020) with the values of its authors' script for MNIST
+(configs/itaml_mnist.py), beside the methods that class-incremental learning is compared by; they
+have the same stream, network, memory, epochs and optimizer, and are not tuned. Nothing was
+published on this stream. Accuracies for runs of p test images of one task, p up to 100, come from
+one evaluation; so do task accuracy, the plain argmax and the confusion matrix.
+
+  python launch.py --config=configs/itaml_fashion_mnist.py:itaml --config.seeds=3
+  python launch.py --config=configs/itaml_fashion_mnist.py:itaml+tag --config.seeds=3
+  python launch.py --config=configs/itaml_fashion_mnist.py:er --config.memory.capacity=200
+  python launch.py --config=configs/itaml_fashion_mnist.py:joint --config.seeds=3
+
+Needs Fashion-MNIST, which Debian and Ubuntu have as a package (docs/data.md). The time of a run is
+not measured; `:itaml,runlocal` trains for an epoch on 200 examples a task.
+"""
+
+from configs.common import LOCAL_CLASSES, choose, class_incremental, continuum
+from tagjax.config.defaults import base_config
+
+SGD = {"learning_rate": 0.1, "sgd.momentum": 0.9, "weight_decay.strength": 0.001}
+TAG = {"learning_rate": 0.0005, "tag.b": 5.0}
+TUNED = class_incremental("weight_decay+sgd", SGD, TAG)
+
+
+def get_config(argument: str = "itaml"):
+  c = base_config()
+  c.benchmark = "split_fashion_mnist"
+  c.num_tasks = 5
+  c.model = "mlp"
+  c.mlp.hidden = (400, 400)
+  c.mlp.head_bias = False
+  c.batch_size = 256
+  c.epochs = (5, 20, 20, 20, 20)
+  c.schedule = "step"
+  c.step.at = (5, 10, 15)
+  c.step.factor = 0.5
+  c.itaml.beta = 0.5
+  continuum(c)
+  return choose(c, TUNED, argument, LOCAL_CLASSES)

@@ -1,0 +1,187 @@
+"""Networks of shared and own layers, and methods that search them, in the compiled stream."""
+
+import functools
+
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import tagjax
+from tagjax.engine.learner import make_learner
+from tagjax.models import LasemCNN, dfcnn, hps, prognn, tf
+from tagjax.models.convolution import direct
+
+STREAM = helpers.spec()
+SIZES = {"channels": (3, 4), "kernels": (3, 3), "pools": (1, 2), "hidden": ()}
+FACTORS = {"base_channels": (2, 2), "filter_sizes": (3, 3), "filter_channels": (2, 2)}
+SIZE, BATCH = 8, 4
+
+
+def network(make, **options):
+  factors = FACTORS if make is dfcnn else {}
+  return make(STREAM, **{"dropout": 0.0, **SIZES, **factors, **options}).clone(convolve=direct)
+
+
+def method_for(model, *members, optimizer=None):
+  optimizer = optimizer or optax.sgd(0.1, momentum=0.9)
+  stacked = tagjax.task_stacked(model, STREAM)
+  return tagjax.chain(*members, tagjax.only_current_task(optimizer, stacked))
+
+
+def train(model, method, tasks=None, **options):
+  run = helpers.programs(STREAM, method, model=model, batch_size=BATCH, **options)
+  key = jax.random.key(0)
+  return run, helpers.train_stream(run, STREAM, key, size=SIZE, batch_size=BATCH, tasks=tasks)
+
+
+SEARCHES = {
+  "lasem": lambda: (network(hps, sharing="searched"), tagjax.methods.lasem()),
+  "darts": lambda: (network(dfcnn, sharing="searched"), tagjax.methods.darts(learning_rate=0.1)),
+}
+OTHERS = {
+  "factor_penalty": lambda: (network(tf, sharing="top-1"), tagjax.methods.factor_penalty()),
+  "prognn": lambda: (network(prognn), tagjax.lift(optax.identity())),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_stream_is_one_program_and_all_is_finite(name):
+  model, member = OTHERS[name]()
+  run, state = train(model, method_for(model, member))
+  assert all(count == 1 for count in run.traces.values())
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.variables))
+
+
+@pytest.mark.parametrize("name", ["lasem", pytest.param("darts", marks=pytest.mark.product)])
+def test_the_stream_is_one_program_and_four_devices_agree_with_one(name):
+  model, member = SEARCHES[name]()
+  method = method_for(model, member, optimizer=optax.sgd(0.01))
+  (run, one), (_, four) = (train(model, method, num_devices=devices) for devices in (1, 4))
+  assert all(count == 1 for count in run.traces.values())
+  pairs = zip(
+    *(jax.tree.leaves((state.variables, state.method)) for state in (one, four)), strict=True
+  )
+  for a, b in pairs:
+    assert np.isfinite(a).all()
+    for replica in range(1, 4):
+      np.testing.assert_array_equal(b[0], b[replica])
+    np.testing.assert_allclose(a, b[0], rtol=2e-4, atol=2e-5)
+
+
+def test_seeds_side_by_side_are_the_seeds_alone():
+  model = network(hps, sharing="searched", dropout=0.2)
+  learner = make_learner(model, method_for(model, tagjax.methods.lasem()), STREAM)
+
+  def one_seed(key):
+    state = learner.init(key)
+    state, _ = learner.step(state, helpers.batch(STREAM, 0, BATCH), jnp.int32(0), phase="train")
+    state = learner.consolidate(state, None, jnp.int32(0), phase="train")
+    state, _ = learner.step(state, helpers.batch(STREAM, 1, BATCH), jnp.int32(1), phase="train")
+    return state.variables["params"]
+
+  keys = jax.random.split(jax.random.key(0), 2)
+  together, alone = jax.jit(jax.vmap(one_seed))(keys), jax.jit(one_seed)
+  for index, key in enumerate(keys):
+    pairs = zip(jax.tree.leaves(together), jax.tree.leaves(alone(key)), strict=True)
+    for a, b in pairs:
+      np.testing.assert_allclose(a[index], b, rtol=1e-3, atol=1e-5)
+
+
+@functools.cache
+def none_shared():
+  model = network(hps, sharing="none")
+  return helpers.programs(STREAM, method_for(model), model=model, batch_size=BATCH)
+
+
+def after(tasks):
+  run, key = none_shared(), jax.random.key(0)
+  return helpers.train_stream(run, STREAM, key, size=SIZE, batch_size=BATCH, tasks=tasks)
+
+
+def test_without_sharing_nothing_is_forgotten_to_the_bit():
+  """What the other tasks do makes no difference to a task's rows, nor to its logits."""
+  first, whole = after([0]), after(range(3))
+  for a, b in zip(jax.tree.leaves(first.variables), jax.tree.leaves(whole.variables), strict=True):
+    np.testing.assert_array_equal(a[0], b[0])
+    assert (np.asarray(a)[1:] != np.asarray(b)[1:]).any()
+  run = none_shared()
+  figures = [helpers.evaluate(run, state, STREAM, 0, 2) for state in (first, whole)]
+  for a, b in zip(*map(jax.tree.leaves, figures), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_all_layers_shared_are_a_network_with_one_head_for_all():
+  """Without hidden layers: the rows of the head are columns of one head."""
+  model, plain = network(hps, sharing="all"), LasemCNN(STREAM.num_outputs, **SIZES, dropout=0.0)
+  learners = [
+    make_learner(model, method_for(model, optimizer=optax.sgd(0.1)), STREAM),
+    make_learner(plain.clone(convolve=direct), tagjax.lift(optax.sgd(0.1)), STREAM),
+  ]
+  ours, theirs = (jax.jit(learner.init)(jax.random.key(0)) for learner in learners)
+  params = ours.variables["params"]
+  head = params["head"]["task"]
+  theirs = theirs._replace(
+    variables={
+      "params": {
+        "head": {
+          "kernel": jnp.concatenate(list(head["kernel"]), axis=1),
+          "bias": head["bias"].reshape(-1),
+        },
+        **{f"conv{layer}": params[f"conv{layer}"]["shared"] for layer in range(2)},
+      }
+    }
+  )
+  steps = [jax.jit(functools.partial(learner.step, phase="train")) for learner in learners]
+  for task in (0, 1, 0):
+    batch = helpers.batch(STREAM, task, BATCH)
+    ours, _ = steps[0](ours, batch, jnp.int32(task))
+    theirs, _ = steps[1](theirs, batch, jnp.int32(task))
+  for layer in range(2):
+    one, two = (
+      ours.variables["params"][f"conv{layer}"]["shared"],
+      theirs.variables["params"][f"conv{layer}"],
+    )
+    for leaf in ("kernel", "bias"):
+      np.testing.assert_allclose(one[leaf], two[leaf], rtol=1e-5, atol=1e-6)
+  kernel = jnp.concatenate(list(ours.variables["params"]["head"]["task"]["kernel"]), axis=1)
+  np.testing.assert_allclose(
+    kernel, theirs.variables["params"]["head"]["kernel"], rtol=1e-5, atol=1e-6
+  )
+
+
+def test_lasem_with_one_configuration_is_the_static_network():
+  searched, static = network(hps, sharing="searched"), network(hps, sharing="top-1")
+  ours = method_for(searched, tagjax.methods.lasem(candidates=("top-1",)))
+  learners = [
+    make_learner(searched, ours, STREAM),
+    make_learner(static, method_for(static), STREAM),
+  ]
+  states = [jax.jit(learner.init)(jax.random.key(0)) for learner in learners]
+  searched_params = states[0].variables["params"]
+  shape = states[1].variables["params"]
+  chosen = {
+    name: {part: searched_params[name][part] for part in layer} for name, layer in shape.items()
+  }
+  states[1] = states[1]._replace(variables={"params": chosen})
+  steps = [jax.jit(functools.partial(learner.step, phase="train")) for learner in learners]
+  ends = [jax.jit(functools.partial(learner.consolidate, phase="train")) for learner in learners]
+  for task in (0, 1):
+    for place in range(2):
+      state = states[place]
+      for _ in range(2):
+        state, _ = steps[place](state, helpers.batch(STREAM, task, BATCH), jnp.int32(task))
+      states[place] = ends[place](state, None, jnp.int32(task))
+  for name, layer in states[1].variables["params"].items():
+    for part, values in layer.items():
+      for leaf, value in values.items():
+        found = states[0].variables["params"][name][part][leaf]
+        np.testing.assert_allclose(found, value, rtol=1e-5, atol=1e-6)
+
+
+def test_a_network_that_is_not_searched_is_refused():
+  model = network(hps, sharing="top-1")
+  with pytest.raises(ValueError, match="requires 'routing' of the model, and TransferCNN does not"):
+    make_learner(model, method_for(model, tagjax.methods.lasem()), STREAM)

@@ -1,0 +1,66 @@
+"""What a chain hands on besides updates: collections that moved, restarts, names around others."""
+
+import jax.numpy as jnp
+import optax
+import pytest
+
+from tagjax.core.method import Method, Step, called_around, chain, identity, lift
+
+AT = Step(*[None] * len(Step._fields))._replace(task_id=jnp.int32(3))
+
+
+@pytest.fixture(autouse=True)
+def _without_keys(monkeypatch):
+  monkeypatch.setattr("tagjax.core.method._own_key", lambda at, position: at)
+
+
+def moving(**collections):
+  def update(updates, state, params, *, at):
+    del params, at
+    return updates, state, collections
+
+  return Method(lambda params: (), update)
+
+
+def test_collections_of_later_members_count():
+  def moved(*members):
+    return chain(*members).update(1.0, ((),) * len(members), None, at=AT)[2:]
+
+  assert moved(identity(), identity()) == ()
+  assert moved(moving(a=1), identity()) == ({"a": 1},)
+  assert moved(moving(a=1, b=2), moving(b=3)) == ({"a": 1, "b": 3},)
+
+
+def test_optimizers_restart_and_methods_stay():
+  keeper = Method(lambda params: 5, None)
+  method = chain(keeper, optax.trace(0.9))
+  params = {"w": jnp.ones(2)}
+  state = (7, optax.TraceState({"w": jnp.full(2, 4.0)}))
+  kept, trace = method.restart(state, params)
+  assert kept == 7
+  assert trace.trace["w"].tolist() == [0.0, 0.0]
+
+
+def test_a_restarted_state_holds_no_buffer_of_the_parameters():
+  params = {"w": jnp.ones(2)}
+  anchored = optax.GradientTransformation(lambda params: params, None)
+  (leaf,) = lift(anchored).restart(None, params).values()
+  assert leaf is not params["w"]
+  assert leaf.tolist() == [1.0, 1.0]
+
+
+def test_transformations_get_the_inner_task():
+  told = optax.GradientTransformationExtraArgs(
+    lambda params: (), lambda updates, state, params, *, task_id, **extra: (task_id, state)
+  )
+  assert lift(told).update(None, (), None, at=AT)[0] == 3
+  assert lift(told).update(None, (), None, at=AT._replace(inner_task=jnp.int32(1)))[0] == 1
+
+
+def test_a_method_around_another_is_called_as_the_chain():
+  inner = chain(
+    identity()._replace(name="ewc", settings={"strength": 2.0}), identity()._replace(name="sgd")
+  )
+  made = called_around(identity()._replace(name="itaml", settings={"r": 1}), inner)
+  assert made.name == "itaml+ewc+sgd"
+  assert made.settings == {"itaml": {"r": 1}, "ewc": {"strength": 2.0}}

@@ -1,0 +1,480 @@
+"""Repeats attacks by the real command: trials, passed, failed. `make drill`; some minutes.
+
+A row of the table is a function that takes a folder and gives trials. A trial passes if the command
+ends with one line, or does what it was asked for, and if nothing was executed, and nothing written
+outside of the folder of the run.
+"""
+
+import contextlib
+import io
+import json
+import os
+import pathlib
+import shutil
+import struct
+import sys
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tagjax.datasets import prepare
+from tagjax.report import compare
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests"))
+SMALL = (
+  "--config.num_tasks=2",
+  "--config.seeds=1",
+  "--config.train_examples_per_task=40",
+  "--config.test_examples_per_task=20",
+  "--config.mlp.hidden=(8,)",
+  "--config.plots=False",
+)
+SECONDS = 100.0
+
+
+class Trial(NamedTuple):
+  """One attack.
+
+  Attributes:
+    name: what is attacked, and how.
+    arguments: of `launch.py`.
+    env: variables of its process.
+    ends: whether the run may end well; else it must be refused in one line.
+    unharmed: says whether nothing was executed or changed that is not the run's.
+    call: what is called instead of `launch.py`; gives a status, and prints.
+  """
+
+  name: str
+  arguments: tuple[str, ...]
+  env: dict[str, str] = {}  # noqa: RUF012
+  ends: bool = False
+  unharmed: Callable[[], bool] = lambda: True
+  call: Callable[[], int] | None = None
+
+
+class Ended(NamedTuple):
+  """How a call ended, as `Launcher` says it of a command."""
+
+  code: int
+  stdout: str
+  stderr: str
+  seconds: float
+
+
+BAD_VALUES = """
+epochs=1000000000000 epochs=0 epochs=nan epochs=1.5 epochs=none num_tasks=100000000 num_tasks=-1
+seeds=200000000 seeds=0 seed=1000000000000000000000000000000 seed=-1 batch_size=0
+batch_size=10000000000000000000000 learning_curve_batches=1000000000 chunk_steps=0
+keep_checkpoints=0 task_order=0-999999999999 task_order=5-1 classes=0-99999999999
+learning_rate=nan learning_rate=inf learning_rate=-1 validation_fraction=2 test_fraction=nan
+mlp.hidden=(True,) mlp.hidden=(0,) mlp.hidden=(8,x) mlp.dropout=nan method=tga method=
+method=tag+tag method=os:system model=mpl benchmark=digit data_seed=-1 image_size=100000
+normalization=none2 schedule=cosin freeze=3 tag.b=nan tag.b=inf tag.b=-1 augmentation.crop=-1
+augmentation.rotation=nan augmentation.colour=2 sweep=[] sweep={} sweep=3 sweep={'epochs':3}
+sweep={'epochs':[null]} sweep={'epochs':[1,1]} sweep_tasks=3 search=3 protocol=all forgetting=new
+evaluate_on=train seed_axis=row train_examples_per_task=0 train_fraction=nan label_noise=2
+blurry_fraction=nan pretrained=nowhere.pth data_parallel=0 shard_state=True =3 nokey=3
+"""
+BAD_OF_METHODS = """
+er:er.strength ewc:ewc.strength si:si.strength lwf:lwf.strength gem:gem.eps ewc:ewc.clip
+stable_sgd:stable_sgd.floor mas:mas.strength rwalk:rwalk.damping gem:gem.margin lwf:lwf.temperature
+"""
+
+
+def bad_values(folder: pathlib.Path) -> Iterator[Trial]:
+  """Values that cannot be meant, and files that are not there."""
+  workdir = f"--workdir={folder / 'run'}"
+  for value in BAD_VALUES.split():
+    yield Trial(value, (*SMALL, f"--config.{value}", workdir))
+  for pair in BAD_OF_METHODS.split():
+    method, key = pair.split(":")
+    for value in ("nan", "inf"):
+      arguments = (f"--config.method={method}", f"--config.{key}={value}", workdir)
+      yield Trial(f"{key}={value}", (*SMALL, *arguments))
+  nobody = "~nosuchuser/x"
+  yield Trial("workdir of nobody", (*SMALL, f"--workdir={nobody}"))
+  yield Trial("cache of nobody", (*SMALL, f"--compilation_cache={nobody}", workdir))
+  yield Trial("cache folder of nobody", (*SMALL, workdir), {"TAGJAX_CACHE_DIR": nobody})
+  cifar = ("--config.benchmark=split_cifar10", f"--config.data_dir={nobody}")
+  yield Trial("data of nobody", (*SMALL, *cifar, workdir))
+  yield Trial("a flag without a value", (*SMALL, workdir, "--config.epochs"))
+
+
+CONFIG_FILES = {
+  "syntax": "def get_config(:",
+  "import": "import nothing_of_this_name",
+  "raises": "def get_config():\n  raise RuntimeError('mine')",
+  "value": "def get_config():\n  raise ValueError('mine')",
+  "none": "def get_config():\n  return None",
+  "dict": "def get_config():\n  return {'a': 1}",
+  "exit": "import sys\nsys.exit(3)",
+  "exit inside": "def get_config():\n  raise SystemExit",
+  "without": "x = 3",
+  "arguments": "def get_config(one, two):\n  return None",
+  "key": "def get_config():\n  return {}['key']",
+}
+
+
+def config_files(folder: pathlib.Path) -> Iterator[Trial]:
+  """Config files with faults."""
+  for name, program in CONFIG_FILES.items():
+    file = folder / f"{name.replace(' ', '_')}.py"
+    file.write_text(program)
+    yield Trial(name, (f"--config={file}", f"--workdir={folder / 'run'}"))
+  yield Trial("a folder", (f"--config={folder}", f"--workdir={folder / 'run'}"))
+
+
+FEATURES = {
+  "class to import": ("tensorflow_datasets.core.features.tensor_feature.Tensor", "outsider.Evil"),
+  "old spelling": ('"pythonClassName"', '"type"'),
+  "other spelling": (
+    '"pythonClassName": "tensorflow_datasets.core.features.tensor_feature.Tensor"',
+    '"python_class_name": "outsider.Evil"',
+  ),
+  "compressed": ('"none"', '"zlib"'),
+  "data set in a data set": ("tensor_feature.Tensor", "dataset_feature.Dataset"),
+  "nested": ("{", "[" * 5000),
+  "no text": ("{", "\udc80"),
+}
+INFO = {
+  "too many": ('"1437"', '"1000000000000000"'),
+  "too few": ('"1437"', '"1436"'),
+  "infinite": ('"1437"', "Infinity"),
+  "nested": ("{", "[" * 5000),
+  "elsewhere": ("{DATASET}-{SPLIT}", "/dev/zero/{DATASET}-{SPLIT}"),
+}
+
+
+def prepared_sets(folder: pathlib.Path) -> Iterator[Trial]:
+  """Prepared data sets that somebody has changed; each may bring a module along."""
+  original = folder / "original"
+  os.environ["TAGJAX_CACHE_DIR"], before = str(original), os.environ.get("TAGJAX_CACHE_DIR", "")
+  prepare.prepare("digits")
+  os.environ["TAGJAX_CACHE_DIR"] = before
+  changes = [("features.json", *change) for change in FEATURES.items()]
+  changes += [("dataset_info.json", *change) for change in INFO.items()]
+  for number, (file, name, (old, new)) in enumerate(changes):
+    cache = folder / f"cache {number}"
+    shutil.copytree(original, cache)
+    path = next(cache.rglob(file))
+    text = path.read_text()
+    assert old in text, name
+    path.write_text(text.replace(old, new, 1), errors="surrogateescape")
+    executed = folder / "executed"
+    (folder / "outsider.py").write_text(f"open({str(executed)!r}, 'w').close()")
+    env = {"TAGJAX_CACHE_DIR": str(cache), "PYTHONPATH": str(folder)}
+    for how in ("memory", "stream"):
+      arguments = (*SMALL, f"--config.input={how}", f"--workdir={folder / f'run {number}'}")
+      unharmed = lambda executed=executed: not executed.exists()  # noqa: E731
+      yield Trial(f"{file}, {name}, {how}", arguments, env, unharmed=unharmed)
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+  check = struct.pack(">I", zlib.crc32(kind + content))
+  return struct.pack(">I", len(content)) + kind + content + check
+
+
+def _large_png(width: int, height: int) -> bytes:
+  header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+  rows = zlib.compress(bytes((width // 8 + 1) * height))
+  parts = _chunk(b"IHDR", header) + _chunk(b"IDAT", rows) + _chunk(b"IEND", b"")
+  return b"\x89PNG\r\n\x1a\n" + parts
+
+
+PICTURES = {
+  "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
+  "13,300 x 13,300": _large_png(13_300, 13_300),
+  "8,001 x 8,000": _large_png(8_001, 8_000),
+  "header without end": b"P6" + b" " * 5_000_000,
+  "cut off": b"\x89PNG\r\n\x1a\n",
+  "text": b"no picture",
+}
+
+
+def pictures(folder: pathlib.Path) -> Iterator[Trial]:
+  """Folders of pictures, some of which are none, with a Ghostscript that would be noticed."""
+  program, called = folder / "bin" / "gs", folder / "called"
+  program.parent.mkdir()
+  program.write_text(f"#!/bin/sh\ntouch '{called}'\n")
+  program.chmod(0o755)
+  for number, (name, content) in enumerate(PICTURES.items()):
+    for suffix in ("png", "jpg"):
+      own = folder / f"own {number} {suffix}"
+      for task in ("one", "two"):
+        for label in ("a", "b"):
+          (own / task / label).mkdir(parents=True)
+          for place in range(2):
+            (own / task / label / f"{place}.{suffix}").write_bytes(content)
+      arguments = (
+        "--config=configs/image_folders.py:sgd",
+        f"--config.image_folders={own}",
+        f"--workdir={folder / 'run'}",
+      )
+      env = {"PATH": f"{program.parent}:{os.environ['PATH']}", "TAGJAX_CACHE_DIR": str(folder)}
+      yield Trial(f"{name}, {suffix}", arguments, env, unharmed=lambda: not called.exists())
+
+
+def weights(folder: pathlib.Path) -> Iterator[Trial]:
+  """Files of weights for `config.pretrained`."""
+  executed = folder / "executed"
+  calls = f"cos\nsystem\n(S'touch {executed}'\ntR.".encode()
+  for name, program in {
+    "remembers": b"Nr\0\0\0\x10.",
+    "calls": calls,
+    "many": b"(" + b"]" * 5_000_000 + b"l.",
+    "cut off": b"\x80\x02}",
+  }.items():
+    path = folder / f"{name}.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+      archive.writestr("w/data.pkl", program)
+    yield _weights(path, folder, executed)
+  for suffix in ("pth", "npz", "safetensors"):
+    (folder / f"zero.{suffix}").symlink_to("/dev/zero")
+    os.mkfifo(folder / f"pipe.{suffix}")
+    yield _weights(folder / f"zero.{suffix}", folder, executed)
+    yield _weights(folder / f"pipe.{suffix}", folder, executed)
+  file = io.BytesIO()
+  np.savez_compressed(file, w=np.zeros(2**27, np.float32))
+  (folder / "bomb.npz").write_bytes(file.getvalue())
+  yield _weights(folder / "bomb.npz", folder, executed)
+
+
+def _weights(path: pathlib.Path, folder: pathlib.Path, executed: pathlib.Path) -> Trial:
+  arguments = (
+    "--config.benchmark=split_digits",
+    "--config.model=resnet18",
+    f"--config.pretrained={path}",
+    f"--workdir={folder / 'run'}",
+  )
+  return Trial(path.name, arguments, unharmed=lambda: not executed.exists())
+
+
+LINKS = (
+  ".lock",
+  "config.json",
+  "metrics.jsonl",
+  "results.json",
+  "accuracy_matrix.png",
+  "checkpoints",
+  "checkpoints/damaged",
+  "checkpoints/99",
+  "groups",
+)
+
+
+def workdirs(folder: pathlib.Path, launch: Callable) -> Iterator[Trial]:
+  """Folders of interrupted runs with links, pipes and changed files among the run's own names."""
+  first = folder / "first"
+  ended = launch(*SMALL, f"--workdir={first}")
+  assert ended.code == 0, ended.stderr
+  (first / "results.json").unlink()
+  for name in LINKS:
+    run, target = folder / f"link {name.replace('/', ' ')}", folder / f"of {name.replace('/', ' ')}"
+    shutil.copytree(first, run)
+    target.mkdir()
+    (target / "7.orbax-checkpoint-tmp").mkdir()
+    (target / "precious").write_text("keep me")
+    path = run / name
+    if path.is_dir() and not path.is_symlink():
+      shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    is_folder = path.suffix == "" and name != ".lock"
+    path.symlink_to(target if is_folder else target / "precious")
+    unharmed = lambda target=target: (  # noqa: E731
+      (target / "precious").read_text() == "keep me"
+      and sorted(entry.name for entry in target.iterdir()) == ["7.orbax-checkpoint-tmp", "precious"]
+    )
+    yield Trial(f"link {name}", (*SMALL, f"--workdir={run}"), unharmed=unharmed)
+  for name in ("metrics.jsonl", ".lock", "config.json"):
+    run = folder / f"pipe {name}"
+    shutil.copytree(first, run)
+    (run / name).unlink()
+    os.mkfifo(run / name)
+    yield Trial(f"pipe {name}", (*SMALL, f"--workdir={run}"))
+  log = (first / "metrics.jsonl").read_bytes()
+  for name, content in {"no log": None, "half a log": log[: len(log) // 2], "empty": b""}.items():
+    run = folder / name
+    shutil.copytree(first, run)
+    (run / "metrics.jsonl").unlink()
+    if content is not None:
+      (run / "metrics.jsonl").write_bytes(content)
+    unharmed = lambda run=run, content=content: (  # noqa: E731
+      not (run / "metrics.jsonl").exists()
+      or (
+        b"\0" not in (run / "metrics.jsonl").read_bytes()
+        and len((run / "metrics.jsonl").read_bytes()) == len(content or b"")
+      )
+    )
+    yield Trial(name, (*SMALL, f"--workdir={run}"), unharmed=unharmed)
+  for name in ("²", "0099"):
+    run = folder / f"named {name}"
+    shutil.copytree(first, run)
+    (run / "checkpoints" / name).mkdir()
+    yield Trial(f"a checkpoint named {name}", (*SMALL, f"--workdir={run}"), ends=True)
+  for name, text in RESULTS.items():
+    run = folder / f"results {name}"
+    shutil.copytree(first, run)
+    (run / "results.json").write_text(text)
+    yield Trial(f"results: {name}", (*SMALL, f"--workdir={run}"))
+
+
+RESULTS = {
+  "list": "[]",
+  "object": "{}",
+  "null": "null",
+  "number": "3",
+  "nested": "[" * 100_000,
+  "half": '{"accuracy_matrix": [[[0.5',
+  "text for a matrix": '{"accuracy_matrix": "x", "definitions": {}, "config": {}, "seconds": {}}',
+  "seconds": '{"accuracy_matrix": [[[0.5]]], "definitions": {}, "config": {}, "seconds": "x"}',
+  "terminal": json.dumps(
+    {
+      "accuracy_matrix": [[[0.5]]],
+      "definitions": {"forgetting": "\x1b]0;owned\x07"},
+      "config": {},
+      "seconds": {},
+    }
+  ),
+}
+
+
+def comparisons(folder: pathlib.Path) -> Iterator[Trial]:
+  """Results of others, for `python -m tagjax.report.compare`."""
+  for name, text in RESULTS.items():
+    (folder / name).mkdir()
+    (folder / name / "results.json").write_text(text)
+  (folder / "zero").mkdir()
+  (folder / "zero" / "results.json").symlink_to("/dev/zero")
+  (folder / "pipe").mkdir()
+  os.mkfifo(folder / "pipe" / "results.json")
+  (folder / "many lists").mkdir()
+  (folder / "many lists" / "results.json").write_text(f"[{'[],' * 20_000_000}[]]")
+  for name in (*RESULTS, "zero", "pipe", "many lists"):
+    yield Trial(name, (), call=lambda name=name: compare.main([str(folder / name)]))
+
+
+GRID = (
+  *SMALL,
+  "--config.validation_fraction=0.2",
+  "--config.sweep={'learning_rate': [0.001, 0.002]}",
+)
+
+
+def grids(folder: pathlib.Path, launch: Callable) -> Iterator[Trial]:
+  """Interrupted grids whose table is damaged: it is made anew, of the groups' records."""
+  first = folder / "first"
+  ended = launch(*GRID, f"--workdir={first}")
+  assert ended.code == 0, ended.stderr
+  expected = json.loads((first / "results.json").read_text())["points"]
+  (first / "results.json").unlink()
+  table = json.loads((first / "points.json").read_text())
+  points = table["points"]
+  damages: dict[str, Any] = {
+    "gone": None,
+    "list": [],
+    "number": 3,
+    "no points": {"seconds": table["seconds"]},
+    "points of another form": table | {"points": [1]},
+    "a row of another form": table | {"points": points | {"0": 3}},
+    "rows changed over": table | {"points": {"0": points["1"], "1": points["0"]}},
+    "a row too many": table | {"points": points | {"7": points["0"]}},
+    "no seconds": {"points": points},
+    "seconds of another form": table | {"seconds": {"0": "x"}},
+  }
+  for name, value in damages.items():
+    run = folder / name
+    shutil.copytree(first, run)
+    (run / "points.json").unlink()
+    if value is not None:
+      (run / "points.json").write_text(json.dumps(value))
+    same = lambda run=run: (  # noqa: E731
+      json.loads((run / "results.json").read_text())["points"] == expected
+    )
+    yield Trial(name, (*GRID, f"--workdir={run}"), ends=True, unharmed=same)
+
+
+ROWS: dict[str, Callable[..., Iterator[Trial]]] = {
+  "bad command lines and values": bad_values,
+  "config files with faults": config_files,
+  "prepared data sets": prepared_sets,
+  "pictures": pictures,
+  "files of weights": weights,
+  "folders of runs, and results in them": workdirs,
+  "tables of grids": grids,
+  "results of others, compared": comparisons,
+}
+
+
+def fault_of(trial: Trial, ended: Any) -> str:
+  """What is wrong with how the command ended; empty if nothing is."""
+  lines = [line for line in ended.stderr.splitlines() if not line.startswith("note: ")]
+  if not trial.unharmed():
+    return "harm was done"
+  if "Traceback" in ended.stderr:
+    return "a traceback"
+  if any(ord(one) < 32 and one != "\n" for one in ended.stdout + ended.stderr):
+    return "control characters"
+  if ended.seconds > SECONDS:
+    return f"{ended.seconds:.0f} seconds"
+  if ended.code == 0 and not trial.ends:
+    return "it ended well"
+  told = [line for line in lines if line.startswith(("error: ", "compare: "))]
+  if ended.code != 0 and told != lines[-1:]:  # before it a run may say how it is placed
+    return f"code {ended.code}, no line: {ended.stderr[-200:]!r}"
+  return ""
+
+
+def attempt(trials: Iterator[Trial], launch: Callable) -> Iterator[tuple[Trial, str]]:
+  """Each trial, and what is wrong with how it ended."""
+  for trial in trials:
+    ended = _call(trial.call) if trial.call else launch(*trial.arguments, **trial.env)
+    yield trial, fault_of(trial, ended)
+
+
+def _call(call: Callable[[], int]) -> Ended:
+  out, err, begun = io.StringIO(), io.StringIO(), time.monotonic()
+  with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    code = call()
+  return Ended(code, out.getvalue(), err.getvalue(), time.monotonic() - begun)
+
+
+def trials_of(row: str, folder: pathlib.Path, launch: Callable) -> Iterator[Trial]:
+  """The trials of a row, made when they are asked for."""
+  make = ROWS[row]
+  needs_launch = "launch" in make.__annotations__
+  return make(folder, launch) if needs_launch else make(folder)
+
+
+def main() -> int:
+  """Prints the table; returns the exit status."""
+  import launcher  # the tests' own
+
+  os.chdir(ROOT)
+  all_failed = 0
+  with tempfile.TemporaryDirectory(prefix="tagjax-drill-") as temporary:
+    root = pathlib.Path(temporary)
+    os.environ.setdefault("TAGJAX_CACHE_DIR", str(root / "cache"))
+    (root / "launch").mkdir()
+    launch = launcher.Launcher(root / "launch")
+    print("| test | trials | passed | failed |\n|---|---:|---:|---:|")
+    for number, row in enumerate(ROWS):
+      folder = root / str(number)
+      folder.mkdir()
+      found = list(attempt(trials_of(row, folder, launch), launch))
+      failed = [(trial.name, fault) for trial, fault in found if fault]
+      all_failed += len(failed)
+      print(f"| {row} | {len(found)} | {len(found) - len(failed)} | {len(failed)} |", flush=True)
+      for name, fault in failed:
+        print(f"  {name}: {fault}", file=sys.stderr, flush=True)
+    launch.close()
+  return 1 if all_failed else 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,46 @@
+"""A sample of `make drill`: some trials of each row."""
+
+import itertools
+
+import drill
+import pytest
+
+# One of so many trials is made; where a row trains first, its first ones.
+EVERY = {
+  "bad command lines and values": 47,
+  "config files with faults": 6,
+  "prepared data sets": 21,
+  "pictures": 5,
+  "results of others, compared": 4,
+}
+
+
+@pytest.mark.parametrize("row", EVERY)
+def test_attacks_are_answered(row, launch, tmp_path):
+  trials = itertools.islice(drill.trials_of(row, tmp_path, launch), 0, None, EVERY[row])
+  found = list(drill.attempt(trials, launch))
+  assert len(found) > 1
+  assert [(trial.name, fault) for trial, fault in found if fault] == []
+
+
+def test_folders_of_runs(launch, tmp_path):
+  trials = itertools.islice(drill.workdirs(tmp_path, launch), 0, None, 7)
+  found = list(drill.attempt(trials, launch))
+  assert len(found) > 3
+  assert [(trial.name, fault) for trial, fault in found if fault] == []
+
+
+def test_the_drill_notices_what_is_wrong():
+  fine = drill.Trial("fine", ())
+  ended = drill.Ended(1, "", "error: one line\n", 1.0)
+  assert drill.fault_of(fine, ended) == ""
+  for changes, fault in (
+    ({"stderr": "Traceback\nerror: x"}, "a traceback"),
+    ({"stderr": "error: \x1b[2J"}, "control characters"),
+    ({"stderr": "error: one\nerror: two"}, "no line"),
+    ({"stderr": "killed"}, "no line"),
+    ({"seconds": 1000.0}, "1000 seconds"),
+    ({"code": 0}, "it ended well"),
+  ):
+    assert fault in drill.fault_of(fine, ended._replace(**changes))
+  assert drill.fault_of(fine._replace(unharmed=lambda: False), ended) == "harm was done"
