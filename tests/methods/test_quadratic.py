@@ -12,11 +12,11 @@ SHAPES = {"kernel": (3, 4), "bias": (4,)}
 
 def tree(seed, scale=1.0):
   rng = np.random.default_rng(seed)
-  return {name: (scale * rng.normal(size=s)).astype(np.float32) for name, s in SHAPES.items()}
+  return {name: jnp.asarray(scale * rng.normal(size=s), jnp.float32) for name, s in SHAPES.items()}
 
 
 PARAMS, ANCHOR, UPDATES = tree(0), tree(1), tree(2)
-IMPORTANCE = jax.tree.map(np.square, tree(3))
+IMPORTANCE = jax.tree.map(lambda leaf: jnp.asarray(np.square(leaf)), tree(3))
 
 
 def norm(values):
