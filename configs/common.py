@@ -112,7 +112,10 @@ FEW_STEPS_OF_CLASSES: Mapping[str, Any] = MappingProxyType(
 
 
 def class_incremental(
-  optimizer: str, values: Mapping[str, Any], tag: Mapping[str, Any]
+  optimizer: str,
+  values: Mapping[str, Any],
+  tag: Mapping[str, Any],
+  others: Mapping[str, Any] | None = None,
 ) -> dict[str, dict[str, Any]]:
   """The method iTAML and what it is compared with, each before an optimizer.
 
@@ -120,19 +123,21 @@ def class_incremental(
     optimizer: the end of each chain, such as `"weight_decay+sgd"`.
     values: `{key: value}` of the optimizer.
     tag: `{key: value}` of TAG, where it takes the place of the optimizer.
+    others: `{key: value}` of the optimizer of what iTAML is compared with; None: `values`.
 
   Returns:
     `{name: {key: value}}`. `sgd` is the naive learner and `joint` the upper bound, both with this
     optimizer, whatever it is.
   """
   yardsticks = ("er", "er_ace", "derpp", "lwf", "icarl", "bic")
+  others = values if others is None else others
   return {
     "itaml": {"method": f"itaml+{optimizer}", **values},
     "itaml+tag": {**tag},
-    "sgd": {"method": optimizer, **values},
-    **{name: {"method": f"{name}+{optimizer}", **values} for name in yardsticks},
-    "gdumb": {"method": "gdumb", "epochs": 1},  # which the stream teaches nothing
-    "joint": {"method": optimizer, "protocol": "joint", **values},
+    "sgd": {"method": optimizer, **others},
+    **{name: {"method": f"{name}+{optimizer}", **others} for name in yardsticks},
+    "gdumb": {"method": "gdumb", "epochs": 1, "schedule": None},  # the stream teaches it nothing
+    "joint": {"method": optimizer, "protocol": "joint", **others},
   }
 
 
