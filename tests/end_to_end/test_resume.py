@@ -134,11 +134,11 @@ class Stopped(Exception):  # noqa: N818  (what a test did, not a fault)
   pass
 
 
-@pytest.mark.parametrize("method", ["tag", "icarl+tag"])
+@pytest.mark.parametrize("method", ["tag", "icarl+tag", "itaml+tag"])
 def test_stopped_at_every_position(tiny, tmp_path, monkeypatch, method):
   """Each action of the run, just before it and between it and its checkpoint."""
   config = tiny(seeds=2, train_examples_per_task=35, checkpoint_every=2, chunk_steps=3)
-  config.method, config.learning_rate = method, 0.01
+  config.method, config.learning_rate, config.scenario = method, 0.01, "class"
   # The best epoch's weights and what it was chosen by are part of a checkpoint.
   config.epochs, config.select_epoch, config.validation_fraction = (1, 2), "best", 0.2
   programs = []
@@ -171,8 +171,9 @@ def test_stopped_at_every_position(tiny, tmp_path, monkeypatch, method):
     except Stopped:
       continue
   assert stops == list(range(len(stops)))
-  # Begin; of each epoch its chunks (3 steps, or 5 with exemplars) and its validation; of each task
-  # the best epoch's weights, consolidate, evaluate.
-  assert len(stops) == 1 + (2 + 3) + 2 * (2 + (method != "tag")) + 3
+  # Begin; of each epoch its chunks (3 steps, or 5 with the exemplars of task 0) and its validation;
+  # of each task the count of exemplars, the best epoch's weights, consolidate, evaluate.
+  counts = method != "tag"
+  assert len(stops) == 1 + (1 + 1) + 2 * (1 + counts + 1) + 2 * (counts + 3)
   assert outcome(tmp_path / "stopped") == expected
   assert programs[0].traces["train", "train"] == 1
