@@ -63,7 +63,7 @@ def scale_by_radam(
   Example:
     >>> transform = scale_by_radam()
     >>> updates, _ = transform.update(jnp.full(2, 3.0), transform.init(jnp.zeros(2)))
-    >>> print(updates)
+    >>> print(updates.round(4))
     [3. 3.]
 
   References:
