@@ -376,10 +376,8 @@ def _with_name(function: Callable, name: str) -> Callable:
   @functools.wraps(function)
   def make(*args, **options):
     made = function(*args, **options)
-    from tagjax.core.method import (
-      Method,
-      called_around,
-    )  # loads JAX, which whoever makes a method has loaded
+    # Loads JAX, which whoever makes a method has loaded.
+    from tagjax.core.method import Method, called_around
 
     if not isinstance(made, Method):
       return made
