@@ -68,7 +68,7 @@ def test_only_the_pull_is_clipped():
 
 
 def test_strength_zero_keeps_every_bit_of_the_updates():
-  updates = jax.tree.map(lambda u: jnp.asarray(u).at[0].set(-0.0), UPDATES)
+  updates = jax.tree.map(lambda u: u.at[0].set(-0.0), UPDATES)
   infinite = jax.tree.map(lambda f: f + jnp.inf, IMPORTANCE)
   actual = quadratic.add_pull(updates, PARAMS, infinite, ANCHOR, strength=0, clip=1.0)
   for name in SHAPES:
@@ -92,11 +92,10 @@ def test_half_precision_updates_keep_their_dtype_and_the_pull_is_float32():
 
 
 def test_the_anchor_is_a_copy():
-  params = jax.tree.map(jnp.asarray, PARAMS)
-  copied = quadratic.copy(params)
+  copied = quadratic.copy(PARAMS)
   for name in SHAPES:
-    np.testing.assert_array_equal(copied[name], params[name])
-    assert copied[name].unsafe_buffer_pointer() != params[name].unsafe_buffer_pointer()
+    np.testing.assert_array_equal(copied[name], PARAMS[name])
+    assert copied[name].unsafe_buffer_pointer() != PARAMS[name].unsafe_buffer_pointer()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import pytest
 from tagjax import models
 from tagjax.core.register import declared
 
-
 ONE_HEAD = [name for name, one in declared("model").items() if "num_outputs" in one.provided]
 """Networks with a head for each task (LASEM's, progressive ones) have no features for all tasks."""
 
