@@ -296,6 +296,15 @@ def _joined(before, skipped, begun, x, skip):
   return x + _taken(skipped, [before.index(row[: len(before[0])]) for row in begun])
 
 
+def _everywhere(kind: Transfer) -> Callable[[int], tuple[Transfer, ...]]:
+  """From the number of convolutions to their kinds of transfer, which are all the same."""
+
+  def kinds(depth: int) -> tuple[Transfer, ...]:
+    return (kind,) * depth
+
+  return kinds
+
+
 def _network(
   spec: StreamSpec,
   kinds: Callable[[int], tuple[Transfer, ...]],
@@ -377,8 +386,9 @@ def hps(
   """
   sizes = {"channels": channels, "kernels": kernels, "pools": pools, "hidden": hidden}
   options = {"dropout": dropout, "compute_dtype": compute_dtype}
-  kinds = lambda depth: (HPS(),) * depth  # noqa: E731
-  return _network(spec, kinds, "hps", preset=preset, sharing=sharing, sizes=sizes, **options)
+  return _network(
+    spec, _everywhere(HPS()), "hps", preset=preset, sharing=sharing, sizes=sizes, **options
+  )
 
 
 @register("tf", kind="model")
@@ -396,7 +406,7 @@ def tf(
 ) -> TransferCNN:
   """Tensor factorization: shared kernels are a common tensor, multiplied by matrices of each task.
 
-  The orthogonality loss of the matrices is the method `orthogonality`.
+  The orthogonality loss of the matrices is in the method `factor_penalty`.
 
   Args:
     spec: see `hps`.
@@ -416,8 +426,9 @@ def tf(
     hidden = PRESETS[preset]["hidden"][:1]
   sizes = {"channels": channels, "kernels": kernels, "pools": pools, "hidden": hidden}
   options = {"dropout": dropout, "compute_dtype": compute_dtype}
-  kinds = lambda depth: (TF(),) * depth  # noqa: E731
-  return _network(spec, kinds, "tf", preset=preset, sharing=sharing, sizes=sizes, **options)
+  return _network(
+    spec, _everywhere(TF()), "tf", preset=preset, sharing=sharing, sizes=sizes, **options
+  )
 
 
 @register("dfcnn", kind="model")
