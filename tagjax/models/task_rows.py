@@ -26,6 +26,20 @@ def row_of(tree: chex.ArrayTree, task: chex.Array) -> chex.ArrayTree:
   return jax.tree.map(lambda rows: jax.lax.dynamic_index_in_dim(rows, task, 0, False), tree)
 
 
+def narrowed(used: chex.ArrayTree, needed: chex.Array) -> chex.ArrayTree:
+  """What of the parameters is in use, see `tagjax.engine.growth`, less what is not needed.
+
+  Args:
+    used: bool arrays that broadcast to the parameters.
+    needed: bool, its axes are the first ones of the parameters.
+  """
+
+  def one(mask):
+    return mask & needed.reshape(*needed.shape, *[1] * (mask.ndim - needed.ndim))
+
+  return jax.tree.map(one, used)
+
+
 @jax.custom_batching.custom_vmap
 def only_task(task_id: chex.Array, mask: chex.Array) -> tuple[chex.Array, chex.Array]:
   """The task of the first valid row, and whether all valid rows are of it.

@@ -384,8 +384,11 @@ def _results(record: RunRecord, stream: Stream, options: RunOptions) -> dict[str
     results |= counted
   if options.select_epoch == "best":
     results |= {"validation_accuracy": record.validation, "chosen_epoch": record.chosen_epoch}
+  allocated = {f"allocated_{name}": number for name, number in record.allocated.items()}
   return results | {
     **record.diagnostics,
+    "growth": {**record.growth, **allocated},
+    "outcomes": record.outcomes,
     "task_names": list(stream.task_names),
     "seconds": record.seconds,
   }
