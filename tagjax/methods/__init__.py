@@ -20,6 +20,7 @@ from tagjax.methods.lasem import lasem as lasem
 from tagjax.methods.lwf import lwf as lwf
 from tagjax.methods.mas import mas as mas
 from tagjax.methods.mas_local import mas_local as mas_local
+from tagjax.methods.packnet import packnet as packnet
 from tagjax.methods.rwalk import rwalk as rwalk
 from tagjax.methods.si import si as si
 from tagjax.methods.tag import tag_method as tag_method
