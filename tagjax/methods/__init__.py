@@ -14,6 +14,7 @@ from tagjax.methods.factor_penalty import factor_penalty as factor_penalty
 from tagjax.methods.fine_tuning import fresh_each_task as fresh_each_task
 from tagjax.methods.gdumb import gdumb as gdumb
 from tagjax.methods.gem import gem as gem
+from tagjax.methods.hat import hat as hat
 from tagjax.methods.icarl import icarl as icarl
 from tagjax.methods.itaml import itaml as itaml
 from tagjax.methods.lasem import lasem as lasem
