@@ -5,6 +5,7 @@ from tagjax.methods import of_optax as of_optax
 from tagjax.methods.agem import agem as agem
 from tagjax.methods.bic import bic as bic
 from tagjax.methods.darts import darts as darts
+from tagjax.methods.den import den as den
 from tagjax.methods.der import der as der
 from tagjax.methods.der import der_plus_plus as der_plus_plus
 from tagjax.methods.er import er as er
