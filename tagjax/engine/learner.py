@@ -301,6 +301,7 @@ def _step(
     key=method_key,
     phase=phase,
     epoch_step=epoch_step,
+    before={name: value for name, value in state.variables.items() if name != "params"},
   )
   params = state.variables["params"]
   updates, method_state, *moved = method.update(grad, state.method, params, at=at)

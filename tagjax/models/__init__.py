@@ -15,6 +15,13 @@ from tagjax.models.alexnet import AlexNet
 from tagjax.models.batch_norm import BatchNorm
 from tagjax.models.cifar_alexnet import CifarAlexNet
 from tagjax.models.convolution import Conv
+from tagjax.models.gated import (
+  GatedNetwork,
+  attention_cnn,
+  attention_mlp,
+  expandable_cnn,
+  expandable_mlp,
+)
 from tagjax.models.lasem_cnn import LasemCNN
 from tagjax.models.lenet import LeNet
 from tagjax.models.mlp import MLP
@@ -31,6 +38,7 @@ __all__ = [
   "BatchNorm",
   "CifarAlexNet",
   "Conv",
+  "GatedNetwork",
   "LasemCNN",
   "LeNet",
   "ProgressiveCNN",
@@ -39,7 +47,11 @@ __all__ = [
   "ReducedResNet",
   "ResNet18",
   "TransferCNN",
+  "attention_cnn",
+  "attention_mlp",
   "dfcnn",
+  "expandable_cnn",
+  "expandable_mlp",
   "hps",
   "prognn",
   "prognn_mlp",

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from tagjax.core.by_task import by_task
 from tagjax.core.register import register
 from tagjax.core.types import StreamSpec, Variables
 from tagjax.models.checks import check_image, check_rates
@@ -25,7 +26,7 @@ from tagjax.models.task_head import (
   outputs_by_task,
   placed,
 )
-from tagjax.models.task_rows import TASK, by_task, drawn_by_task, narrowed, row_of
+from tagjax.models.task_rows import TASK, drawn_by_task, narrowed, row_of
 from tagjax.models.transfer_cnn import sizes_of
 from tagjax.models.transfer_layers import Initializer, Sizes, plain, plain_bias, plain_kernel
 

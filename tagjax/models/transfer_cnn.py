@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from tagjax.core.by_task import by_task, only_task
 from tagjax.core.register import register
 from tagjax.core.sharing import MIXED, OWN, ROUTED, SEARCHED, SHARED, resolve_sharing
 from tagjax.core.types import StreamSpec, Variables
@@ -30,7 +31,7 @@ from tagjax.models.task_head import (
   placed,
   split,
 )
-from tagjax.models.task_rows import by_task, drawn_by_task, narrowed, only_task, row_of
+from tagjax.models.task_rows import drawn_by_task, narrowed, row_of
 from tagjax.models.transfer_layers import (
   DFCNN,
   HPS,
