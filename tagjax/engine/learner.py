@@ -1,7 +1,7 @@
 """Model + method + loss -> pure functions: the training step and what surrounds it."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tagjax.core import losses
+from tagjax.core import losses, register
 from tagjax.core.keys import run_keys, step_keys
 from tagjax.core.method import (
   Boundary,
@@ -230,21 +230,21 @@ def _check_required(method: Method, model: Any, spec: StreamSpec) -> None:
     return
   if missing := sorted(missing - set(variable_shapes(model, spec))):
     names = ", ".join(map(repr, missing))
-    way_out = _WAYS_OUT.get(missing[0], _ANY_WAY_OUT)
     raise ValueError(
       f"the method{f' {method.name}' if method.name else ''} requires {names} of the model, and "
-      f"{model_name(model)} does not have it: {way_out}"
+      f"{model_name(model)} does not have it: give it an argument of __call__ or a collection of "
+      f"variables of that name (docs/add_a_model.md){_models_with(missing)}"
     )
 
 
-_ANY_WAY_OUT = (
-  "choose a model whose __call__ takes an argument of that name, or that has a collection of "
-  "variables of that name"
-)
-_WAYS_OUT = {
-  "features": "give its __call__ an argument features: bool = False, and return the input of the "
-  "head where that is True (docs/add_a_model.md)"
-}
+def _models_with(names: Sequence[str]) -> str:
+  """Declared models whose calls take arguments of all these names, as another way out."""
+  found = [
+    name
+    for name, declaration in sorted(register.declared("model").items())
+    if call_names(declaration.make).issuperset(names)
+  ]
+  return f", or choose one of {', '.join(found)}" if found else ""
 
 
 class _Parts(NamedTuple):

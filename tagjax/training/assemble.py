@@ -166,14 +166,15 @@ def assemble(
       eval_batch_size=options.eval_batch_size,
       streamed=_is_streamed(stream, "validation"),
     )
-  rows = {
+  one = jax.eval_shape(single.init, key_shape(), _hyper_shapes(trials[0]))
+  besides = {
     "training_rows": training.rows(single.num_boundary_examples),
     "evaluation_rows": evaluation.rows + (validation.rows if validation else 0),
+    "prepared": memory_estimate.of_prepared(single, one),
   }
-  one = jax.eval_shape(single.init, key_shape(), _hyper_shapes(trials[0]))
   placed = dataclasses.replace(options, seeds_together=together or options.seeds_together)
   alone = streamed or evaluation.in_order  # each trial sees an order of its own
-  layout = _layout(one, made, stream.spec, trials, placed, rows, alone)
+  layout = _layout(one, made, stream.spec, trials, placed, besides, alone)
   shared = Columns(DEVICE_AXIS, layout.num_devices) if layout.share_columns else Columns()
   programs = Programs(
     learner(DEVICE_AXIS, shared) if layout.batch_devices > 1 else single,
@@ -202,7 +203,9 @@ def assemble(
   )
   held = programs.held(*trainer.start_shapes())
   shared_memory = jax.default_backend() == "cpu"
-  forecast = memory_estimate.foresee(held, made, stream.spec, layout, **rows, shared=shared_memory)
+  forecast = memory_estimate.foresee(
+    held, made, stream.spec, layout, **besides, shared=shared_memory
+  )
   memory_estimate.check(forecast, options, _available(), made)
   return trainer, forecast
 
@@ -293,9 +296,9 @@ def _check_padding(model: Any, spec: StreamSpec, method: Method, options: RunOpt
     raise ConfigError(f"model: {error}") from error
 
 
-def _layout(one, method, spec, trials, options, rows, streamed) -> Layout:
+def _layout(one, method, spec, trials, options, besides, streamed) -> Layout:
   """As many trials together as are allowed and have room; memory is linear in them."""
-  estimate = memory_estimate.foresee(one, method, spec, Layout(), **rows)
+  estimate = memory_estimate.foresee(one, method, spec, Layout(), **besides)
   room = memory_estimate.Room(
     _available(),
     lane=max(1, estimate.total - estimate.examples),
