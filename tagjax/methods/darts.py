@@ -8,16 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from tagjax.core.method import Boundary, Method, Step
+from tagjax.core.method import Method, Step
 from tagjax.core.register import register
 from tagjax.core.sharing import MIXED, searched_layers
 from tagjax.methods.factor_penalty import checked
 from tagjax.methods.searched import (
   anchor_of,
-  keep_shared,
   known_gradient,
   learned_none,
-  routed,
+  searching,
   task_loss,
   with_penalties,
 )
@@ -141,26 +140,12 @@ def darts(
     epoch = state.epochs + state.steps // jnp.asarray(lengths)[task_id]
     return learning_rate / (1 + decay * epoch)
 
-  def consolidate(state, variables, *, at: Boundary):
-    row = _row(state, variables, at.task_id)
-    params = keep_shared(variables["params"], state.anchor, row)
-    learned = state.learned.at[at.task_id].set(True)
-    length = 1 if lengths is None else jnp.asarray(lengths)[at.task_id]
-    state = begin(params, learned, state.epochs + state.steps // length)
-    return state, routed({**variables, "params": params}, at.task_id, row)
+  def end(state, params, task_id):
+    learned = state.learned.at[task_id].set(True)
+    length = 1 if lengths is None else jnp.asarray(lengths)[task_id]
+    return begin(params, learned, state.epochs + state.steps // length)
 
-  def prepare(state, variables, *, at: Boundary):
-    return routed(variables, at.task_id, _row(state, variables, at.task_id))
-
-  return Method(
-    init,
-    update,
-    consolidate,
-    prepare=prepare,
-    ignores_updates=True,
-    num_boundary_examples=0,
-    requires=frozenset({"routing"}),
-  )
+  return searching(init, update, _row, end)
 
 
 def _row(state: DartsState, variables, task_id) -> chex.Array:

@@ -11,16 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from tagjax.core import losses
-from tagjax.core.method import Boundary, Method, Step
+from tagjax.core.method import Method, Step
 from tagjax.core.register import register
 from tagjax.core.sharing import ROUTED, resolve_sharing, searched_layers
 from tagjax.methods.factor_penalty import checked
 from tagjax.methods.searched import (
   anchor_of,
-  keep_shared,
   known_gradient,
   learned_none,
   routed,
+  searching,
   with_penalties,
 )
 from tagjax.transforms.checks import check_choice, check_count, check_range
@@ -158,28 +158,14 @@ def lasem(
 
     return jax.lax.cond(state.chosen[at.task_id] >= 0, train_again, search)
 
-  def consolidate(state, variables, *, at: Boundary):
-    params = variables["params"]
-    table = table_of(params)
-    index = _index(state, at.task_id)
-    row = jnp.asarray(table.rows)[index]
-    params = keep_shared(params, state.anchor, row)
-    state = _begin(table, prior, params, state.chosen.at[at.task_id].set(index))
-    return state, routed({**variables, "params": params}, at.task_id, row)
+  def row_of(state, variables, task_id):
+    return jnp.asarray(table_of(variables["params"]).rows)[_index(state, task_id)]
 
-  def prepare(state, variables, *, at: Boundary):
-    rows = jnp.asarray(table_of(variables["params"]).rows)
-    return routed(variables, at.task_id, rows[_index(state, at.task_id)])
+  def end(state, params, task_id):
+    chosen = state.chosen.at[task_id].set(_index(state, task_id))
+    return _begin(table_of(params), prior, params, chosen)
 
-  return Method(
-    init,
-    update,
-    consolidate,
-    prepare=prepare,
-    ignores_updates=True,
-    num_boundary_examples=0,
-    requires=frozenset({"routing"}),
-  )
+  return searching(init, update, row_of, end)
 
 
 def _check(groups, candidates, likelihood, prior, fixed_probability, at_once) -> None:
