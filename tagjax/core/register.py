@@ -149,7 +149,7 @@ def register(
     section: the section of the config that holds its options; by default its name. Declarations
       with the same section share the options that both have.
     shares: name of a section declared by `register_section`; parameters that it holds are read
-      from there.
+      from there, all that it holds if the function collects the rest (`**options`).
     traced: options that are numbers and change no shape: a grid over them compiles once.
     family: see `Family`; None: it may stand beside everything.
     needs_past: whether it has no meaning without past tasks. By default modifiers need them.
@@ -262,7 +262,8 @@ def _read(function, name, kind, section, shares, traced, family, needs_past) -> 
   own = parameters(function)
   provided = tuple(one for one in PROVIDED[kind] if one in own)
   options = dict(_options(function, without={*provided, *common}))
-  shared = {one: shares for one in own if one in common}
+  there = common if collects_rest(function) else own
+  shared = {one: shares for one in there if one in common}
   if unknown := sorted({*traced} - {*options, *provided}):
     raise RegisterError(
       f"traced={unknown[0]!r} of {name!r} is no option{nearest(unknown[0], options)}"
@@ -302,6 +303,12 @@ def parameters(function: Callable) -> dict[str, inspect.Parameter]:
     for name, one in found.items()
     if one.kind not in collect and not (is_class and name in _OF_MODULES)
   }
+
+
+def collects_rest(function: Callable) -> bool:
+  """Whether the function takes keywords that its signature does not name."""
+  found = inspect.signature(_constructor(function)).parameters.values()
+  return any(one.kind == inspect.Parameter.VAR_KEYWORD for one in found)
 
 
 def _constructor(function: Callable) -> Callable:

@@ -17,6 +17,7 @@ from tagjax.report.growth import growth_of
 from tagjax.report.results import definition_of
 from tagjax.report.tables import (
   INCREMENTAL_FIGURES,
+  PEAK_FIGURES,
   Row,
   count_text,
   markdown_code,
@@ -176,13 +177,13 @@ def check_comparable(
 def comparison_rows(runs: Mapping[str, Results], definition: str) -> list[Row]:
   """One row a run; accuracies and forgetting in percent, mean ± std over seeds.
 
-  Figures of class-incremental runs have a column where a run has them; parameters in use at the end
-  and bytes of the state where they differ.
+  Peak accuracies, and figures of class-incremental runs, have a column where a run has them;
+  parameters in use at the end and bytes of the state where they differ.
   """
   rows = []
   also = [
     (name, title)
-    for name, title in INCREMENTAL_FIGURES[:6]
+    for name, title in (*PEAK_FIGURES, *INCREMENTAL_FIGURES[:6])
     if any(name in results for results in runs.values())
   ]
   sizes = _sizes(runs)

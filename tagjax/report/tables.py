@@ -27,6 +27,9 @@ _FIGURES = (
   ("learning_curve_area", "learning curve area"),
 )
 
+PEAK_FIGURES = (("peak_accuracy", "peak accuracy"), ("final_to_peak", "final / peak"))
+"""Of runs that record the best epoch of each task."""
+
 INCREMENTAL_FIGURES = (
   ("average_incremental_accuracy", "average incremental accuracy"),
   ("task_accuracy", "task accuracy"),
@@ -44,7 +47,7 @@ def metric_rows(results: Mapping[str, Any]) -> list[Row]:
   definitions = results.get("definitions", {})
   spread = f"std (ddof {definitions.get('ddof', 1)})"
   rows = []
-  for name, title in (*_FIGURES, *INCREMENTAL_FIGURES):
+  for name, title in (*_FIGURES, *PEAK_FIGURES, *INCREMENTAL_FIGURES):
     if name not in results:
       continue
     figure = results[name]
@@ -61,17 +64,26 @@ def metric_rows(results: Mapping[str, Any]) -> list[Row]:
 
 
 def task_rows(results: Mapping[str, Any]) -> list[Row]:
-  """One row a task: accuracy right after learning it and at the end, mean ± std over seeds."""
+  """One row a task: accuracy right after learning it and at the end, mean ± std over seeds.
+
+  The peak accuracy stands beside them where it is recorded.
+  """
   matrices = np.asarray(results["accuracy_matrix"], np.float64)
   ddof = results.get("definitions", {}).get("ddof", 1)
   names = results.get("task_names") or [""] * matrices.shape[-1]
   rows = []
+  peaks = results.get("peak_accuracies")
   for task, name in enumerate(names):
+    peak = {}
+    if peaks is not None:
+      of_task = np.asarray(peaks, np.float64)[:, task]
+      peak = {"peak (%)": mean_and_std(*metrics.summarise(of_task, ddof=ddof)[:2])}
     learned = metrics.summarise(matrices[:, task, task], ddof=ddof)
     final = metrics.summarise(matrices[:, -1, task], ddof=ddof)
     rows.append(
       {
         "task": f"{task + 1}  {name}".strip(),
+        **peak,
         "learned (%)": mean_and_std(learned.mean, learned.std),
         "final (%)": mean_and_std(final.mean, final.std),
         "change": percent(final.mean - learned.mean, sign=True),

@@ -159,6 +159,7 @@ def assemble(
   plain, validation = None, None
   if options.select_epoch == "best":
     plain = _learner(stream, model, lambda hyper: identity(), options, None, None)
+  if options.needs_validation:
     validation = evaluation_source(
       lambda task: stream[task].validation,
       num_tasks=len(stream),

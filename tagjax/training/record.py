@@ -27,6 +27,10 @@ class RunRecord:
       is chosen.
     chosen_epoch: `[S][T]`, the place among these of the epoch whose weights task t (its last phase)
       ended with, or None.
+    epoch_validation: as `validation`, but as the method predicts; empty unless peak accuracies are
+      recorded.
+    peak: `[S][T]` accuracies on the test examples of task t after the first epoch in which its own
+      validation examples gave the most, or None.
     exemplars: `{"trial/visit": number}`, examples that were mixed into the task's own.
     counts: `{name: [S][T]}` of what else is counted (`tagjax.engine.counts.Counts`), as nested
       lists: after task t, over the tests of the tasks until then; None: not evaluated. Names of
@@ -51,6 +55,8 @@ class RunRecord:
   diverged: list
   validation: list
   chosen_epoch: list
+  epoch_validation: list
+  peak: list
   exemplars: dict[str, int] = dataclasses.field(default_factory=dict)
   counts: dict[str, list] = dataclasses.field(default_factory=dict)
   diagnostics: dict[str, list] = dataclasses.field(default_factory=dict)
@@ -75,6 +81,8 @@ class RunRecord:
       diverged=[False] * num_trials,
       validation=[[[] for _ in range(num_tasks)] for _ in range(num_trials)],
       chosen_epoch=[[None] * num_tasks for _ in range(num_trials)],
+      epoch_validation=[[[] for _ in range(num_tasks)] for _ in range(num_trials)],
+      peak=[[None] * num_tasks for _ in range(num_trials)],
     )
 
   def to_json(self) -> dict[str, Any]:
@@ -106,7 +114,7 @@ class RunRecord:
     whole = cls.empty(0, 0)
     for record in records:
       first = len(whole.accuracy)
-      for name in ("accuracy", "baseline", "curves", "diverged", "validation", "chosen_epoch"):
+      for name in _BY_TRIAL:
         getattr(whole, name).extend(getattr(record, name))
       for key, number in record.exemplars.items():
         trial, visit = key.split("/")
@@ -209,6 +217,12 @@ class RunRecord:
     """Average accuracy over tasks `0..task`, if they have all been evaluated after `task`."""
     row = self.accuracy[trial][task][: task + 1] if task >= 0 else []
     return None if not row or None in row else sum(row) / len(row)
+
+
+_BY_TRIAL = (
+  *("accuracy", "baseline", "curves", "diverged"),
+  *("validation", "chosen_epoch", "epoch_validation", "peak"),
+)
 
 
 def _is_count(value: Any) -> bool:

@@ -129,7 +129,8 @@ def sweep(
   >>> sorted(best.chosen)
   ['rate']
   """
-  options = make_options(options, {**changes, "evaluate_on": "validation"})
+  chosen_on = {"evaluate_on": "validation", "peak_accuracy": False}
+  options = make_options(options, {**changes, **chosen_on})
   check_stream(stream, options)
   points = grid_points(check_grid(grid))
   of_run = {key for key in grid if key in RunOptions.__dataclass_fields__}

@@ -1,10 +1,11 @@
 """What a run does with its trials: between the compiled programs and the record."""
 
 import contextlib
+import functools
 import math
 import time
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -16,6 +17,7 @@ from tagjax.core.method import EpochStep
 from tagjax.core.types import Hyper
 from tagjax.distributed.shared_workdir import Store
 from tagjax.engine.counts import Counts
+from tagjax.engine.evaluate import Evaluation
 from tagjax.engine.learner import LearnerState
 from tagjax.engine.programs import Programs
 from tagjax.input_pipeline.data_source import EvaluationSource, TrainingSource
@@ -187,7 +189,8 @@ class Trainer:
     """Tests on validation examples, and keeps the weights of the trials that were never better."""
     task, seen = place.task, self._seen(place.visit)
     with self._timed("evaluate"):
-      columns = [self._validate_task(other, seen.stop - 1) for other in seen]
+      validate = functools.partial(self.programs.validate, self.state)
+      columns = [self._validate_task(other, seen.stop - 1, validate) for other in seen]
     rows = np.stack(columns, axis=1)
     better = np.ones(len(rows), bool)
     for lane, (index, row) in enumerate(zip(place.trials, rows.tolist(), strict=False)):
@@ -197,6 +200,28 @@ class Trainer:
       self._log.write(**self._place(place, index), validation_accuracy=row)
     with self._timed("train"):
       self.state = self.programs.keep(self.state, better)
+
+  def test_if_peak(self, place: Place) -> None:
+    """Tests validation examples as the method predicts, and the task itself if it has a peak."""
+    task, seen = place.task, self._seen(place.visit)
+    served = self._prepare(task)
+    with self._timed("evaluate"):
+      validate = functools.partial(self.programs.validate_served, served)
+      rows = np.stack([self._validate_task(other, task, validate) for other in seen], axis=1)
+    at_peak = []
+    for index, row in zip(place.trials, rows.tolist(), strict=False):
+      known, own = self.record.epoch_validation[index][task], task - seen.start
+      if all(row[own] > before[own] for before in known):
+        at_peak.append(index)
+      known.append(row)
+      self._log.write(**self._place(place, index), epoch_validation=row)
+    if not at_peak:
+      return
+    accuracies, _ = self._evaluate_task(served, place.trials, task, task)
+    for index in at_peak:
+      peak = accuracies[index - place.trials.start]
+      self.record.peak[index][task] = peak
+      self._log.write(**self._place(place, index), peak_accuracy=peak)
 
   def take_best(self, place: Place) -> None:
     """Puts the weights of the phase's best epoch back."""
@@ -362,12 +387,14 @@ class Trainer:
       return range(visit.task, visit.task + 1)
     return range(self.num_tasks if visit.again else visit.task + 1)
 
-  def _validate_task(self, task: int, current_task: int) -> np.ndarray:
-    """Accuracy of the model itself in each lane, on validation examples."""
-    assert self._validation is not None, "see RunOptions.select_epoch"
+  def _validate_task(
+    self, task: int, current_task: int, validate: Callable[..., Evaluation]
+  ) -> np.ndarray:
+    """Accuracy in each lane, on validation examples."""
+    assert self._validation is not None, "see RunOptions.needs_validation"
     correct, size = np.zeros(len(self.groups[0]), np.int64), 0
     for examples in self._validation.windows(task):
-      result = self.programs.validate(self.state, examples, current_task)
+      result = validate(examples, current_task)
       correct, size = correct + result.correct, size + int(examples.size)
     return correct / size
 

@@ -94,7 +94,9 @@ def other(default):
 
 
 def test_a_preset_of_the_lasem_network_reaches_it():
-  model = build.build_model(typed({"model": "lasem_cnn", "lasem_cnn.preset": "office_home"}), SPEC)
+  model = build.build_model(
+    typed({"model": "lasem_cnn", "convolutions.preset": "office_home"}), SPEC
+  )
   assert model.kernels == (11, 5, 3, 3)
 
 
