@@ -4,6 +4,7 @@ import math
 from typing import TYPE_CHECKING
 
 from tagjax.config import plugins
+from tagjax.config.defaults import known_options
 from tagjax.config.settings import Settings
 from tagjax.core.errors import ConfigError
 
@@ -25,6 +26,9 @@ def check(settings: Settings) -> None:
       joined = key in ("method", "schedule")
       for name in str(settings[key]).split("+") if joined else [settings[key]]:
         plugins.check_name(key, name.strip(), *kinds)
+  for key, option in known_options().items():
+    if option.names:
+      plugins.check_name(key, settings[key], option.names)
   for key, least in _LEAST.items():
     if settings[key] is not None and settings[key] < least:
       raise ConfigError(f"config.{key}={settings[key]!r}: must be at least {least}")

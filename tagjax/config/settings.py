@@ -105,10 +105,27 @@ def schedules(spelling: str | None) -> list[Declaration]:
 
 
 def declarations(settings: Settings) -> list[Declaration]:
-  """Those of the model, the benchmark, the schedule and every member of the method."""
+  """Those of the model, the benchmark, the schedule and every member, and of what they hold."""
   found = [plugins.resolve("model", settings["model"], "model"), *members(settings["method"])]
   found.append(plugins.resolve("benchmark", settings["benchmark"], "benchmark"))
-  return [*found, *schedules(settings["schedule"])]
+  found += schedules(settings["schedule"])
+  return found + [inner for one in found for inner in held(one, settings).values()]
+
+
+def held(one: Declaration, settings: Settings) -> dict[str, Declaration]:
+  """What the options of a declaration name, by option, see `tagjax.core.register.register`.
+
+  Raises:
+    ConfigError: on an unknown name, or one of a declaration that itself holds others.
+  """
+  found = {}
+  for name, option in one.options.items():
+    if option.names:
+      key = one.key(name)
+      found[name] = plugins.resolve(key, settings[key], option.names)
+      if any(inner.names for inner in found[name].options.values()):
+        raise ConfigError(f"config.{key}={settings[key]!r}: choose one that holds no other")
+  return found
 
 
 def used_keys(settings: Settings) -> list[str]:

@@ -15,6 +15,7 @@ from tagjax.models.alexnet import AlexNet
 from tagjax.models.batch_norm import BatchNorm
 from tagjax.models.cifar_alexnet import CifarAlexNet
 from tagjax.models.convolution import Conv
+from tagjax.models.joint_embedding import JointEmbedding, joint_embedding
 from tagjax.models.lasem_cnn import LasemCNN
 from tagjax.models.lenet import LeNet
 from tagjax.models.mlp import MLP
@@ -31,6 +32,7 @@ __all__ = [
   "BatchNorm",
   "CifarAlexNet",
   "Conv",
+  "JointEmbedding",
   "LasemCNN",
   "LeNet",
   "ProgressiveCNN",
@@ -41,6 +43,7 @@ __all__ = [
   "TransferCNN",
   "dfcnn",
   "hps",
+  "joint_embedding",
   "prognn",
   "prognn_mlp",
   "resnet_b",
