@@ -24,6 +24,7 @@ from tagjax.models.gated import (
   expandable_mlp,
 )
 from tagjax.models.hps import hps
+from tagjax.models.joint_embedding import JointEmbedding, joint_embedding
 from tagjax.models.lasem_cnn import LasemCNN
 from tagjax.models.lenet import LeNet
 from tagjax.models.mlp import MLP
@@ -42,6 +43,7 @@ __all__ = [
   "CifarAlexNet",
   "Conv",
   "GatedNetwork",
+  "JointEmbedding",
   "LasemCNN",
   "LeNet",
   "ProgressiveCNN",
@@ -56,6 +58,7 @@ __all__ = [
   "expandable_cnn",
   "expandable_mlp",
   "hps",
+  "joint_embedding",
   "prognn",
   "prognn_mlp",
   "resnet_b",
