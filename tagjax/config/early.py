@@ -10,6 +10,7 @@ from tagjax.core.errors import ConfigError
 
 if TYPE_CHECKING:
   from tagjax.training.options import RunOptions
+  from tagjax.training.tuning import TuningOptions
 
 _LEAST = {"num_tasks": 1, "first_task": 0, "end_task": 1, "sweep_tasks": 1}
 
@@ -36,6 +37,22 @@ def check(settings: Settings) -> None:
       f"config.learning_rate={settings['learning_rate']!r}: must be positive and finite"
     )
   run_options(settings)
+  tuning(settings)
+
+
+def tuning(settings: Settings) -> "TuningOptions":
+  """How hyperparameters are chosen on tasks that are not judged.
+
+  Raises:
+    ConfigError: if an option is out of range.
+  """
+  from tagjax.training.tuning import TuningOptions  # it loads JAX
+
+  names = TuningOptions.__dataclass_fields__
+  try:
+    return TuningOptions(**{name: settings[f"tuning.{name}"] for name in names})
+  except ConfigError as error:
+    raise ConfigError(f"config.{error}") from error
 
 
 def run_options(settings: Settings) -> "RunOptions":

@@ -134,7 +134,8 @@ def used_keys(settings: Settings) -> list[str]:
   of_parts = {
     f"{section}.{name}" for section, options in register.sections().items() for name in options
   }
-  sections = ("augmentation.", "study.") if settings["search"] else ("augmentation.",)
+  asked = {"augmentation.": True, "study.": settings["search"], "tuning.": settings["tuning.tasks"]}
+  sections = tuple(section for section, is_asked in asked.items() if is_asked)
   of_run = {key for key in of_parts if key.startswith(sections)}
   return [key for key in known_options() if key not in of_parts - of_run or key in read_by_parts]
 
@@ -155,8 +156,9 @@ def unused(settings: Settings, keys: Iterable[str]) -> list[str]:
 
 def readers(key: str) -> list[str]:
   """The names of the declarations that have this option."""
-  if key.startswith("study."):
-    return ["config.search"]
+  of_section = {"study": "config.search", "tuning": "config.tuning.tasks"}
+  if (section := key.partition(".")[0]) in of_section:
+    return [of_section[section]]
   found = register.declared(*register.KINDS).values()
   return [one.name for one in found if key in one.option_keys()]
 

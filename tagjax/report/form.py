@@ -37,6 +37,9 @@ def check_run(results: Mapping[str, Any], num_seeds: int, num_tasks: int, where:
   check.entry("used", _is_none_or(_list_of(_is_name)))
   check.entry("task_relatedness", _is_none_or(_is_array((num_seeds, num_tasks, num_tasks))))
   check.counts(num_seeds, num_tasks)
+  if results.get("tuning") is not None:
+    check.entry("tuning", lambda value: isinstance(value, Mapping))
+    check_grid(results["tuning"], f"tuning of {where}")
   for name in [*results]:
     if name in _METRICS or (isinstance(results[name], Mapping) and "per_seed" in results[name]):
       check.entry(name, _is_summary(num_seeds))

@@ -125,6 +125,14 @@ class Run:
     names = self.results.get("task_names")
     return list(names) if names else [f"task {task + 1}" for task in range(self.num_tasks)]
 
+  @property
+  def tuning(self) -> Grid | None:
+    """The grid that chose its values on tasks of its own; None for a run without such tasks."""
+    results = self.results.get("tuning")
+    if results is None:
+      return None
+    return Grid(results, None if self.folder is None else self.folder / "tuning", name=self.name)
+
   # Arrays.
 
   @property

@@ -92,8 +92,10 @@ def task_table(results: Mapping[str, Any]) -> Table:
 
 
 def print_run(results: Mapping[str, Any], console: Console | None = None) -> None:
-  """Prints both tables, on stdout by default."""
+  """Prints both tables, on stdout by default; before them the points that were chosen from."""
   console = console or Console()
+  if "tuning" in results:
+    print_sweep(results["tuning"], console, is_judged=True)
   console.print(run_table(results))
   console.print(task_table(results))
 
@@ -132,11 +134,22 @@ def _mean(point: Mapping[str, Any]) -> float:
   return point["average_accuracy"]["mean"] if point["average_accuracy"] else -math.inf
 
 
-def print_sweep(results: Mapping[str, Any], console: Console | None = None) -> None:
-  """Prints the points of a grid or search, the choice and how to run it; on stdout by default."""
+def print_sweep(
+  results: Mapping[str, Any], console: Console | None = None, *, is_judged: bool = False
+) -> None:
+  """Prints the points of a grid or search, the choice and how to run it.
+
+  Args:
+    results: what results.json of a grid holds.
+    console: where to; None: stdout.
+    is_judged: whether the choice has been run already, on other tasks.
+  """
   console = console or Console()
-  seeds = results["selected_on"]["seeds"]
-  title = f"{_name(results)}, validation, {seeds} seed{'s' if seeds > 1 else ''} a point"
+  chosen_on = results["selected_on"]
+  seeds, tasks = chosen_on["seeds"], chosen_on.get("tasks")
+  where = chosen_on.get("split", "validation")
+  where += f" of the first {tasks} task{'s' if tasks > 1 else ''}" if tasks else ""
+  title = f"{_name(results)}, {where}, {seeds} seed{'s' if seeds > 1 else ''} a point"
   console.print(rich_table(sweep_rows(results), title))
   if results["chosen"] is None:
     console.print("Every point diverged: try smaller learning rates or strengths.")
@@ -145,6 +158,13 @@ def print_sweep(results: Mapping[str, Any], console: Console | None = None) -> N
   console.print(plain_text(f"Chosen: {flags}"), markup=False, soft_wrap=True)
   for key in map(plain_text, results["at_edge"]):
     console.print(f"{key} is at the edge of what was tried: try values beyond it.", markup=False)
+  if not is_judged:
+    console.print(
+      "Nothing is judged yet: run the choice, or let config.tuning.tasks choose by the first tasks "
+      "and judge on the others.",
+      markup=False,
+      soft_wrap=True,
+    )
 
 
 def rich_table(rows: Sequence[Row], title: str | None = None) -> Table:
