@@ -21,6 +21,7 @@ from tagjax.core.method import EpochStep
 from tagjax.core.types import Batch, Hyper
 from tagjax.engine.counts import ACCURACY_ALONE, Measures
 from tagjax.engine.evaluate import Evaluation, evaluate
+from tagjax.engine.growth import Usage
 from tagjax.engine.learner import Learner, LearnerState, ServedState, serve
 from tagjax.engine.train_loop import DEVICE_AXIS, consolidate_task, order_epoch, train_chunk
 from tagjax.input_pipeline.device_examples import DeviceExamples
@@ -129,7 +130,7 @@ class Programs:
       measures: what evaluations measure.
       tested_in_order: whether examples to evaluate on are given in the order of the evaluation.
       plain: the learner of one device with a method that has no prediction of its own; validates.
-      validation_batch_size: examples a pass of a validation.
+      validation_batch_size: examples a pass over validation examples; 0: there are none.
     """
     layout = Layout() if layout is None else layout
     self.compile_seconds = 0.0
@@ -165,7 +166,7 @@ class Programs:
       measures=measures,
       in_order=tested_in_order,
     )
-
+    self._validate_served = functools.partial(evaluate, single, batch_size=validation_batch_size)
     self._validate = None
     if plain is not None:
       self._validate = functools.partial(evaluate, plain, batch_size=validation_batch_size)
@@ -297,6 +298,11 @@ class Programs:
     exemplars = self.single.rehearsal(state)
     return jnp.int32(0) if exemplars is None else jnp.sum(exemplars.mask, dtype=jnp.int32)
 
+  def usage(self, state: LearnerState, used: Any, tasks: np.ndarray, task_id: int) -> Usage:
+    """See `Learner.usage`; on the host, an axis of lanes in front."""
+    result = self._on_single("usage", self.single.usage, state, used, tasks, np.int32(task_id))
+    return self._figures(result, mapped=self.layout.share_lanes)
+
   def prepare(self, state: LearnerState, current_task) -> ServedState:
     """What `evaluate` takes, see `Learner.prepare`; to be made anew when the state has changed.
 
@@ -322,6 +328,10 @@ class Programs:
   def validate(self, state: LearnerState, examples, current_task) -> Evaluation:
     """As `evaluate`, of the model itself, whatever the method makes of it; reads `state` only."""
     return self._test("validate", self._validate, self._served(state), examples, current_task)
+
+  def validate_served(self, served: ServedState, examples, current_task) -> Evaluation:
+    """As `evaluate`, of single validation examples."""
+    return self._test("validate_served", self._validate_served, served, examples, current_task)
 
   def _test(self, name, function, served: ServedState, examples, current_task) -> Evaluation:
     shared = self.layout.share_lanes

@@ -18,13 +18,14 @@ from tagjax.core.types import Hyper, StreamSpec, Variables
 from tagjax.engine.batch_statistics import check_batch_statistics, check_padding_of_method
 from tagjax.engine.counts import Measures
 from tagjax.engine.learner import Learner, make_learner
-from tagjax.engine.model import check_model
+from tagjax.engine.model import checked_model
 from tagjax.engine.programs import Layout, Programs
 from tagjax.engine.train_loop import DEVICE_AXIS
 from tagjax.input_pipeline.data_source import evaluation_source, training_source
 from tagjax.storage import tree_bytes
 from tagjax.training import memory_estimate
 from tagjax.training.checks import check_examples, check_method, check_stream, is_ours
+from tagjax.training.growth import Growth
 from tagjax.training.memory_estimate import Forecast
 from tagjax.training.options import RunOptions
 from tagjax.training.placement import choose_layout
@@ -125,7 +126,7 @@ def assemble(
   sizes = training_sizes(stream, options)
   if not isinstance(stream, benchmarks.Stream):
     check_examples(stream, options)
-  _check_model(model, stream.spec, sizes, options)
+  stacked = _check_model(model, stream.spec, sizes, options)
 
   def learner(axis_name: str | None, columns: Columns) -> Learner:
     def own(hyper: Hyper) -> Method:
@@ -158,6 +159,7 @@ def assemble(
   plain, validation = None, None
   if options.select_epoch == "best":
     plain = _learner(stream, model, lambda hyper: identity(), options, None, None)
+  if options.needs_validation:
     validation = evaluation_source(
       lambda task: stream[task].validation,
       num_tasks=len(stream),
@@ -198,6 +200,7 @@ def assemble(
     keep_going=keep_going,
     method=made.name,
     validation=validation,
+    growth=Growth(programs, stacked, one),
   )
   held = programs.held(*trainer.start_shapes())
   shared_memory = jax.default_backend() == "cpu"
@@ -268,10 +271,10 @@ def _learner(stream, model, method_of, options, pretrained, axis_name) -> Learne
     raise ConfigError(str(error)) from error
 
 
-def _check_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: RunOptions) -> None:
-  """Refuses a model that does not fit the stream."""
+def _check_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: RunOptions) -> Any:
+  """Refuses a model that does not fit the stream; returns `tagjax.task_stacked` of it."""
   try:
-    shapes = check_model(model, spec)
+    shapes, stacked = checked_model(model, spec)
     check_batch_statistics(
       model,
       spec,
@@ -283,6 +286,7 @@ def _check_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: Ru
     )
   except (TypeError, ValueError) as error:
     raise ConfigError(f"model: {error}") from error
+  return stacked
 
 
 def _check_padding(model: Any, spec: StreamSpec, method: Method, options: RunOptions) -> None:

@@ -16,7 +16,7 @@ from tagjax.core.types import Variables
 from tagjax.distributed import processes
 from tagjax.distributed.shared_workdir import ReadWorkdir, open_checkpoints, open_workdir
 from tagjax.report.progress import Progress
-from tagjax.report.results import summarise, summarise_counts
+from tagjax.report.results import summarise, summarise_counts, summarise_peaks
 from tagjax.report.run import Run
 from tagjax.storage.workdir import NoWorkdir, Workdir
 from tagjax.training import group_size
@@ -134,7 +134,7 @@ def fit(
   ending = Ending(folder, options.plots)
 
   def end(record: RunRecord, tensors: Sequence[str], origin: Mapping[str, Any]) -> Run:
-    results = _results(record, stream, options) | {
+    results = results_of(record, stream, options) | {
       "tensor_names": tensors,
       "seeds": [trial.seed for trial in trials],
       "used": sorted(flat_keys(name)),
@@ -267,6 +267,8 @@ def train_stream(trainer: Trainer, options: RunOptions, cursor: Cursor) -> None:
           train_epoch(trainer, options, cursor, place)
           if options.select_epoch == "best":
             cursor.perform(trainer.keep_if_best, trials, place)
+          if options.peak_accuracy:
+            cursor.perform(trainer.test_if_peak, trials, place)
           task_epoch, epoch_id = task_epoch + 1, epoch_id + 1
         if options.select_epoch == "best":
           cursor.perform(trainer.take_best, trials, place)
@@ -359,7 +361,7 @@ def _progress_line(trainer: Trainer, options: RunOptions, enabled: bool) -> Prog
   )
 
 
-def _results(record: RunRecord, stream: Stream, options: RunOptions) -> dict[str, Any]:
+def results_of(record: RunRecord, stream: Stream, options: RunOptions) -> dict[str, Any]:
   """What results.json holds of the measurements."""
   place = 2 if options.evaluate_on == "test" else 1
   sizes = [size[place] for size in stream.sizes]
@@ -384,8 +386,13 @@ def _results(record: RunRecord, stream: Stream, options: RunOptions) -> dict[str
     results |= counted
   if options.select_epoch == "best":
     results |= {"validation_accuracy": record.validation, "chosen_epoch": record.chosen_epoch}
+  if options.peak_accuracy:
+    results |= summarise_peaks(record.accuracy, record.peak, record.epoch_validation)
+  allocated = {f"allocated_{name}": number for name, number in record.allocated.items()}
   return results | {
     **record.diagnostics,
+    "growth": {**record.growth, **allocated},
+    "outcomes": record.outcomes,
     "task_names": list(stream.task_names),
     "seconds": record.seconds,
   }

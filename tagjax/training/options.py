@@ -57,6 +57,9 @@ class RunOptions:
       transfer needs.
     learning_curve_batches: number b: each task is evaluated before each of its first b batches; at
       least 0, and 0 records no learning curve.
+    peak_accuracy: whether peak accuracies are recorded. After each epoch the validation examples of
+      all tasks seen are tested, as the method predicts; where those of the task being learned give
+      more than in each epoch before, its test examples are tested too. Chooses nothing.
     forgetting: definition of forgetting, see `tagjax.metrics.forgetting`.
     checkpoint_every: steps between checkpoints within a task, at least 0; a checkpoint is always
       written at the end of a task, and 0 writes no others.
@@ -91,6 +94,7 @@ class RunOptions:
   confusion_matrix: bool = False
   evaluate_future_tasks: bool = False
   learning_curve_batches: int = 0
+  peak_accuracy: bool = False
   forgetting: Definition = "agem"
   checkpoint_every: int = 1000
   keep_checkpoints: int = 2
@@ -114,6 +118,8 @@ class RunOptions:
     self._check_devices()
     if self.protocol == "joint" and self.learning_curve_batches:
       raise ConfigError("protocol='joint': learns no task by itself; no learning_curve_batches")
+    if self.protocol == "joint" and self.peak_accuracy:
+      raise ConfigError("protocol='joint': learns no task by itself; no peak_accuracy")
 
   @property
   def all_lengths(self) -> tuple[int, ...]:
@@ -123,6 +129,11 @@ class RunOptions:
     (1, 5, 20)
     """
     return tuple(sorted({self.continuum, *self.continuum_lengths}))
+
+  @property
+  def needs_validation(self) -> bool:
+    """Whether validation examples are tested after each epoch."""
+    return self.select_epoch == "best" or self.peak_accuracy
 
   @property
   def records_details(self) -> bool:
