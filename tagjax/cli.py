@@ -24,7 +24,16 @@ _FLAGS = {
   "list": "Print the methods, models, benchmarks, schedules or options there are, and end.",
 }
 
-_SHOWN = (*_FLAGS, "config", "num_processes", "process_id", "cpu_devices", "distributed", "profile")
+_SHOWN = (
+  *_FLAGS,
+  "config",
+  "num_processes",
+  "process_id",
+  "cpu_devices",
+  "distributed",
+  "accept_changes",
+  "profile",
+)
 """What `--help` shows; `--helpfull` shows the flags of the libraries too."""
 
 
@@ -58,6 +67,10 @@ def parse(argv: list[str], default_config: str) -> list[str]:
     flags.DEFINE_integer("cpu_devices", None, text)
     text = "Train with the other processes of the cluster (SLURM, Open MPI, TPU pod) that it tells."
     flags.DEFINE_bool("distributed", False, text)
+    text = (
+      "Go on from a checkpoint of other data, code or devices; results.json tells what changed."
+    )
+    flags.DEFINE_bool("accept_changes", False, text)
     flags.DEFINE_bool("profile", False, "Record a trace of some steps in WORKDIR/profile.")
     for name in _SHOWN:
       flags.FLAGS.register_key_flag_for_module(argv[0], flags.FLAGS[name])
@@ -129,7 +142,13 @@ def main(argv: list[str]) -> None:
     training.cpu_devices.use_cpu_devices(values.cpu_devices, at_least=needed)
     process = join_hosts(values, share_batches=chosen["data_parallel"] > 1)
     with distributed.processes.together():
-      run = config.run.run_config(chosen, workdir, profile=values.profile, process=process)
+      run = config.run.run_config(
+        chosen,
+        workdir,
+        profile=values.profile,
+        process=process,
+        accept_changes=values.accept_changes,
+      )
   except InterruptedRun as stop:
     print(stop, file=sys.stderr)
     sys.exit(130)

@@ -1,5 +1,6 @@
 """A stream of experiences: the tasks of a benchmark, one after another, made when asked for."""
 
+import copy
 import functools
 import math
 import operator
@@ -11,7 +12,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tagjax.benchmarks import arrays, checks, description, holdout, lazy
+from tagjax.benchmarks import arrays, checks, description, digest, holdout, lazy
 from tagjax.benchmarks.blur import Blur, Share, exchange
 from tagjax.benchmarks.experience import Experience, TaskPlan, Visit
 from tagjax.core import types
@@ -49,6 +50,7 @@ class Stream:
     task_order: Sequence[int] | None = None,
     blur: Blur | None = None,
     settings: Mapping[str, Any] | None = None,
+    sources: Mapping[str, str] | None = None,
   ):
     """See `tagjax.load_benchmark`; `in_order` and `blurred` set the last arguments."""
     if len(plans) != spec.num_tasks:
@@ -64,6 +66,7 @@ class Stream:
     ]
     self.sizes = [tuple(len(rows) for rows in plan.rows) for plan in plans]
     self.settings = dict(settings or {})
+    self._sources = dict(sources or {})
     self._plans = tuple(plans)
     spec = spec._replace(
       image_dtype=_image_dtype(name, self._plans),
@@ -140,6 +143,14 @@ class Stream:
     return cls(name, spec, plans, max_value)
 
   @functools.cached_property
+  def digests(self) -> dict[str, str]:
+    """A digest of each data set, by its name; of arrays of one's own one of all."""
+    if self._sources:
+      return dict(self._sources)
+    pools = {id(pool): pool for plan in self._plans for pool in (plan.train, plan.test)}
+    return {"arrays": digest.of_examples(list(pools.values()))}
+
+  @functools.cached_property
   def class_names(self) -> list[dict[int, str]]:
     """See above."""
     return [plan.names_of_outputs() for plan in self._plans]
@@ -208,6 +219,12 @@ class Stream:
     """The stream with these `settings`, which `describe` tells."""
     return self._with(self._pure_spec, self._plans, self.task_order, self._blur, settings)
 
+  def of_sources(self, sources: Mapping[str, str]) -> "Stream":
+    """The stream with the digests of the data sets that it was made of, by name."""
+    changed = copy.copy(self)
+    changed._sources = dict(sources)
+    return changed
+
   def is_streamed(self, part: str) -> bool:
     """Whether images of a part of some task are read when they are needed.
 
@@ -243,7 +260,14 @@ class Stream:
     settings: Mapping[str, Any],
   ) -> "Stream":
     return Stream(
-      self.name, spec, plans, self.max_value, task_order=task_order, blur=blur, settings=settings
+      self.name,
+      spec,
+      plans,
+      self.max_value,
+      task_order=task_order,
+      blur=blur,
+      settings=settings,
+      sources=self._sources,
     )
 
   def _visits(self, place: int) -> list[Visit]:
