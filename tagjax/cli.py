@@ -13,6 +13,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from tagjax import config, distributed, report, training
+from tagjax.core import faults, interrupts
 from tagjax.core.errors import ConfigError, IncompleteRun, InterruptedRun, TagjaxError, reason
 from tagjax.core.untrusted import plain_lines
 
@@ -129,7 +130,7 @@ def main(argv: list[str]) -> None:
   del argv
   sys.stdout, sys.stderr = map(report.forgiving.Forgiving, (sys.stdout, sys.stderr))
   logging.getLogger("jax").setLevel(logging.WARNING)  # it reports each backend it does not find
-  values = flags.FLAGS
+  values, workdir = flags.FLAGS, None
   try:
     chosen = config.settings.read(values.config)
     config.early.check(chosen)
@@ -151,12 +152,12 @@ def main(argv: list[str]) -> None:
       )
   except InterruptedRun as stop:
     print(stop, file=sys.stderr)
-    sys.exit(130)
+    sys.exit(interrupts.INTERRUPTED)
   except IncompleteRun as part:
     print(part)
     sys.exit(0)
-  except TagjaxError as error:
-    sys.exit(f"error: {plain_lines(error)}")
+  except Exception as error:  # the one place that turns what ends a run into a line
+    sys.exit(f"error: {faults.line_of(error, workdir)}")
   if distributed.processes.is_writer():
     is_grid = chosen["sweep"] or chosen["search"]
     show = report.tables.print_sweep if is_grid else report.tables.print_run

@@ -165,7 +165,7 @@ def _digest(folder: pathlib.Path) -> str:
   return digest.hexdigest()[:16]
 
 
-_SAMPLED_BYTES = 2**24
+_SAMPLED_BYTES = 2**22
 
 
 def content_digest(folder: pathlib.Path) -> str:

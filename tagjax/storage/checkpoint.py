@@ -31,6 +31,7 @@ import numpy as np
 
 from tagjax.core.errors import TagjaxError
 from tagjax.core.untrusted import plain_text
+from tagjax.storage.patience import tell_if_slow
 from tagjax.storage.tree_bytes import describe, differences, pack, unpack
 
 if TYPE_CHECKING:  # a fifth of a second to import: done when a run first saves
@@ -191,7 +192,8 @@ class Checkpoints:
     if not self._has_manager():
       return
     try:
-      self._manager.wait_until_finished()
+      with tell_if_slow(self.directory):
+        self._manager.wait_until_finished()
     except Exception as error:
       raise self._cannot_save(error) from error
 
@@ -222,9 +224,9 @@ class Checkpoints:
       return
     if free < lacking * state_bytes:
       raise CheckpointError(
-        f"{lacking} checkpoints of {state_bytes} bytes each do not fit on the disk of "
-        f"{self.directory}, which has {free} bytes left: make room, choose another --workdir, or "
-        "keep fewer (config.keep_checkpoints)"
+        f"the disk of {self.directory} has {free} bytes left, and checkpoints will need {lacking} "
+        f"x {state_bytes}: make room, choose another --workdir, or keep fewer of them "
+        "(config.keep_checkpoints)"
       )
 
   def restore_latest(
@@ -276,7 +278,8 @@ class Checkpoints:
     if not self._has_manager():
       return
     try:
-      self._manager.close()
+      with tell_if_slow(self.directory):
+        self._manager.close()
     except Exception as error:
       raise self._cannot_save(error) from error
 

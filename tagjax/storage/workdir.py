@@ -17,6 +17,7 @@ from typing import IO, Any
 from tagjax.core import paths, untrusted
 from tagjax.core.errors import WorkdirError
 from tagjax.storage.json_files import read_json, write_atomic, write_json_atomic
+from tagjax.storage.patience import tell_if_slow
 
 CONFIG, LOG, RESULTS, LOCK, CHECKPOINTS, PROFILE = (
   "config.json",
@@ -222,6 +223,7 @@ class Log:
 
   def __init__(self, path: Path):
     """Opens the log for appending; see `Workdir.open_log`."""
+    self._path = path
     self._file = open(_open_own(path, os.O_RDWR | os.O_APPEND | os.O_CREAT), "a+b")  # noqa: SIM115  (closed by close())
     self._digest = hashlib.sha256()
 
@@ -246,8 +248,9 @@ class Log:
 
   def sync(self) -> int:
     """Makes sure that all lines are on disk; returns the log's length in bytes."""
-    self._file.flush()
-    os.fsync(self._file.fileno())
+    with tell_if_slow(self._path):
+      self._file.flush()
+      os.fsync(self._file.fileno())
     return self._file.tell()
 
   def close(self) -> None:

@@ -202,6 +202,8 @@ def assemble(
   shared_memory = jax.default_backend() == "cpu"
   forecast = memory_estimate.foresee(held, made, stream.spec, layout, **rows, shared=shared_memory)
   memory_estimate.check(forecast, options, _available(), made)
+  batch = memory_estimate.batch_bytes(stream.spec, options, layout, shared=shared_memory)
+  memory_estimate.check_batch(batch, forecast.total, options, _available())
   return trainer, forecast
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from tagjax.core.errors import ConfigError, InterruptedRun, nearest
+from tagjax.core.interrupts import stop_on_signals
 from tagjax.core.types import Variables
 from tagjax.distributed import processes
 from tagjax.distributed.shared_workdir import ReadWorkdir, open_checkpoints, open_workdir
@@ -44,7 +45,6 @@ from tagjax.training.shares import (
   share_folder,
   train_shares,
 )
-from tagjax.training.signals import stop_on_signals
 from tagjax.training.trainer import Trainer, Trial
 
 
@@ -351,7 +351,6 @@ def train_trials(
     if forecast is not None:
       lines.append(f"memory: {forecast}, besides what a step needs")
     print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr, flush=True)
-  group_size.keep(folder.path, trainer.programs.layout.num_lanes)
   with contextlib.ExitStack() as stack:
     store = stack.enter_context(
       contextlib.closing(open_checkpoints(folder, options.keep_checkpoints))
@@ -385,6 +384,7 @@ def train_trials(
       nonlocal claimed
       if not claimed:
         claimed = True
+        group_size.keep(folder.path, trainer.programs.layout.num_lanes)
         claim()
 
     def after_action(action: str) -> None:

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,10 @@ def provenance() -> dict[str, Any]:
     `processor`, and `devices`: their `platform`, `kind` and `count`.
   """
   devices = jax.devices()
+  reading = threading.Thread(target=source_digest)  # while git is waited for
+  reading.start()
   commit, dirty = _git_commit(Path(__file__).parent)
+  reading.join()
   return {
     "commit": commit,
     "dirty": dirty,
