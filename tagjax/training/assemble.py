@@ -208,6 +208,8 @@ def assemble(
     held, made, stream.spec, layout, **besides, shared=shared_memory
   )
   memory_estimate.check(forecast, options, _available(), made)
+  batch = memory_estimate.batch_bytes(stream.spec, options, layout, shared=shared_memory)
+  memory_estimate.check_batch(batch, forecast.total, options, _available())
   return trainer, forecast
 
 

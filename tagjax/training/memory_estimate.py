@@ -207,6 +207,44 @@ def of_prepared(learner: Learner, state: LearnerState) -> int:
   return num_bytes([leaf for variable, leaf in made if id(variable) not in given])
 
 
+def batch_bytes(spec: StreamSpec, options: RunOptions, layout: Layout, *, shared: bool) -> int:
+  """Bytes of one batch of images at the least, of all lanes that one memory holds at once.
+
+  A batch has `batch_size` rows however few examples there are: the rest is padding.
+
+  Args:
+    spec: of the stream.
+    options: of the run.
+    layout: how the trials lie on the devices.
+    shared: see `foresee`.
+  """
+  side_by_side = 1 if layout.in_turn else layout.lanes_a_device
+  devices = max(1, layout.num_devices // jax.process_count()) if shared else 1
+  rows = -(-options.batch_size // layout.batch_devices)
+  image = math.prod(spec.image_shape) * np.dtype(spec.image_dtype).itemsize
+  return rows * image * side_by_side * devices
+
+
+def check_batch(needed: int, held: int, options: RunOptions, available: int | None) -> None:
+  """Refuses a batch that does not fit beside what the run holds.
+
+  Args:
+    needed: bytes of a batch, see `batch_bytes`.
+    held: bytes that the run holds.
+    options: of the run.
+    available: see `check`.
+
+  Raises:
+    ConfigError: one line with the figures and the way out.
+  """
+  if available is not None and needed + held > available:
+    raise ConfigError(
+      f"batch_size={options.batch_size} takes {readable(needed)} for the images of a batch, which "
+      f"is filled up to that size, beside {readable(held)} that the run holds, and there are "
+      f"{readable(available)}: lower it"
+    )
+
+
 def check(
   forecast: Forecast, options: RunOptions, available: int | None, method: Method | None = None
 ) -> None:

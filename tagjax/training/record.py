@@ -47,6 +47,10 @@ class RunRecord:
     steps: training steps taken, each counted once for trials side by side.
     seconds: `{"compile", "train", "evaluate", "total"}` so far.
     metrics_bytes: length of metrics.jsonl at this point.
+    metrics_sha256: digest of these bytes.
+    of: what the run is, see `tagjax.training.fingerprint`.
+    starts: of the run, each that has trained something: where it began and by which code, see
+      `tagjax.training.fingerprint`.
   """
 
   accuracy: list
@@ -70,6 +74,9 @@ class RunRecord:
     default_factory=lambda: dict.fromkeys(("compile", "train", "evaluate", "total"), 0.0)
   )
   metrics_bytes: int = 0
+  metrics_sha256: str = ""
+  of: dict[str, Any] = dataclasses.field(default_factory=dict)
+  starts: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
   @classmethod
   def empty(cls, num_trials: int, num_tasks: int) -> "RunRecord":
@@ -104,7 +111,9 @@ class RunRecord:
     except TypeError as error:
       reason = plain_text(str(error))
       raise WorkdirError(f"the record of the run is of another form: {reason:.200}") from error
-    if len(sizes) > 1 or not _is_count(record.metrics_bytes) or not _is_count(record.steps):
+    counts = (record.metrics_bytes, record.steps)
+    has_form = isinstance(record.of, dict) and isinstance(record.starts, list)
+    if len(sizes) > 1 or not all(map(_is_count, counts)) or not has_form:
       raise WorkdirError("the record of the run is of another form: its parts do not fit together")
     return record
 
@@ -130,6 +139,7 @@ class RunRecord:
       whole.allocated |= record.allocated
       whole.steps += record.steps
       whole.metrics_bytes += record.metrics_bytes
+      whole.starts += record.starts
       for name, seconds in record.seconds.items():
         whole.seconds[name] += seconds
     return whole

@@ -25,6 +25,7 @@ from tagjax.input_pipeline.device_examples import DeviceExamples
 from tagjax.report.progress import Progress
 from tagjax.storage.workdir import Log, NoLog
 from tagjax.training.growth import Growth
+from tagjax.training.memory_estimate import num_bytes
 from tagjax.training.options import RunOptions
 from tagjax.training.record import RunRecord, to_lists
 from tagjax.training.schedule import Place, Span, Visit
@@ -280,12 +281,16 @@ class Trainer:
     """Whether none of the trials is worth going on with."""
     return all(self.record.diverged[index] for index in trials)
 
-  def resume(self, store: Store) -> int:
-    """Takes state and record from the newest good checkpoint; returns the position it is of."""
+  def resume(self, store: Store, check: Callable[[RunRecord], None]) -> int:
+    """Takes state and record from the newest good checkpoint; returns the position it is of.
+
+    `check` is shown its record, and raises if the run must not go on from it.
+    """
+    template = self.programs.template(*self.start_shapes())
+    store.check_room(num_bytes(template))
     if store.is_empty():
       return 0
-    template = self.programs.template(*self.start_shapes())
-    restored = store.restore_latest(template)
+    restored = store.restore_latest(template, lambda record: check(RunRecord.from_json(record)))
     assert restored is not None, "is_empty has said that there is one"
     position, state, record = restored
     self.state = self.programs.to_devices(state)
@@ -295,6 +300,7 @@ class Trainer:
   def save(self, store: Store, position: int) -> None:
     """Writes a checkpoint from which the run goes on at `position`."""
     self.record.metrics_bytes = self._log.sync()
+    self.record.metrics_sha256 = self._log.sha256()
     store.save(position, self.programs.to_host(self.state), self.record.to_json())
 
   def start(self, indices: Sequence[int]) -> tuple[chex.PRNGKey, Hyper]:
@@ -435,8 +441,11 @@ class Trainer:
     self.record.seconds["compile"] += compiling
     self.record.seconds[name] += time.perf_counter() - start - compiling
 
+  def names(self) -> list[dict[str, Any]]:
+    """What tells each trial from the others in the log."""
+    return [self._name(index) for index in range(len(self.trials))]
+
   def _name(self, index: int) -> dict[str, Any]:
-    """What tells a trial from the others in the log."""
     return {"seed": self.trials[index].seed, **self.trials[index].hyper}
 
   def _place(self, place: Place, index: int) -> dict[str, Any]:

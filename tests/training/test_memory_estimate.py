@@ -12,6 +12,7 @@ from tagjax.core.errors import ConfigError
 from tagjax.core.method import Method, chain, identity
 from tagjax.training import assemble, memory_estimate
 from tagjax.training.memory_estimate import available_memory, num_bytes
+from tagjax.training.options import RunOptions
 from tagjax.training.trainer import Trial
 
 GB = 10**9
@@ -225,7 +226,10 @@ def test_what_does_not_fit_is_refused_with_figures_and_a_way_out(
 
 
 def test_what_fits_exactly_is_not_refused(monkeypatch):
-  total = foreseen().total
+  found = make()
+  layout = found.trainer.programs.layout
+  batch = memory_estimate.batch_bytes(found.stream.spec, RunOptions(), layout, shared=True)
+  total = found.forecast.total + batch
   give(monkeypatch, total)
   make()
   give(monkeypatch, total - 1)
@@ -287,3 +291,14 @@ def test_a_control_group_may_leave_less(tmp_path, version, path):
 
 def test_this_machine_has_some():
   assert available_memory(jax.local_devices()[0]) > 10**7
+
+
+def test_a_batch_counts_with_its_padding():
+  run = make(batch_size=1000)  # of 45 examples
+  options, layout = RunOptions(batch_size=1000), run.trainer.programs.layout
+  needed = memory_estimate.batch_bytes(run.stream.spec, options, layout, shared=True)
+  assert needed == 1000 * 8 * 8 * layout.num_devices
+  memory_estimate.check_batch(needed, GB, options, needed + GB)
+  memory_estimate.check_batch(needed, GB, options, None)
+  with pytest.raises(ConfigError, match=r"^batch_size=1000 takes .* for the images of a batch"):
+    memory_estimate.check_batch(needed, GB, options, needed + GB - 1)
