@@ -351,7 +351,7 @@ def train_trials(
     placed = describe(trainer.programs.layout, len(trainer.trials), noun)
     lines = [f"placement: {placed}"] * bool(placed)
     if forecast is not None:
-      lines.append(f"memory: {forecast}, besides what a step needs")
+      lines += [f"memory: {forecast}, besides what a step needs", *forecast.told_step()]
     print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr, flush=True)
   with contextlib.ExitStack() as stack:
     store = stack.enter_context(
@@ -462,7 +462,7 @@ def results_of(record: RunRecord, stream: Stream, options: RunOptions) -> dict[s
   allocated = {f"allocated_{name}": number for name, number in record.allocated.items()}
   return results | {
     **record.diagnostics,
-    "growth": {**record.growth, **allocated},
+    "growth": {**record.growth, **allocated, **record.flops},
     "outcomes": record.outcomes,
     "task_names": list(stream.task_names),
     "seconds": record.seconds,

@@ -40,6 +40,7 @@ class RunRecord:
     growth: `{name: [S][T]}`, parameters and bytes in use after each task, see
       `tagjax.training.growth.Figures`; None: not evaluated.
     outcomes: `{name: [S][T]}` of what `Method.outcome` tells after each task, as nested lists.
+    flops: `{name: [T]}`, see `tagjax.training.growth.Growth`.
     allocated: `{name: number}` of the static shapes, see `tagjax.training.growth.Growth`.
     epoch_sums: `{name: nested list}`, sums of the diagnostics over the steps of this epoch, for
       each of the trials that go side by side.
@@ -66,6 +67,7 @@ class RunRecord:
   diagnostics: dict[str, list] = dataclasses.field(default_factory=dict)
   growth: dict[str, list] = dataclasses.field(default_factory=dict)
   outcomes: dict[str, list] = dataclasses.field(default_factory=dict)
+  flops: dict[str, list] = dataclasses.field(default_factory=dict)
   allocated: dict[str, int] = dataclasses.field(default_factory=dict)
   epoch_sums: dict[str, Any] = dataclasses.field(default_factory=dict)
   epoch_steps: int = 0
@@ -137,6 +139,7 @@ class RunRecord:
         for name, rows in others.items():
           own.setdefault(name, []).extend(rows)
       whole.allocated |= record.allocated
+      whole.flops |= record.flops
       whole.steps += record.steps
       whole.metrics_bytes += record.metrics_bytes
       whole.starts += record.starts

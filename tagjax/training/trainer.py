@@ -170,8 +170,9 @@ class Trainer:
       zip(place.trials, chunk.steps, chunk.loss, chunk.accuracy, strict=True)
     ):
       if self._is_finite(float(loss), index, place.task, span.start + int(taken)):
-        figures = {"loss": float(loss / taken), "accuracy": float(accuracy / taken)}
-        figures |= {name: to_lists(sums[lane] / taken) for name, sums in chunk.monitored.items()}
+        figures: dict[str, Any] = {"loss": float(loss / taken), "accuracy": float(accuracy / taken)}
+        told = {name: _told(sums[lane] / taken) for name, sums in chunk.monitored.items()}
+        figures |= {"monitored": told} if told else {}
         self._log.write(**self._place(place, index), step=span.stop, **figures)
     taken = int(chunk.steps.max())
     self.record.steps += taken
@@ -376,6 +377,7 @@ class Trainer:
 
   def _keep_growth(self, trials: range, visit: Visit, *, to_former: bool) -> None:
     self.record.allocated = self._growth.allocated
+    self.record.flops = self.record.flops or self._growth.flops()
     with self._timed("evaluate"):
       figures = self._growth.after(self.state, visit.task, self._seen(visit))
     for place, index in enumerate(trials):
@@ -385,7 +387,7 @@ class Trainer:
       own = {"parameters": int(figures.parameters[place]), "bytes": int(figures.bytes[place])}
       self.record.add_growth(index, visit.task, own, outcome, to_former=to_former)
       told = {name: to_lists(value) for name, value in outcome.items()}
-      self._log.write(**self._name(index), task=visit.task, **own, **told)
+      self._log.write(**self._name(index), task=visit.task, **own, outcome=told)
 
   def _seen(self, visit: Visit) -> range:
     """The tasks that the network has been trained on, the current one included."""
@@ -462,6 +464,11 @@ def num_steps(options: RunOptions, size: int) -> int:
   if options.drop_last:
     return size // options.batch_size
   return -(-size // options.batch_size)
+
+
+def _told(figures: np.ndarray) -> list:
+  """For the log: a posterior over many configurations is long enough with six digits."""
+  return np.vectorize(lambda value: float(f"{value:.6g}"), otypes=[float])(figures).tolist()
 
 
 def _key(trials: range, visit: Visit) -> str:
