@@ -22,7 +22,7 @@ from tagjax.core.units import (
   layers,
   repeated,
 )
-from tagjax.methods import isolation
+from tagjax.methods import isolation, sparsity
 from tagjax.transforms.checks import check_count, check_range
 
 SELECT, RETRAIN, EXPAND, SPLIT = "select", "retrain", "expand", "split"
@@ -58,7 +58,8 @@ class DenState(NamedTuple):
     fresh: bool `[U]` by layer, its new units and copies.
     stamps: those of the network after the last phase, for reports.
     learned: bool `[T]`, the tasks that have ended.
-    loss: float32 `[T]`, of each task after its retraining; NaN-free, 0 before it.
+    share: float32 `[T]`, the share of its units that each task has selected.
+    loss: float32 `[T]`, the loss of each task after its retraining.
     lacking: int32 `[T]`, units that each task was to get and for which there was no room.
   """
 
@@ -68,6 +69,7 @@ class DenState(NamedTuple):
   fresh: Units
   stamps: Stamps
   learned: chex.Array
+  share: chex.Array
   loss: chex.Array
   lacking: chex.Array
 
@@ -77,13 +79,13 @@ def den(
   spec: StreamSpec,
   inner: optax.GradientTransformation | Method,
   *,
-  l1: float = 1e-5,
+  l1: float = 0.01,
   l2: float = 1e-4,
-  group: float = 1e-3,
-  drift: float = 0.5,
+  group: float = 0.01,
+  drift: float = 0.1,
   threshold: float = 0.01,
   expand_by: int = 10,
-  split_above: float = 0.05,
+  split_above: float = 0.3,
   select_epochs: int | None = None,
   expand_epochs: int | None = None,
   split_epochs: int | None = None,
@@ -115,8 +117,7 @@ def den(
   return to w'_i without a copy: earlier tasks are not forgotten, the task does with less.
   `outcome` tells how many units were lacking.
 
-  Penalties l1 and group are proximal: after each step weights shrink by l1 and stop at 0, and so do
-  groups by their norm. They are not scaled by the learning rate.
+  Weights under the penalties l1 and group stop at 0, see `tagjax.methods.sparsity`.
 
   It stands around the optimizer and whatever is chained with it (`den+ewc+sgd`, `den+er+tag`), and
   masks the finished step. A task that comes again trains its outputs of the head in "select" and
@@ -125,9 +126,10 @@ def den(
   Args:
     spec: the stream, of the scenario `"task"`.
     inner: the optimizer: an Optax transformation, or a method or chain that ends with one.
-    l1: by how much weights shrink in a step, at least 0.
-    l2: weight decay of what moves, at least 0.
-    group: by how much the norm of a new unit's incoming weights shrinks in a step, at least 0.
+    l1: strength of the penalty that makes edges 0, at least 0. The sparser the head is, the fewer
+      units are retrained; at 0 all are.
+    l2: strength of the weight decay of what moves, at least 0.
+    group: strength of the penalty that removes new units, at least 0.
     drift: pull of the units in S to where they were, at least 0.
     threshold: of the cross-entropy over the task's training examples, in nats; above it the network
       grows; at least 0.
@@ -139,7 +141,7 @@ def den(
 
   Returns:
     The method; its state is a `DenState`. It stands first. `outcome` tells `units`, the units of
-    each layer that are taken, `retrained_loss` and `units_lacking`.
+    each layer that are taken, `share_selected`, `retrained_loss` and `units_lacking`.
 
   Raises:
     ValueError: if an argument is out of range, the stream does not tell tasks apart, or `inner` has
@@ -196,6 +198,7 @@ def den(
       fresh=jax.tree.map(jnp.copy, none),
       stamps=stamps,
       learned=jnp.zeros(spec.num_tasks, bool),
+      share=jnp.zeros(spec.num_tasks),
       loss=jnp.zeros(spec.num_tasks),
       lacking=jnp.zeros(spec.num_tasks, jnp.int32),
     )
@@ -231,17 +234,14 @@ def den(
     grad = _plus_decay(at.grad, params, l2)
     if at.phase == RETRAIN:
       grad = _plus_pull(grad, params, state.anchor, jnp.where(is_first, 0.0, drift))
-    grad = isolation.masked(moving, grad)
+    sparse = l1 if at.phase in (SELECT, EXPAND) else jnp.where(is_first, l1, 0.0)
+    groups = _groups(params, state.fresh, stamps.active(at.task_id)) if at.phase == EXPAND else {}
+    grad = isolation.masked(moving, _sparse_gradient(grad, params, groups, sparse, group))
     updates, inner_state, *moved = inner.update(
       grad, state.inner, params, at=at._replace(grad=grad)
     )
-    updates = isolation.masked(moving, updates)
-    if at.phase in (SELECT, EXPAND):
-      new = _shrunk(_added(params, updates), moving, l1)
-    else:
-      new = _shrunk(_added(params, updates), moving, jnp.where(is_first, l1, 0.0))
-    if at.phase == EXPAND:
-      new = _shrunk_groups(new, state.fresh, stamps.active(at.task_id), group)
+    new = jax.tree.map(lambda m, p, u: jnp.where(m, p + u, p), moving, params, updates)
+    new = _stopped(new, params, grad, groups, moving, sparse)
     updates = jax.tree.map(jnp.subtract, new, params)
     return updates, state._replace(inner=inner_state), *moved
 
@@ -252,7 +252,9 @@ def den(
     whole = ~jnp.any(state.learned)
     again = state.learned[at.task_id]
     selected = {name: (found[name] | whole & active[name]) & ~again for name in active}
-    return state._replace(selected=selected), variables, stamps
+    share = _number(selected) / jnp.maximum(_number(active), 1)
+    share = state.share.at[at.task_id].set(jnp.where(again, state.share[at.task_id], share))
+    return state._replace(selected=selected, share=share), variables, stamps
 
   def after_retrain(state: DenState, variables, stamps: Stamps, at: Boundary):
     loss = _mean_loss(variables, at)
@@ -341,6 +343,7 @@ def den(
     units = [jnp.sum(~taken[name], dtype=jnp.float32) for name in hidden_layers(taken)]
     return {
       "units": jnp.stack(units),
+      "share_selected": state.share[task_id],
       "retrained_loss": state.loss[task_id],
       "units_lacking": state.lacking[task_id].astype(jnp.float32),
     }
@@ -376,6 +379,10 @@ def _anchor_of(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def _union(one: Units, other: Units) -> Units:
   return {name: one[name] | other[name] for name in one}
+
+
+def _number(units: Units) -> chex.Array:
+  return sum(jnp.sum(value, dtype=jnp.float32) for value in units.values())
 
 
 def _first_of(units: chex.Array, number: chex.Numeric) -> chex.Array:
@@ -428,10 +435,6 @@ def _either(one: Masks, other: Masks) -> Masks:
   return {name: jax.tree.map(jnp.logical_or, one[name], other[name]) for name in one}
 
 
-def _added(params, updates):
-  return jax.tree.map(jnp.add, params, updates)
-
-
 def _plus_decay(grad, params, l2):
   """The gradient with that of `l2/2 ‖kernel‖²`."""
   return {
@@ -450,34 +453,36 @@ def _plus_pull(grad, params, anchor, drift):
   return {**grad, **pulled}
 
 
-def _shrunk(params, moving: Masks, by: chex.Numeric):
-  """Kernels whose weights, where they move, are closer to 0 by `by`, and stop there."""
-
-  def shrink(value, mask):
-    smaller = jnp.sign(value) * jnp.maximum(jnp.abs(value) - by, 0)
-    return jnp.where(mask, smaller, value)
-
+def _groups(params, units: Units, active: Units) -> dict[str, chex.Array]:
+  """By layer, the incoming edges of these units, bool; broadcasts to the kernel."""
   return {
-    name: {**part, "kernel": shrink(part["kernel"], moving[name]["kernel"])}
-    for name, part in params.items()
+    name: _inputs_of(below, active, params[name]["kernel"])[:, None] & units[name][None, :]
+    for name, below, _ in _hidden(params)
   }
 
 
-def _shrunk_groups(params, units: Units, active: Units, by: chex.Numeric):
-  """The incoming weights of these units, each unit's norm smaller by `by`, and not below 0."""
-  new = dict(params)
-  for name, below, _ in _hidden(params):
-    kernel = params[name]["kernel"]
-    norm = _norms(kernel, _inputs_of(below, active, kernel))
-    factor = jnp.maximum(1 - by / jnp.maximum(norm, 1e-12), 0)
-    new[name] = {**params[name], "kernel": jnp.where(units[name], kernel * factor, kernel)}
+def _sparse_gradient(grad, params, groups, l1, group):
+  """The gradient with those of the penalties that make kernels sparse."""
+  new = dict(grad)
+  for name, part in grad.items():
+    kernel = sparsity.with_l1(part["kernel"], params[name]["kernel"], l1)
+    if name in groups:
+      kernel = sparsity.with_group(kernel, params[name]["kernel"], groups[name], group)
+    new[name] = {**part, "kernel": kernel}
   return new
 
 
-def _norms(kernel: chex.Array, inputs: chex.Array) -> chex.Array:
-  """`[O]`: the norm of the weights from some of the inputs."""
-  squares = jnp.where(inputs[:, None], jnp.square(kernel), 0)
-  return jnp.sqrt(jnp.sum(squares.reshape(-1, squares.shape[-1]), axis=0))
+def _stopped(new, params, grad, groups, moving: Masks, l1):
+  """The parameters after a step, kernels where they move stopped at 0."""
+  ended = dict(new)
+  for name, part in new.items():
+    before = params[name]["kernel"]
+    kernel = sparsity.stopped(part["kernel"], before, grad[name]["kernel"])
+    kernel = jnp.where(l1 > 0, kernel, part["kernel"])
+    if name in groups:
+      kernel = sparsity.stopped_groups(kernel, before, groups[name])
+    ended[name] = {**part, "kernel": jnp.where(moving[name]["kernel"], kernel, part["kernel"])}
+  return ended
 
 
 def reached(params: Mapping[str, Any], outputs: chex.Array, active: Units) -> Units:
@@ -518,7 +523,8 @@ def without_edges(
   incoming = {}
   for name, below, _ in _hidden(params):
     kernel = params[name]["kernel"]
-    incoming[name] = _norms(kernel, _inputs_of(below, active, kernel)) > 0
+    inputs = _inputs_of(below, active, kernel)
+    incoming[name] = sparsity.group_norms(kernel, inputs[:, None]) > 0
   for name, below, _ in reversed(list(layers(params))):
     if below is None:
       break
@@ -534,7 +540,8 @@ def drifts(params: Mapping[str, Any], anchor: Mapping[str, Any], old: Units) -> 
   moved = {}
   for name, below, _ in _hidden(params):
     change = jax.tree.map(jnp.subtract, params[name], anchor[name])
-    norm = _norms(change["kernel"], _inputs_of(below, old, change["kernel"]))
+    inputs = _inputs_of(below, old, change["kernel"])
+    norm = sparsity.group_norms(change["kernel"], inputs[:, None])
     moved[name] = jnp.sqrt(jnp.square(norm) + jnp.square(change["bias"]))
   return moved
 
