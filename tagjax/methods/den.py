@@ -19,8 +19,10 @@ from tagjax.core.units import (
   by_unit,
   edges_in_use,
   hidden_layers,
+  inputs_of,
   layers,
   repeated,
+  wide,
 )
 from tagjax.methods import isolation, sparsity
 from tagjax.transforms.checks import check_count, check_range
@@ -74,12 +76,13 @@ class DenState(NamedTuple):
   lacking: chex.Array
 
 
-@register("den", kind="modifier", traced=("l1", "l2", "group", "drift", "threshold", "split_above"))
+@register("den", kind="modifier")
 def den(
   spec: StreamSpec,
   inner: optax.GradientTransformation | Method,
   *,
-  l1: float = 0.01,
+  l1: float = 1e-4,
+  head_l1: float = 0.01,
   l2: float = 1e-4,
   group: float = 0.01,
   drift: float = 0.1,
@@ -95,7 +98,7 @@ def den(
   The first task t = 0 trains the units of the start, with the l1 penalty, through all phases. Each
   later one has four, with W' the weights at the end of the task before:
 
-      1. "select":  min CE + l1 ‖W_L,t‖₁ over the task's outputs of the head. Then a breadth-first
+      1. "select":  min CE + head_l1 ‖W_L,t‖₁ over the task's outputs. Then a breadth-first
                     search from these along edges that are not 0 finds the sub-network S
       2. "retrain": min CE + l2/2 ‖W_S‖² + drift/2 ‖W_S − W'_S‖² over the edges within S
       3. "expand":  if the loss of the task is above `threshold`, each layer gets `expand_by` units:
@@ -126,8 +129,9 @@ def den(
   Args:
     spec: the stream, of the scenario `"task"`.
     inner: the optimizer: an Optax transformation, or a method or chain that ends with one.
-    l1: strength of the penalty that makes edges 0, at least 0. The sparser the head is, the fewer
-      units are retrained; at 0 all are.
+    l1: strength of the penalty that makes edges of the first task and of new units 0, at least 0.
+    head_l1: the same of later tasks' outputs in "select", at least 0: the sparser they are, the
+      fewer units are retrained; at 0 all are.
     l2: strength of the weight decay of what moves, at least 0.
     group: strength of the penalty that removes new units, at least 0.
     drift: pull of the units in S to where they were, at least 0.
@@ -172,6 +176,7 @@ def den(
   isolation.check_scenario(spec, "den")
   for name, value in (
     ("l1", l1),
+    ("head_l1", head_l1),
     ("l2", l2),
     ("group", group),
     ("drift", drift),
@@ -210,21 +215,20 @@ def den(
     is_first = ~jnp.any(state.learned)
     whole = {name: units & is_first for name, units in active.items()}
     if phase == SELECT:
-      masks, rows = _edges_within(params, whole), active
+      masks, rows = edges_in_use(params, whole), active
     elif phase == RETRAIN:
       chosen = {name: whole[name] | state.selected[name] & active[name] for name in active}
-      masks, rows = _edges_within(params, chosen), chosen
+      masks, rows = edges_in_use(params, chosen), chosen
     else:
-      masks = _either(_edges_within(params, whole), _edges_of(params, state.fresh, active))
+      masks = _either(edges_in_use(params, whole), _edges_of(params, state.fresh, active))
       kept = state.fresh if phase == EXPAND else _union(state.fresh, state.selected)
       rows = {name: whole[name] | kept[name] & active[name] for name in active}
     goes_on = ~again | (phase == SELECT)
     own = jnp.asarray(spec.classes)[task] & goes_on
-    *_, (_, top, _) = layers(params)
-    of_head = repeated(rows[top], params["head"]["kernel"])
+    of_head = repeated(rows[hidden_layers(params)[-1]], params["head"]["kernel"])
     head = {"kernel": of_head[:, None] & own[None, :], "bias": own}
-    masks = {name: jax.tree.map(lambda m: m & ~again, part) for name, part in masks.items()}
-    return {**masks, "head": head}
+    hidden = {name: jax.tree.map(lambda m: m & ~again, masks[name]) for name in active}
+    return {**hidden, "head": head}
 
   def update(updates, state: DenState, params, *, at: Step):
     del updates
@@ -234,7 +238,8 @@ def den(
     grad = _plus_decay(at.grad, params, l2)
     if at.phase == RETRAIN:
       grad = _plus_pull(grad, params, state.anchor, jnp.where(is_first, 0.0, drift))
-    sparse = l1 if at.phase in (SELECT, EXPAND) else jnp.where(is_first, l1, 0.0)
+    later = {SELECT: head_l1, EXPAND: l1}.get(at.phase, 0.0)
+    sparse = jnp.where(is_first, l1, later)
     groups = _groups(params, state.fresh, stamps.active(at.task_id)) if at.phase == EXPAND else {}
     grad = isolation.masked(moving, _sparse_gradient(grad, params, groups, sparse, group))
     updates, inner_state, *moved = inner.update(
@@ -403,36 +408,20 @@ def _hidden(params):
   return list(layers(params))[:-1]
 
 
-def _inputs_of(below: str | None, units: Units, kernel: chex.Array) -> chex.Array:
-  """Bool `[I]`: which inputs of a kernel come from these units; the image is always there."""
-  return jnp.ones(kernel.shape[-2], bool) if below is None else repeated(units[below], kernel)
-
-
-def _edges_within(params, units: Units) -> Masks:
-  """The edges between these units, and their biases."""
-  masks = {}
-  for name, below, _ in _hidden(params):
-    inputs = _inputs_of(below, units, params[name]["kernel"])
-    kernel = inputs[:, None] & units[name][None, :]
-    masks[name] = {"kernel": kernel, "bias": units[name]}
-  return masks
-
-
 def _edges_of(params, units: Units, others: Units) -> Masks:
   """The edges of these units to each other and to the others, and the biases of these units."""
   masks = {}
-  for name, below, _ in _hidden(params):
-    kernel = params[name]["kernel"]
-    into = _inputs_of(below, others, kernel)[:, None] & units[name][None, :]
-    masks[name] = {"kernel": into, "bias": units[name]}
-    if below is not None:
-      out = repeated(units[below], kernel)[:, None] & others[name][None, :]
-      masks[name]["kernel"] = into | out
+  for layer in _hidden(params):
+    kernel = params[layer.name]["kernel"]
+    into = inputs_of(others, layer, kernel) & wide(units[layer.name], kernel)
+    if layer.below is not None:
+      into |= inputs_of(units, layer, kernel) & wide(others[layer.name], kernel)
+    masks[layer.name] = {"kernel": into, "bias": units[layer.name]}
   return masks
 
 
 def _either(one: Masks, other: Masks) -> Masks:
-  return {name: jax.tree.map(jnp.logical_or, one[name], other[name]) for name in one}
+  return {name: jax.tree.map(jnp.logical_or, one[name], other[name]) for name in other}
 
 
 def _plus_decay(grad, params, l2):
@@ -456,8 +445,9 @@ def _plus_pull(grad, params, anchor, drift):
 def _groups(params, units: Units, active: Units) -> dict[str, chex.Array]:
   """By layer, the incoming edges of these units, bool; broadcasts to the kernel."""
   return {
-    name: _inputs_of(below, active, params[name]["kernel"])[:, None] & units[name][None, :]
-    for name, below, _ in _hidden(params)
+    layer.name: inputs_of(active, layer, params[layer.name]["kernel"])
+    & wide(units[layer.name], params[layer.name]["kernel"])
+    for layer in _hidden(params)
   }
 
 
@@ -521,10 +511,11 @@ def without_edges(
   useless: Units = {}
   above = outputs
   incoming = {}
-  for name, below, _ in _hidden(params):
-    kernel = params[name]["kernel"]
-    inputs = _inputs_of(below, active, kernel)
-    incoming[name] = sparsity.group_norms(kernel, inputs[:, None]) > 0
+  for layer in _hidden(params):
+    kernel = params[layer.name]["kernel"]
+    incoming[layer.name] = (
+      sparsity.group_norms(kernel, inputs_of(active, layer, kernel)) > 0
+    ).ravel()
   for name, below, _ in reversed(list(layers(params))):
     if below is None:
       break
@@ -538,11 +529,11 @@ def without_edges(
 def drifts(params: Mapping[str, Any], anchor: Mapping[str, Any], old: Units) -> Units:
   """How far the incoming weights of each unit, from old units, and its bias have moved."""
   moved = {}
-  for name, below, _ in _hidden(params):
-    change = jax.tree.map(jnp.subtract, params[name], anchor[name])
-    inputs = _inputs_of(below, old, change["kernel"])
-    norm = sparsity.group_norms(change["kernel"], inputs[:, None])
-    moved[name] = jnp.sqrt(jnp.square(norm) + jnp.square(change["bias"]))
+  for layer in _hidden(params):
+    change = jax.tree.map(jnp.subtract, params[layer.name], anchor[layer.name])
+    inputs = inputs_of(old, layer, change["kernel"])
+    norm = sparsity.group_norms(change["kernel"], inputs).ravel()
+    moved[layer.name] = jnp.sqrt(jnp.square(norm) + jnp.square(change["bias"]))
   return moved
 
 
@@ -599,12 +590,12 @@ def split_units(
     old: bool `[U]` by layer, the units that there were before the task.
   """
   new = {}
-  for name, below, _ in layers(params):
+  for layer in layers(params):
+    name, below, _ = layer
     kernel, bias = params[name]["kernel"], params[name]["bias"]
     if name in plans:
       source, returns = plans[name].source, back[name]
-      inputs = _inputs_of(below, old, kernel)
-      returning = inputs[:, None] & returns[None, :]
+      returning = inputs_of(old, layer, kernel) & wide(returns, kernel)
       kernel = jnp.where(returning, anchor[name]["kernel"], kernel[..., source])
       bias = jnp.where(returns, anchor[name]["bias"], bias[source])
     if below is not None:
@@ -621,18 +612,17 @@ def _grown(params, fresh: Units, active: Units, key: chex.PRNGKey):
   Incoming weights are uniform in ±1/√n for n inputs that there are, biases 0.
   """
   new = dict(params)
-  for position, (name, below, _) in enumerate(_hidden(params)):
-    kernel = params[name]["kernel"]
-    inputs = _inputs_of(below, active, kernel)
-    receptive = math.prod(kernel.shape[:-2])
-    bound = 1 / jnp.sqrt(jnp.maximum(receptive * jnp.sum(inputs), 1))
+  for position, layer in enumerate(_hidden(params)):
+    part, is_fresh = params[layer.name], fresh[layer.name]
+    kernel = part["kernel"]
+    inputs = jnp.sum(inputs_of(active, layer, kernel)) * math.prod(kernel.shape[:-2])
+    bound = 1 / jnp.sqrt(jnp.maximum(inputs, 1).astype(kernel.dtype))
     drawn = jax.random.uniform(jax.random.fold_in(key, position), kernel.shape, kernel.dtype, -1, 1)
-    if below is not None:
-      from_fresh = repeated(fresh[below], kernel)
-      kernel = jnp.where(from_fresh[:, None], 0, kernel)
-    kernel = jnp.where(fresh[name], bound * drawn, kernel)
-    bias = jnp.where(fresh[name], 0, params[name]["bias"])
-    new[name] = {**params[name], "kernel": kernel, "bias": bias}
+    if layer.below is not None:
+      kernel = jnp.where(inputs_of(fresh, layer, kernel), 0, kernel)
+    kernel = jnp.where(wide(is_fresh, kernel), bound * drawn, kernel)
+    bias = jnp.where(is_fresh, 0, part["bias"])
+    new[layer.name] = {**part, "kernel": kernel, "bias": bias}
   return new
 
 

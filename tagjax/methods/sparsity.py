@@ -47,7 +47,7 @@ def with_group(
   Args:
     grad: `[..., O]`.
     value: `[..., O]`.
-    counts: bool, broadcasts to them: the weights that are there.
+    counts: bool, broadcasts to them, of as many axes: the weights that are there.
     strength: of the penalty.
   """
   norm, pull = group_norms(value, counts), group_norms(grad, counts)
@@ -58,12 +58,13 @@ def with_group(
 
 def stopped_groups(new: chex.Array, value: chex.Array, counts: chex.Array) -> chex.Array:
   """The weights after a step, 0 where a group has turned its back on where it was."""
-  inner = jnp.sum(jnp.where(counts, new * value, 0).reshape(-1, new.shape[-1]), axis=0)
+  others = tuple(range(new.ndim - 1))
+  inner = jnp.sum(jnp.where(counts, new * value, 0), axis=others, keepdims=True)
   has_turned = (inner <= 0) & (group_norms(value, counts) > 0)
   return jnp.where(counts & has_turned, 0, new)
 
 
 def group_norms(value: chex.Array, counts: chex.Array) -> chex.Array:
-  """`[O]`: the norm over all other axes of the weights that count."""
+  """`[..., 1, O]` of `[..., I, O]`: the norm over all axes but the last, of what counts."""
   squares = jnp.where(counts, jnp.square(value), 0)
-  return jnp.sqrt(jnp.sum(squares.reshape(-1, squares.shape[-1]), axis=0))
+  return jnp.sqrt(jnp.sum(squares, axis=tuple(range(value.ndim - 1)), keepdims=True))
