@@ -272,7 +272,7 @@ def den(
     wanted = jnp.where(grows, expand_by * len(fresh), 0)
     lacking = wanted - sum(jnp.sum(units, dtype=jnp.int32) for units in fresh.values())
     stamps = _born(stamps, fresh, at.task_id)
-    params = _grown(variables["params"], fresh, stamps.active(at.task_id), at.key)
+    params = grown(variables["params"], fresh, stamps.active(at.task_id), at.key)
     state = state._replace(
       fresh=fresh,
       loss=state.loss.at[at.task_id].set(jnp.where(again, state.loss[at.task_id], loss)),
@@ -606,7 +606,7 @@ def split_units(
   return new
 
 
-def _grown(params, fresh: Units, active: Units, key: chex.PRNGKey):
+def grown(params, fresh: Units, active: Units, key: chex.PRNGKey):
   """The parameters with new weights into the fresh units, and 0 from these into others.
 
   Incoming weights are uniform in ±1/√n for n inputs that there are, biases 0.
