@@ -24,3 +24,17 @@ def drawn_by_task(initializer: Callable, num_tasks: int) -> Callable:
 def row_of(tree: chex.ArrayTree, task: chex.Array) -> chex.ArrayTree:
   """The rows of one task."""
   return jax.tree.map(lambda rows: jax.lax.dynamic_index_in_dim(rows, task, 0, False), tree)
+
+
+def narrowed(used: chex.ArrayTree, needed: chex.Array) -> chex.ArrayTree:
+  """What of the parameters is in use, see `tagjax.engine.growth`, less what is not needed.
+
+  Args:
+    used: bool arrays that broadcast to the parameters.
+    needed: bool, its axes are the first ones of the parameters.
+  """
+
+  def one(mask):
+    return mask & needed.reshape(*needed.shape, *[1] * (mask.ndim - needed.ndim))
+
+  return jax.tree.map(one, used)

@@ -16,7 +16,7 @@ from flax import linen as nn
 from tagjax.core.by_task import by_task, only_task
 from tagjax.core.register import register
 from tagjax.core.sharing import MIXED, OWN, ROUTED, SEARCHED, SHARED, resolve_sharing
-from tagjax.core.types import StreamSpec
+from tagjax.core.types import StreamSpec, Variables
 from tagjax.models.checks import check_image, check_rates
 from tagjax.models.convolution import Convolve, convolve
 from tagjax.models.lasem_cnn import PRESETS, Preset
@@ -31,7 +31,7 @@ from tagjax.models.task_head import (
   placed,
   split,
 )
-from tagjax.models.task_rows import drawn_by_task, row_of
+from tagjax.models.task_rows import drawn_by_task, narrowed, row_of
 from tagjax.models.transfer_layers import (
   DFCNN,
   HPS,
@@ -169,6 +169,37 @@ class TransferCNN(nn.Module):
     row = [ROUTED] * len(self.kernels) if self.sharing is None else self.sharing
     alone = np.array([row], np.int8)
     return by_task(lambda task: forward(alone, task)[0], num_tasks, task_id, mask)
+
+  def layer_sizes(self, image_shape: tuple[int, ...]) -> list[int]:
+    """Numbers that each convolution makes of an image."""
+    (height, width), sizes = image_shape[:2], []
+    for outputs, _, pool, _ in self._layers():
+      sizes.append(height * width * outputs)
+      height, width = -(-height // pool), -(-width // pool)
+    return sizes
+
+  def parameters_in_use(
+    self, variables: Variables, used: Mapping[str, Any], tasks: chex.Array
+  ) -> Mapping[str, Any]:
+    """Of a searched network what the configurations of these tasks need.
+
+    Args:
+      variables: the network's.
+      used: bool arrays that broadcast to the parameters.
+      tasks: bool `[T]`, the tasks that have begun.
+    """
+    if self.sharing is not None:
+      return used
+    found = dict(used)
+    for layer, shares in enumerate(jnp.moveaxis(variables["routing"]["sharing"], 1, 0)):
+      needed = {
+        "shared": jnp.any(shares & tasks),
+        "factors": shares & tasks,
+        "task": ~shares & tasks,
+      }
+      parts = used[f"conv{layer}"]
+      found[f"conv{layer}"] = {part: narrowed(parts[part], needed[part]) for part in parts}
+    return found
 
   def _routing(self, num_tasks: int) -> Mapping[str, chex.Array]:
     if self.sharing is not None:

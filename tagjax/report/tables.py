@@ -13,6 +13,7 @@ from rich.text import Text
 
 from tagjax import metrics
 from tagjax.core.untrusted import plain_text
+from tagjax.report.growth import growth_of, outcomes_of
 
 Row = Mapping[str, str]
 """A row of a table: column -> text. All rows of a table have the same columns."""
@@ -79,6 +80,47 @@ def task_rows(results: Mapping[str, Any]) -> list[Row]:
   return rows
 
 
+def growth_rows(results: Mapping[str, Any]) -> list[Row]:
+  """One row a task, of a network that grows: what is in use after it, and what the method tells.
+
+  Such as the layers that LASEM shares. Means over seeds; no row where there is nothing to tell.
+  """
+  grown, outcomes = growth_of(results), outcomes_of(results)
+  columns: dict[str, list[str]] = {}
+  tasks = range(np.shape(results["accuracy_matrix"])[-1])
+  if grown is not None and grown.grows:
+    columns["parameters"] = [count_text(grown.parameters[:, task]) for task in tasks]
+    columns["bytes"] = [count_text(grown.bytes[:, task]) for task in tasks]
+  for title, values in outcomes.items():
+    columns[title.replace("_", " ")] = [_mean_text(values[:, task]) for task in tasks]
+  if not columns:
+    return []
+  names = results.get("task_names") or [""] * len(tasks)
+  titles = [f"{task + 1}  {name}".strip() for task, name in enumerate(names)]
+  return [
+    {"task": title, **dict(zip(columns, values, strict=True))}
+    for title, *values in zip(titles, *columns.values(), strict=True)
+  ]
+
+
+def count_text(values: np.ndarray) -> str:
+  """A mean number of parameters or bytes, with commas; a dash for what is unknown.
+
+  >>> count_text(np.array([1200.0, 1201.0])), count_text(np.array([np.nan]))
+  ('1,200', '–')
+  """
+  known = values[~np.isnan(values)]
+  return f"{int(known.mean()):,}" if len(known) else "–"  # noqa: RUF001
+
+
+def _mean_text(values: np.ndarray) -> str:
+  """The mean over seeds of a figure, of any shape."""
+  known = values[~np.isnan(values.reshape(len(values), -1)).any(axis=1)]
+  mean = known.mean(axis=0) if len(known) else np.full(1, np.nan)
+  texts = [f"{value:.3g}" for value in np.atleast_1d(mean).ravel().tolist()]
+  return " ".join(texts) if len(known) else "–"  # noqa: RUF001
+
+
 def run_table(results: Mapping[str, Any]) -> Table:
   """The end-of-run table: every metric over the seeds."""
   seeds = len(results["accuracy_matrix"])
@@ -92,10 +134,12 @@ def task_table(results: Mapping[str, Any]) -> Table:
 
 
 def print_run(results: Mapping[str, Any], console: Console | None = None) -> None:
-  """Prints both tables, on stdout by default."""
+  """Prints the tables, on stdout by default; that of growth where there is something to tell."""
   console = console or Console()
   console.print(run_table(results))
   console.print(task_table(results))
+  if rows := growth_rows(results):
+    console.print(rich_table(rows, "in use after each task"))
 
 
 def sweep_rows(results: Mapping[str, Any]) -> list[Row]:

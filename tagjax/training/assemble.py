@@ -13,18 +13,19 @@ import numpy as np
 from tagjax import benchmarks
 from tagjax.core.errors import ConfigError
 from tagjax.core.keys import key_shape
-from tagjax.core.method import Method, identity, lift
+from tagjax.core.method import Cost, Method, identity, lift
 from tagjax.core.types import Hyper, StreamSpec, Variables
 from tagjax.engine.batch_statistics import check_batch_statistics, check_padding_of_method
 from tagjax.engine.counts import Measures
 from tagjax.engine.learner import Learner, make_learner
-from tagjax.engine.model import check_model
+from tagjax.engine.model import checked_model
 from tagjax.engine.programs import Layout, Programs
 from tagjax.engine.train_loop import DEVICE_AXIS
 from tagjax.input_pipeline.data_source import evaluation_source, training_source
 from tagjax.storage import tree_bytes
 from tagjax.training import memory_estimate
 from tagjax.training.checks import check_examples, check_method, check_stream, is_ours
+from tagjax.training.growth import Growth
 from tagjax.training.memory_estimate import Forecast
 from tagjax.training.options import RunOptions
 from tagjax.training.placement import choose_layout
@@ -125,7 +126,7 @@ def assemble(
   sizes = training_sizes(stream, options)
   if not isinstance(stream, benchmarks.Stream):
     check_examples(stream, options)
-  _check_model(model, stream.spec, sizes, options)
+  stacked = _check_model(model, stream.spec, sizes, options)
 
   def learner(axis_name: str | None, columns: Columns) -> Learner:
     def own(hyper: Hyper) -> Method:
@@ -187,6 +188,7 @@ def assemble(
     plain=plain,
     validation_batch_size=validation.pass_size if validation else 0,
   )
+  growth = Growth(programs, stacked, one)
   trainer = Trainer(
     trials,
     options,
@@ -197,12 +199,28 @@ def assemble(
     keep_going=keep_going,
     method=made.name,
     validation=validation,
+    growth=growth,
   )
   held = programs.held(*trainer.start_shapes())
   shared_memory = jax.default_backend() == "cpu"
   forecast = memory_estimate.foresee(held, made, stream.spec, layout, **rows, shared=shared_memory)
+  step = _cost_of_step(model, made, one, stream.spec, options, layout)
+  forecast = forecast._replace(step=step, rows=round(growth.share_of_rows * forecast.params))
   memory_estimate.check(forecast, options, _available(), made)
   return trainer, forecast
+
+
+def _cost_of_step(model, method, one, spec, options, layout) -> Cost | None:
+  """What the method tells, for all lanes that take a step at once."""
+  sizes_of = None if isinstance(model, type) else getattr(model, "layer_sizes", None)
+  sizes = sizes_of(spec.image_shape) if sizes_of else []
+  rows = options.batch_size // layout.batch_devices
+  cost = method.cost(one.variables["params"], sizes, rows)
+  if cost is None:
+    return None
+  lanes = 1 if layout.in_turn else layout.lanes_a_device
+  copies = layout.num_devices if jax.default_backend() == "cpu" else 1
+  return cost._replace(bytes=cost.bytes * lanes * copies)
 
 
 def training_sizes(stream: Stream, options: RunOptions) -> list[int]:
@@ -265,10 +283,10 @@ def _learner(stream, model, method_of, options, pretrained, axis_name) -> Learne
     raise ConfigError(str(error)) from error
 
 
-def _check_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: RunOptions) -> None:
-  """Refuses a model that does not fit the stream."""
+def _check_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: RunOptions) -> Any:
+  """Refuses a model that does not fit the stream; returns `tagjax.task_stacked` of it."""
   try:
-    shapes = check_model(model, spec)
+    shapes, stacked = checked_model(model, spec)
     check_batch_statistics(
       model,
       spec,
@@ -280,6 +298,7 @@ def _check_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: Ru
     )
   except (TypeError, ValueError) as error:
     raise ConfigError(f"model: {error}") from error
+  return stacked
 
 
 def _check_padding(model: Any, spec: StreamSpec, method: Method, options: RunOptions) -> None:

@@ -319,7 +319,7 @@ def train_trials(
     placed = describe(trainer.programs.layout, len(trainer.trials), noun)
     lines = [f"placement: {placed}"] * bool(placed)
     if forecast is not None:
-      lines.append(f"memory: {forecast}, besides what a step needs")
+      lines += [f"memory: {forecast}, besides what a step needs", *forecast.told_step()]
     print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr, flush=True)
   group_size.keep(folder.path, trainer.programs.layout.num_lanes)
   with contextlib.ExitStack() as stack:
@@ -384,8 +384,11 @@ def _results(record: RunRecord, stream: Stream, options: RunOptions) -> dict[str
     results |= counted
   if options.select_epoch == "best":
     results |= {"validation_accuracy": record.validation, "chosen_epoch": record.chosen_epoch}
+  allocated = {f"allocated_{name}": number for name, number in record.allocated.items()}
   return results | {
     **record.diagnostics,
+    "growth": {**record.growth, **allocated, **record.flops},
+    "outcomes": record.outcomes,
     "task_names": list(stream.task_names),
     "seconds": record.seconds,
   }

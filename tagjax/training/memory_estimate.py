@@ -19,7 +19,7 @@ import numpy as np
 
 from tagjax.core import register
 from tagjax.core.errors import ConfigError
-from tagjax.core.method import Method
+from tagjax.core.method import Cost, Method
 from tagjax.core.types import StreamSpec
 from tagjax.engine.learner import LearnerState
 from tagjax.engine.programs import Layout
@@ -76,6 +76,9 @@ class Forecast(NamedTuple):
     examples: of the current task for training, and of all tasks for evaluation; or of the
       windows in which they are read (`tagjax.input_pipeline.data_source`).
     kept: variables of the best epoch, to go back to.
+    step: what a step of the method costs; None if it is not told.
+    rows: the parameters with a row a task (`tagjax.task_stacked`), which are allocated for all
+      tasks and come into use with each; a part of `params`.
   """
 
   seeds: int
@@ -85,12 +88,26 @@ class Forecast(NamedTuple):
   exemplars: int
   examples: int
   kept: int = 0
+  rows: int = 0
+  step: Cost | None = None
 
   @property
   def total(self) -> int:
     """Bytes of all parts."""
     own = (self.params, self.statistics, self.kept, self.exemplars, self.examples)
     return sum((*own, *self.method.values()))
+
+  @property
+  def with_step(self) -> int:
+    """Bytes of all parts, and of what a step is known to hold."""
+    return self.total + (self.step.bytes if self.step else 0)
+
+  def told_step(self) -> list[str]:
+    """A line about the step, if there is something to tell."""
+    if self.step is None:
+      return []
+    kept = f"; at least {readable(self.step.bytes)} of activations" if self.step.bytes else ""
+    return [f"step: {self.step.text}{kept}"]
 
   def __str__(self) -> str:
     """One line, such as `42.0 kB of parameters + 1.6 MB of method state (tag 1.6 MB) = 1.7 MB`."""
@@ -103,6 +120,8 @@ class Forecast(NamedTuple):
       "examples": self.examples,
     }
     texts = {name: f"{readable(size)} of {name}" for name, size in parts.items() if size}
+    if self.rows:
+      texts["parameters"] += f" ({readable(self.rows)} in rows of the tasks)"
     if "method state" in texts:
       largest = max(self.method, key=self.method.__getitem__)
       texts["method state"] += f" ({largest} {readable(self.method[largest])})"
@@ -194,7 +213,15 @@ def check(
   Raises:
     ConfigError: one line with the figures and the ways out.
   """
-  if available is None or forecast.total <= available:
+  if available is None:
+    return
+  if forecast.step is not None and forecast.total <= available < forecast.with_step:
+    raise ConfigError(
+      f"a step would keep {readable(forecast.step.bytes)} of activations beside the "
+      f"{readable(forecast.total)} of the run, and there are {readable(available)} "
+      f"({forecast.step.text}): {forecast.step.way_out}"
+    )
+  if forecast.total <= available:
     return
   raise ConfigError(
     f"the run would hold {forecast}, and there are {readable(available)}: "

@@ -9,9 +9,10 @@ import pytest
 from tagjax.config.run import make_parts
 from tagjax.config.settings import typed
 from tagjax.core.errors import ConfigError
-from tagjax.core.method import Method, chain, identity
+from tagjax.core.method import Cost, Method, chain, identity
 from tagjax.training import assemble, memory_estimate
 from tagjax.training.memory_estimate import available_memory, num_bytes
+from tagjax.training.options import RunOptions
 from tagjax.training.trainer import Trial
 
 GB = 10**9
@@ -171,6 +172,20 @@ def test_members_of_a_chain_are_told_apart_by_their_names(method, state, sizes):
   assert isinstance(method, Method)
   found = memory_estimate.of_state(state_of(state, params=floats(1)), method)
   assert found.method == sizes
+
+
+def test_what_a_step_keeps_counts_too():
+  step = Cost("9 configurations", 50, "set lasem.at_once")
+  found = memory_estimate.of_state(state_of((), params=floats(3)), named("a"))
+  found = found._replace(step=step, rows=8)
+  assert found.told_step() == ["step: 9 configurations; at least 50 B of activations"]
+  assert "12 B of parameters (8 B in rows of the tasks)" in str(found)
+  memory_estimate.check(found, RunOptions(), 62)
+  reason = r"a step would keep 50 B.*12 B of the run, and there are 61 B.*: set lasem.at_once"
+  with pytest.raises(ConfigError, match=reason):
+    memory_estimate.check(found, RunOptions(), 61)
+  with pytest.raises(ConfigError, match="the run would hold"):
+    memory_estimate.check(found, RunOptions(), 11)
 
 
 def test_the_line_names_the_largest_share():
