@@ -139,7 +139,7 @@ def main(argv: list[str]) -> None:
   except TagjaxError as error:
     sys.exit(f"error: {plain_lines(error)}")
   if distributed.processes.is_writer():
-    is_grid = chosen["sweep"] or chosen["search"]
+    is_grid = isinstance(run, report.run.Grid)
     show = report.tables.print_sweep if is_grid else report.tables.print_run
     show(run.results)
     print(f"Everything is in {workdir}")

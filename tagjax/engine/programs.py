@@ -21,6 +21,7 @@ from tagjax.core.method import EpochStep
 from tagjax.core.types import Batch, Hyper
 from tagjax.engine.counts import ACCURACY_ALONE, Measures
 from tagjax.engine.evaluate import Evaluation, evaluate
+from tagjax.engine.growth import Usage
 from tagjax.engine.learner import Learner, LearnerState, ServedState, serve
 from tagjax.engine.train_loop import DEVICE_AXIS, consolidate_task, order_epoch, train_chunk
 from tagjax.input_pipeline.device_examples import DeviceExamples
@@ -296,6 +297,11 @@ class Programs:
   def _rehearsal_size(self, state: LearnerState) -> chex.Array:
     exemplars = self.single.rehearsal(state)
     return jnp.int32(0) if exemplars is None else jnp.sum(exemplars.mask, dtype=jnp.int32)
+
+  def usage(self, state: LearnerState, used: Any, tasks: np.ndarray, task_id: int) -> Usage:
+    """See `Learner.usage`; on the host, an axis of lanes in front."""
+    result = self._on_single("usage", self.single.usage, state, used, tasks, np.int32(task_id))
+    return self._figures(result, mapped=self.layout.share_lanes)
 
   def prepare(self, state: LearnerState, current_task) -> ServedState:
     """What `evaluate` takes, see `Learner.prepare`; to be made anew when the state has changed.

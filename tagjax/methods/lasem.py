@@ -42,6 +42,7 @@ class LasemState(NamedTuple):
     steps: int32 scalar, minibatches of the task, each with a posterior.
     anchor: the shared parameters before the task, by layer.
     chosen: int32 `[T]`, index of the configuration of each task; -1: not learned yet.
+    certainty: float32 `[T]`, π of that configuration when it was chosen.
   """
 
   prior: chex.Array
@@ -50,6 +51,7 @@ class LasemState(NamedTuple):
   steps: chex.Array
   anchor: chex.ArrayTree
   chosen: chex.Array
+  certainty: chex.Array
 
 
 @register("lasem", kind="modifier", shares="factors", needs_past=False)
@@ -86,6 +88,9 @@ def lasem(
   A step computes layer l, from 0, for 2^(l+1) beginnings of configurations, and hidden layers and
   head for 2^L. The reported training loss is that of the configuration which "routing" has, all
   layers shared for a new task.
+
+  The log has the posterior and π, means over the steps of each chunk (`Run.monitored`); the results
+  tell the shared layers of each task and the probability of its configuration (`Run.outcomes`).
 
   The network is a searched one (`--config.hps.sharing=searched`), and the paper gives each task a
   fresh optimizer (`--config.fresh_optimizer`).
@@ -136,7 +141,8 @@ def lasem(
     return configurations(len(searched_layers(params)), groups, candidates, at_once)
 
   def init(params):
-    return _begin(table_of(params), prior, params, learned_none(params, jnp.int32(-1)))
+    chosen = learned_none(params, jnp.int32(-1))
+    return _begin(table_of(params), prior, params, chosen, jnp.zeros(len(chosen)))
 
   def update(updates, state, params, *, at: Step):
     del updates
@@ -161,11 +167,31 @@ def lasem(
   def row_of(state, variables, task_id):
     return jnp.asarray(table_of(variables["params"]).rows)[_index(state, task_id)]
 
-  def end(state, params, task_id):
-    chosen = state.chosen.at[task_id].set(_index(state, task_id))
-    return _begin(table_of(params), prior, params, chosen)
+  def end(state, params, task_id, row):
+    del row
+    index = _index(state, task_id)
+    is_new = state.chosen[task_id] < 0
+    probability = jnp.where(is_new, state.prior[index], state.certainty[task_id])
+    chosen = state.chosen.at[task_id].set(index)
+    certainty = state.certainty.at[task_id].set(probability)
+    return _begin(table_of(params), prior, params, chosen, certainty)
 
-  return searching(init, update, row_of, end)
+  def outcome(state, task_id):
+    table = configurations(len(state.anchor), groups, candidates, at_once)
+    row = jnp.asarray(table.rows)[_index(state, task_id)]
+    probability = jnp.where(
+      state.chosen[task_id] >= 0, state.certainty[task_id], jnp.max(state.prior)
+    )
+    return {"shared_layers": row.astype(jnp.float32), "probability": probability}
+
+  return searching(
+    init,
+    update,
+    row_of,
+    end,
+    monitor=lambda state: {"posterior": state.posterior, "prior": state.prior},
+    outcome=outcome,
+  )
 
 
 def _check(groups, candidates, likelihood, prior, fixed_probability, at_once) -> None:
@@ -258,13 +284,21 @@ def _named(option: str, name: str, num_layers: int) -> tuple[bool, ...]:
     raise ValueError(f"{option}: {error}") from error
 
 
-def _begin(table: Table, prior: Prior, params: Any, chosen: chex.Array) -> LasemState:
+def _begin(
+  table: Table, prior: Prior, params: Any, chosen: chex.Array, certainty: chex.Array
+) -> LasemState:
   """The state before a task."""
   number = len(table.rows)
   uniform = jnp.full(number, 1 / number, jnp.float32)
   total = jnp.ones(number) if prior == "count" else jnp.zeros(number)
   return LasemState(
-    uniform, jnp.copy(uniform), total, jnp.zeros((), jnp.int32), anchor_of(params), chosen
+    uniform,
+    jnp.copy(uniform),
+    total,
+    jnp.zeros((), jnp.int32),
+    anchor_of(params),
+    chosen,
+    certainty,
   )
 
 

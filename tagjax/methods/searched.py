@@ -29,7 +29,10 @@ def searching(
   init: Callable[..., Any],
   update: Callable[..., Any],
   row_of: Callable[[Any, Variables, chex.Array], chex.Array],
-  end: Callable[[Any, Mapping[str, Any], chex.Array], Any],
+  end: Callable[[Any, Mapping[str, Any], chex.Array, chex.Array], Any],
+  *,
+  monitor: Callable[[Any], Mapping[str, chex.Array]],
+  outcome: Callable[[Any, chex.Array], Mapping[str, chex.Array]],
 ) -> Method:
   """A method that chooses a configuration for each task.
 
@@ -40,13 +43,15 @@ def searching(
     init: see `Method`; the state is a `SearchState`.
     update: see `Method`.
     row_of: `(state, variables, task_id)`: bool `[L]`, the configuration of the task.
-    end: `(state, params, task_id)`: the state after the task, `params` as they have become.
+    end: `(state, params, task_id, row)`: the state after the task, `params` as they have become.
+    monitor: see `Method`.
+    outcome: see `Method`.
   """
 
   def consolidate(state, variables, *, at: Boundary):
     row = row_of(state, variables, at.task_id)
     params = keep_shared(variables["params"], state.anchor, row)
-    state = end(state, params, at.task_id)
+    state = end(state, params, at.task_id, row)
     return state, routed({**variables, "params": params}, at.task_id, row)
 
   def prepare(state, variables, *, at: Boundary):
@@ -57,6 +62,8 @@ def searching(
     update,
     consolidate,
     prepare=prepare,
+    monitor=monitor,
+    outcome=outcome,
     ignores_updates=True,
     num_boundary_examples=0,
     requires=frozenset({"routing"}),

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from tagjax.core.by_task import by_task
 from tagjax.core.register import register
-from tagjax.core.types import StreamSpec
+from tagjax.core.types import StreamSpec, Variables
 from tagjax.models.checks import check_image
 from tagjax.models.lasem_network import Convolutions, LasemNetwork
 from tagjax.models.pooling import max_pool_same
@@ -24,8 +25,8 @@ from tagjax.models.task_head import (
   outputs_by_task,
   placed,
 )
-from tagjax.models.task_rows import TASK, by_task, drawn_by_task, row_of
-from tagjax.models.transfer_layers import Sizes, plain, plain_bias, plain_kernel
+from tagjax.models.task_rows import TASK, drawn_by_task, narrowed, row_of
+from tagjax.models.transfer_layers import Initializer, Sizes, plain, plain_bias, plain_kernel
 
 
 class ProgressiveCNN(LasemNetwork, kw_only=True):
@@ -111,6 +112,22 @@ class ProgressiveCNN(LasemNetwork, kw_only=True):
       params[name] = self.param(name, drawn({"task": leaves}, by_row))
     return params
 
+  def parameters_in_use(
+    self, variables: Variables, used: Mapping[str, Any], tasks: chex.Array
+  ) -> Mapping[str, Any]:
+    """Without the laterals that no column has; see `TransferCNN.parameters_in_use`."""
+    del tasks
+    found = {}
+    for name, parts in used.items():
+      found[name] = dict(parts)
+      if "lateral" in parts:
+        kernel = variables["params"][name]["task"]["kernel"]
+        exists = _laterals(Sizes(*kernel.shape[-3:]), len(self.classes), self.scale)
+        found[name]["lateral"] = {
+          leaf: narrowed(mask, exists[leaf].exists) for leaf, mask in parts["lateral"].items()
+        }
+    return found
+
   def _earlier(self, x, params, task) -> list[chex.Array]:
     """What layers 0..L-2 of the columns before `task` give, `[T - 1, B, H, W, C]` each; else 0."""
     params = jax.lax.stop_gradient({k: v for k, v in params.items() if k.startswith("conv")})
@@ -170,32 +187,44 @@ def lateral_width(inputs: int, column: int, scale: float) -> int:
 
 def _with_laterals(draw: Callable, sizes: Sizes, num_tasks: int, scale: float) -> Callable:
   """`draw` and the laterals into the layer, 0 where a column has none."""
-  widest = lateral_width(sizes.inputs, 1, scale)
-  widths = [lateral_width(sizes.inputs, column, scale) for column in range(num_tasks)]
-  # [T, T - 1, n]: the column t, an earlier one q, and the outputs that a lateral has.
-  columns, earlier = np.arange(num_tasks)[:, None, None], np.arange(num_tasks - 1)[None, :, None]
-  there = (earlier < columns) & (np.arange(widest) < np.array(widths)[:, None, None])
+  laterals = _laterals(sizes, num_tasks, scale)
   pairs = (num_tasks, num_tasks - 1)
-  shapes: Mapping[str, tuple] = {
-    "alpha": (plain_kernel, (1,), there[..., :1]),
-    "reduce": (plain_kernel, (sizes.inputs, widest), there[:, :, None, :]),
-    "reduce_bias": (plain_bias, (widest,), there),
-    "kernel": (
-      plain_kernel,
-      (sizes.kernel, sizes.kernel, widest, sizes.outputs),
-      there[:, :, None, None, :, None],
-    ),
-  }
 
   def with_laterals(key):
-    own, *keys = jax.random.split(key, 1 + len(shapes))
+    own, *keys = jax.random.split(key, 1 + len(laterals))
     lateral = {}
-    for (leaf, (initializer, shape, exists)), one in zip(shapes.items(), keys, strict=True):
+    for (leaf, (initializer, shape, exists)), one in zip(laterals.items(), keys, strict=True):
       values = jnp.where(exists, initializer(one, (*pairs, *shape), jnp.float32), 0)
       lateral[leaf] = nn.LogicallyPartitioned(values, (TASK, *[None] * (len(shape) + 1)))
     return {**draw(own), "lateral": lateral}
 
   return with_laterals
+
+
+class _Lateral(NamedTuple):
+  """A parameter of all laterals into a layer, `[T, T - 1, *shape]`, and where it is not 0."""
+
+  initializer: Initializer
+  shape: tuple[int, ...]
+  exists: np.ndarray
+
+
+def _laterals(sizes: Sizes, num_tasks: int, scale: float) -> dict[str, _Lateral]:
+  widest = lateral_width(sizes.inputs, 1, scale)
+  widths = [lateral_width(sizes.inputs, column, scale) for column in range(num_tasks)]
+  # [T, T - 1, n]: the column t, an earlier one q, and the outputs that a lateral has.
+  columns, earlier = np.arange(num_tasks)[:, None, None], np.arange(num_tasks - 1)[None, :, None]
+  there = (earlier < columns) & (np.arange(widest) < np.array(widths)[:, None, None])
+  return {
+    "alpha": _Lateral(plain_kernel, (1,), there[..., :1]),
+    "reduce": _Lateral(plain_kernel, (sizes.inputs, widest), there[:, :, None, :]),
+    "reduce_bias": _Lateral(plain_bias, (widest,), there),
+    "kernel": _Lateral(
+      plain_kernel,
+      (sizes.kernel, sizes.kernel, widest, sizes.outputs),
+      there[:, :, None, None, :, None],
+    ),
+  }
 
 
 @register("prognn", kind="model", shares="convolutions")

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from tagjax.core.by_task import by_task, only_task
 from tagjax.core.sharing import MIXED, OWN, ROUTED, SEARCHED, SHARED, resolve_sharing
-from tagjax.core.types import StreamSpec
+from tagjax.core.types import StreamSpec, Variables
 from tagjax.models.branches import Chosen, branched, by_image, continued, taken
 from tagjax.models.checks import check_image
 from tagjax.models.lasem_network import LasemNetwork
@@ -29,7 +30,7 @@ from tagjax.models.task_head import (
   placed,
   split,
 )
-from tagjax.models.task_rows import by_task, drawn_by_task, only_task, row_of
+from tagjax.models.task_rows import drawn_by_task, narrowed, row_of
 from tagjax.models.transfer_layers import Drawn, Transfer, plain
 
 
@@ -107,6 +108,29 @@ class TransferCNN(LasemNetwork, kw_only=True):
     row = [ROUTED] * len(self.kernels) if self.sharing is None else self.sharing
     alone = np.array([row], np.int8)
     return by_task(lambda task: forward(alone, task)[0], num_tasks, task_id, mask)
+
+  def parameters_in_use(
+    self, variables: Variables, used: Mapping[str, Any], tasks: chex.Array
+  ) -> Mapping[str, Any]:
+    """Of a searched network what the configurations of these tasks need.
+
+    Args:
+      variables: the network's.
+      used: bool arrays that broadcast to the parameters.
+      tasks: bool `[T]`, the tasks that have begun.
+    """
+    if self.sharing is not None:
+      return used
+    found = dict(used)
+    for layer, shares in enumerate(jnp.moveaxis(variables["routing"]["sharing"], 1, 0)):
+      needed = {
+        "shared": jnp.any(shares & tasks),
+        "factors": shares & tasks,
+        "task": ~shares & tasks,
+      }
+      parts = used[f"conv{layer}"]
+      found[f"conv{layer}"] = {part: narrowed(parts[part], needed[part]) for part in parts}
+    return found
 
   def _routing(self, num_tasks: int) -> Mapping[str, chex.Array]:
     if self.sharing is not None:

@@ -8,15 +8,18 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from flax.traverse_util import flatten_dict
 
 from tagjax import metrics
 from tagjax.core.errors import TagjaxError
+from tagjax.report.growth import growth_of
 from tagjax.report.results import definition_of
 from tagjax.report.tables import (
   INCREMENTAL_FIGURES,
   PEAK_FIGURES,
   Row,
+  count_text,
   markdown_code,
   markdown_table,
   markdown_text,
@@ -174,7 +177,8 @@ def check_comparable(
 def comparison_rows(runs: Mapping[str, Results], definition: str) -> list[Row]:
   """One row a run; accuracies and forgetting in percent, mean ± std over seeds.
 
-  Peak accuracies, and figures of class-incremental runs, have a column where a run has them.
+  Peak accuracies, and figures of class-incremental runs, have a column where a run has them;
+  parameters in use at the end and bytes of the state where they differ.
   """
   rows = []
   also = [
@@ -182,6 +186,7 @@ def comparison_rows(runs: Mapping[str, Results], definition: str) -> list[Row]:
     for name, title in (*PEAK_FIGURES, *INCREMENTAL_FIGURES[:6])
     if any(name in results for results in runs.values())
   ]
+  sizes = _sizes(runs)
   for name, results in runs.items():
     matrices = metrics.as_accuracy_matrix(results["accuracy_matrix"])
     ddof = results.get("definitions", {}).get("ddof", 1)
@@ -199,12 +204,33 @@ def comparison_rows(runs: Mapping[str, Results], definition: str) -> list[Row]:
         "method": name,
         "learning rate": _learning_rate(results),
         **texts,
+        **{title: of_runs[name] for title, of_runs in sizes.items()},
         "seeds": str(len(matrices)),
         "seconds": _seconds(results),
         "commit": commit_of(results),
       }
     )
   return rows
+
+
+def _sizes(runs: Mapping[str, Results]) -> dict[str, dict[str, str]]:
+  """`{column: {run: text}}` of what the runs need in the end; only columns in which they differ."""
+  grown = {name: growth_of(results) for name, results in runs.items()}
+  columns = {
+    "parameters": {
+      name: count_text(one.parameters[:, -1]) for name, one in grown.items() if one is not None
+    },
+    "MB of state": {
+      name: f"{np.nanmean(one.bytes[:, -1]) / 1e6:.3g}"
+      for name, one in grown.items()
+      if one is not None and not np.isnan(one.bytes[:, -1]).all()
+    },
+  }
+  return {
+    title: {name: texts.get(name, "–") for name in runs}  # noqa: RUF001
+    for title, texts in columns.items()
+    if len(set(texts.values())) > 1
+  }
 
 
 def _stored(results: Results, name: str) -> str:

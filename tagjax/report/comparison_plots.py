@@ -34,7 +34,7 @@ from tagjax.report.results import definition_of
 Results = Mapping[str, Any]
 
 # In the definition "tag" gains count as zero.
-_LEAST_FORGETTING = {"agem": -100.0, "tag": 0.0, "diagonal": -100.0}
+_LEAST_FORGETTING = {"agem": -100.0, "agem-ref": -100.0, "tag": 0.0, "diagonal": -100.0}
 
 
 def plot_comparison(results: Mapping[str, Results], *, definition: str | None = None) -> Figure:

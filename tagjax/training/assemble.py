@@ -18,13 +18,14 @@ from tagjax.core.types import Hyper, StreamSpec, Variables
 from tagjax.engine.batch_statistics import check_batch_statistics, check_padding_of_method
 from tagjax.engine.counts import Measures
 from tagjax.engine.learner import Learner, make_learner
-from tagjax.engine.model import check_model
+from tagjax.engine.model import checked_model
 from tagjax.engine.programs import Layout, Programs
 from tagjax.engine.train_loop import DEVICE_AXIS
 from tagjax.input_pipeline.data_source import evaluation_source, training_source
 from tagjax.storage import tree_bytes
 from tagjax.training import memory_estimate
 from tagjax.training.checks import check_examples, check_method, check_stream, is_ours
+from tagjax.training.growth import Growth
 from tagjax.training.memory_estimate import Forecast
 from tagjax.training.options import RunOptions
 from tagjax.training.placement import choose_layout
@@ -125,7 +126,7 @@ def assemble(
   sizes = training_sizes(stream, options)
   if not isinstance(stream, benchmarks.Stream):
     check_examples(stream, options)
-  _check_model(model, stream.spec, sizes, options)
+  stacked = _check_model(model, stream.spec, sizes, options)
 
   def learner(axis_name: str | None, columns: Columns) -> Learner:
     def own(hyper: Hyper) -> Method:
@@ -166,14 +167,15 @@ def assemble(
       eval_batch_size=options.eval_batch_size,
       streamed=_is_streamed(stream, "validation"),
     )
-  rows = {
+  one = jax.eval_shape(single.init, key_shape(), _hyper_shapes(trials[0]))
+  besides = {
     "training_rows": training.rows(single.num_boundary_examples),
     "evaluation_rows": evaluation.rows + (validation.rows if validation else 0),
+    "prepared": memory_estimate.of_prepared(single, one),
   }
-  one = jax.eval_shape(single.init, key_shape(), _hyper_shapes(trials[0]))
   placed = dataclasses.replace(options, seeds_together=together or options.seeds_together)
   alone = streamed or evaluation.in_order  # each trial sees an order of its own
-  layout = _layout(one, made, stream.spec, trials, placed, rows, alone)
+  layout = _layout(one, made, stream.spec, trials, placed, besides, alone)
   shared = Columns(DEVICE_AXIS, layout.num_devices) if layout.share_columns else Columns()
   programs = Programs(
     learner(DEVICE_AXIS, shared) if layout.batch_devices > 1 else single,
@@ -198,10 +200,13 @@ def assemble(
     keep_going=keep_going,
     method=made.name,
     validation=validation,
+    growth=Growth(programs, stacked, one),
   )
   held = programs.held(*trainer.start_shapes())
   shared_memory = jax.default_backend() == "cpu"
-  forecast = memory_estimate.foresee(held, made, stream.spec, layout, **rows, shared=shared_memory)
+  forecast = memory_estimate.foresee(
+    held, made, stream.spec, layout, **besides, shared=shared_memory
+  )
   memory_estimate.check(forecast, options, _available(), made)
   return trainer, forecast
 
@@ -266,10 +271,10 @@ def _learner(stream, model, method_of, options, pretrained, axis_name) -> Learne
     raise ConfigError(str(error)) from error
 
 
-def _check_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: RunOptions) -> None:
-  """Refuses a model that does not fit the stream."""
+def _check_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: RunOptions) -> Any:
+  """Refuses a model that does not fit the stream; returns `tagjax.task_stacked` of it."""
   try:
-    shapes = check_model(model, spec)
+    shapes, stacked = checked_model(model, spec)
     check_batch_statistics(
       model,
       spec,
@@ -281,6 +286,7 @@ def _check_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: Ru
     )
   except (TypeError, ValueError) as error:
     raise ConfigError(f"model: {error}") from error
+  return stacked
 
 
 def _check_padding(model: Any, spec: StreamSpec, method: Method, options: RunOptions) -> None:
@@ -291,9 +297,9 @@ def _check_padding(model: Any, spec: StreamSpec, method: Method, options: RunOpt
     raise ConfigError(f"model: {error}") from error
 
 
-def _layout(one, method, spec, trials, options, rows, streamed) -> Layout:
+def _layout(one, method, spec, trials, options, besides, streamed) -> Layout:
   """As many trials together as are allowed and have room; memory is linear in them."""
-  estimate = memory_estimate.foresee(one, method, spec, Layout(), **rows)
+  estimate = memory_estimate.foresee(one, method, spec, Layout(), **besides)
   room = memory_estimate.Room(
     _available(),
     lane=max(1, estimate.total - estimate.examples),

@@ -134,7 +134,7 @@ def fit(
   ending = Ending(folder, options.plots)
 
   def end(record: RunRecord, tensors: Sequence[str], origin: Mapping[str, Any]) -> Run:
-    results = _results(record, stream, options) | {
+    results = results_of(record, stream, options) | {
       "tensor_names": tensors,
       "seeds": [trial.seed for trial in trials],
       "used": sorted(flat_keys(name)),
@@ -361,7 +361,7 @@ def _progress_line(trainer: Trainer, options: RunOptions, enabled: bool) -> Prog
   )
 
 
-def _results(record: RunRecord, stream: Stream, options: RunOptions) -> dict[str, Any]:
+def results_of(record: RunRecord, stream: Stream, options: RunOptions) -> dict[str, Any]:
   """What results.json holds of the measurements."""
   place = 2 if options.evaluate_on == "test" else 1
   sizes = [size[place] for size in stream.sizes]
@@ -388,8 +388,11 @@ def _results(record: RunRecord, stream: Stream, options: RunOptions) -> dict[str
     results |= {"validation_accuracy": record.validation, "chosen_epoch": record.chosen_epoch}
   if options.peak_accuracy:
     results |= summarise_peaks(record.accuracy, record.peak, record.epoch_validation)
+  allocated = {f"allocated_{name}": number for name, number in record.allocated.items()}
   return results | {
     **record.diagnostics,
+    "growth": {**record.growth, **allocated},
+    "outcomes": record.outcomes,
     "task_names": list(stream.task_names),
     "seconds": record.seconds,
   }

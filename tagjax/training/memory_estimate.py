@@ -1,9 +1,10 @@
 """What a run will hold in memory, foreseen from shapes before its programs are compiled.
 
 Counted is what lies on a device from one step to the next: parameters, the method's state (TAG's
-accumulators, anchors, importance), exemplars and examples. Not counted are activations, gradients
-and all else that lives within a step, the copies made when examples change or several devices
-evaluate, and the programs. The forecast is a lower bound: a run that is refused could not have
+accumulators, anchors, importance), exemplars and examples; and what the method prepares for an
+evaluation, such as adapted copies of the model. Not counted are activations, gradients and all else
+that lives within a step, the copies made when examples change or several devices evaluate, and the
+programs. The forecast is a lower bound: a run that is refused could not have
 fitted, but one that is not refused may still run out.
 """
 
@@ -21,7 +22,7 @@ from tagjax.core import register
 from tagjax.core.errors import ConfigError
 from tagjax.core.method import Method
 from tagjax.core.types import StreamSpec
-from tagjax.engine.learner import LearnerState
+from tagjax.engine.learner import Learner, LearnerState
 from tagjax.engine.programs import Layout
 from tagjax.memory import memories
 from tagjax.storage import tree_bytes
@@ -76,6 +77,7 @@ class Forecast(NamedTuple):
     examples: of the current task for training, and of all tasks for evaluation; or of the
       windows in which they are read (`tagjax.input_pipeline.data_source`).
     kept: variables of the best epoch, to go back to.
+    prepared: what the method prepares for an evaluation, see `of_prepared`.
   """
 
   seeds: int
@@ -85,11 +87,13 @@ class Forecast(NamedTuple):
   exemplars: int
   examples: int
   kept: int = 0
+  prepared: int = 0
 
   @property
   def total(self) -> int:
     """Bytes of all parts."""
-    own = (self.params, self.statistics, self.kept, self.exemplars, self.examples)
+    variables = (self.params, self.statistics, self.kept, self.prepared)
+    own = (*variables, self.exemplars, self.examples)
     return sum((*own, *self.method.values()))
 
   def __str__(self) -> str:
@@ -99,6 +103,7 @@ class Forecast(NamedTuple):
       "batch statistics": self.statistics,
       "kept variables": self.kept,
       "method state": sum(self.method.values()),
+      "prepared variables": self.prepared,
       "exemplars": self.exemplars,
       "examples": self.examples,
     }
@@ -118,6 +123,7 @@ def foresee(
   *,
   training_rows: int,
   evaluation_rows: int,
+  prepared: int = 0,
   shared: bool = False,
 ) -> Forecast:
   """What each device of a run will hold, or all of them if they share one memory.
@@ -129,6 +135,8 @@ def foresee(
     layout: how the trials lie on the devices.
     training_rows: training examples on every device, padding included.
     evaluation_rows: the same of those to evaluate on, which the first device holds.
+    prepared: bytes that the method prepares for an evaluation of one trial, see `of_prepared`; on
+      the first device, or on those that share the trials out.
     shared: whether the devices of a process share one memory, as those of a CPU do.
 
   Returns:
@@ -140,13 +148,14 @@ def foresee(
     state = jax.tree.map(lambda leaf: _with_places(leaf, places), state)
     seeds = min(places, layout.num_lanes)
   else:
+    places = seeds = layout.num_lanes
     state = jax.tree.map(lambda leaf: _with_copies(leaf, copies), state)
-    seeds = layout.num_lanes
   image = math.prod(spec.image_shape) * np.dtype(spec.image_dtype).itemsize
   # Label, task and index are int32, and so is the number of examples of a task.
   row = image + 4 + 4 + 4
   examples = copies * (training_rows * row + 4) + evaluation_rows * row + spec.num_tasks * 4
-  return of_state(state, method, seeds=seeds, examples=examples)
+  found = of_state(state, method, seeds=seeds, examples=examples)
+  return found._replace(prepared=places * prepared)
 
 
 def of_state(state: LearnerState, method: Method, *, seeds: int = 1, examples: int = 0) -> Forecast:
@@ -178,6 +187,24 @@ def of_state(state: LearnerState, method: Method, *, seeds: int = 1, examples: i
     examples=examples,
     kept=num_bytes(state.kept),
   )
+
+
+def of_prepared(learner: Learner, state: LearnerState) -> int:
+  """Bytes that `Learner.prepare` makes of the state of one trial.
+
+  Arrays of the state that it only hands on are not made anew, and do not count.
+
+  Args:
+    learner: of one device.
+    state: of one trial; arrays or `jax.ShapeDtypeStruct`.
+  """
+  if not learner.prepares:
+    return 0
+  current_task = jax.ShapeDtypeStruct((), np.int32)
+  traced, served = jax.make_jaxpr(learner.prepare, return_shape=True)(state, current_task)
+  given = {id(variable) for variable in traced.jaxpr.invars}
+  made = zip(traced.jaxpr.outvars, jax.tree.leaves(served), strict=True)
+  return num_bytes([leaf for variable, leaf in made if id(variable) not in given])
 
 
 def check(

@@ -37,6 +37,10 @@ class RunRecord:
       what is not measured are missing, and the confusion matrix is kept of the last task only.
     diagnostics: `{name: [S][T]}` of the tensor mean of `Method.diagnose`, averaged over the last
       epoch of each task.
+    growth: `{name: [S][T]}`, parameters and bytes in use after each task, see
+      `tagjax.training.growth.Figures`; None: not evaluated.
+    outcomes: `{name: [S][T]}` of what `Method.outcome` tells after each task, as nested lists.
+    allocated: `{name: number}` of the static shapes, see `tagjax.training.growth.Growth`.
     epoch_sums: `{name: nested list}`, sums of the diagnostics over the steps of this epoch, for
       each of the trials that go side by side.
     epoch_steps: the number of those steps.
@@ -56,6 +60,9 @@ class RunRecord:
   exemplars: dict[str, int] = dataclasses.field(default_factory=dict)
   counts: dict[str, list] = dataclasses.field(default_factory=dict)
   diagnostics: dict[str, list] = dataclasses.field(default_factory=dict)
+  growth: dict[str, list] = dataclasses.field(default_factory=dict)
+  outcomes: dict[str, list] = dataclasses.field(default_factory=dict)
+  allocated: dict[str, int] = dataclasses.field(default_factory=dict)
   epoch_sums: dict[str, Any] = dataclasses.field(default_factory=dict)
   epoch_steps: int = 0
   steps: int = 0
@@ -115,9 +122,12 @@ class RunRecord:
       for own, others in (
         (whole.diagnostics, record.diagnostics),
         (whole.counts, record.counts),
+        (whole.growth, record.growth),
+        (whole.outcomes, record.outcomes),
       ):
         for name, rows in others.items():
           own.setdefault(name, []).extend(rows)
+      whole.allocated |= record.allocated
       whole.steps += record.steps
       whole.metrics_bytes += record.metrics_bytes
       for name, seconds in record.seconds.items():
@@ -175,6 +185,30 @@ class RunRecord:
       rows[task] = (value + np.asarray(rows[task - 1]) if to_former else value).tolist()
       if name == "confusion" and task:
         rows[task - 1] = None
+
+  def add_growth(
+    self,
+    trial: int,
+    task: int,
+    figures: Mapping[str, int],
+    outcome: Mapping[str, np.ndarray],
+    *,
+    to_former: bool,
+  ) -> None:
+    """Keeps what is in use after `task`.
+
+    Args:
+      trial: the trial.
+      task: the task just learned.
+      figures: by name, in use.
+      outcome: see `tagjax.core.method.Method`.
+      to_former: whether the networks of the tasks before are kept beside this one, and count too.
+    """
+    for name, value in figures.items():
+      rows = self.growth.setdefault(name, self._no_rows())[trial]
+      rows[task] = value + rows[task - 1] if to_former else value
+    for name, array in outcome.items():
+      self.outcomes.setdefault(name, self._no_rows())[trial][task] = to_lists(array)
 
   def _no_rows(self) -> list:
     return [[None] * len(matrix) for matrix in self.accuracy]

@@ -26,7 +26,7 @@ from tagjax.training.checks import check_stream
 from tagjax.training.ending import Ending
 from tagjax.training.fit import make_options, train_trials
 from tagjax.training.identity import describe_run
-from tagjax.training.options import RunOptions
+from tagjax.training.options import Part, RunOptions
 from tagjax.training.provenance import provenance
 from tagjax.training.record import RunRecord
 from tagjax.training.space import Range, Space, at_edge, describe_space, parse_space
@@ -141,6 +141,7 @@ def train_search(
   workdir: str | os.PathLike | None,
   *,
   tasks: int | None,
+  split: Part = "validation",
   progress: bool = True,
 ) -> Grid:
   """Takes part in a search until it has ended, and chooses the best point.
@@ -158,6 +159,7 @@ def train_search(
       storage), points.json (the points that have ended so far), results.json, search.png, and in
       trials/ the logs of the points and what is needed to go on. None: none.
     tasks: how many tasks are trained; None: all. Told in the results.
+    split: the examples that points are scored on. Told in the results.
     progress: show a line for each point on stderr.
 
   Returns:
@@ -196,7 +198,7 @@ def train_search(
     raise InterruptedRun(_stopped(folder.path, study)) from stop
   results = _results(rows, space) | {
     "selected_on": {
-      "split": "validation",
+      "split": split,
       "tasks": tasks,
       "seeds": options.seeds,
       "trials": study.trials,

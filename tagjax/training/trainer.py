@@ -24,8 +24,9 @@ from tagjax.input_pipeline.data_source import EvaluationSource, TrainingSource
 from tagjax.input_pipeline.device_examples import DeviceExamples
 from tagjax.report.progress import Progress
 from tagjax.storage.workdir import Log, NoLog
+from tagjax.training.growth import Growth
 from tagjax.training.options import RunOptions
-from tagjax.training.record import RunRecord
+from tagjax.training.record import RunRecord, to_lists
 from tagjax.training.schedule import Place, Span, Visit
 
 
@@ -69,6 +70,7 @@ class Trainer:
     keep_going: bool,
     method: str = "",
     validation: EvaluationSource | None = None,
+    growth: Growth,
   ):
     """Compiles nothing yet; `sizes`: training examples of each task, `method`: its name."""
     self.trials = list(trials)
@@ -82,6 +84,7 @@ class Trainer:
     self.groups = [
       range(first, min(first + together, count)) for first in range(0, count, together)
     ]
+    self._growth = growth
     self._sizes = list(sizes)
     self._options = options
     self._method = method
@@ -162,11 +165,12 @@ class Trainer:
         first=first,
       )
     chunk = jax.tree.map(lambda leaf: leaf[: len(place.trials)], chunk)
-    for index, taken, loss, accuracy in zip(
-      place.trials, chunk.steps, chunk.loss, chunk.accuracy, strict=True
+    for lane, (index, taken, loss, accuracy) in enumerate(
+      zip(place.trials, chunk.steps, chunk.loss, chunk.accuracy, strict=True)
     ):
       if self._is_finite(float(loss), index, place.task, span.start + int(taken)):
         figures = {"loss": float(loss / taken), "accuracy": float(accuracy / taken)}
+        figures |= {name: to_lists(sums[lane] / taken) for name, sums in chunk.monitored.items()}
         self._log.write(**self._place(place, index), step=span.stop, **figures)
     taken = int(chunk.steps.max())
     self.record.steps += taken
@@ -263,6 +267,7 @@ class Trainer:
       if other <= task:
         counts = own if counts is None else jax.tree.map(np.add, counts, own)
     self._keep_counts(trials, task, counts, to_former=first > 0)
+    self._keep_growth(trials, visit, to_former=first > 0)
     for index, row in zip(trials, rows, strict=True):
       if self.record.diverged[index]:
         row[:] = [None] * len(row)
@@ -362,6 +367,19 @@ class Trainer:
         continue
       own = {name: value[place] for name, value in counts._asdict().items() if value is not None}
       self.record.add_counts(index, task, own, to_former=to_former)
+
+  def _keep_growth(self, trials: range, visit: Visit, *, to_former: bool) -> None:
+    self.record.allocated = self._growth.allocated
+    with self._timed("evaluate"):
+      figures = self._growth.after(self.state, visit.task, self._seen(visit))
+    for place, index in enumerate(trials):
+      if self.record.diverged[index]:
+        continue
+      outcome = {name: value[place] for name, value in figures.outcome.items()}
+      own = {"parameters": int(figures.parameters[place]), "bytes": int(figures.bytes[place])}
+      self.record.add_growth(index, visit.task, own, outcome, to_former=to_former)
+      told = {name: to_lists(value) for name, value in outcome.items()}
+      self._log.write(**self._name(index), task=visit.task, **own, **told)
 
   def _seen(self, visit: Visit) -> range:
     """The tasks that the network has been trained on, the current one included."""

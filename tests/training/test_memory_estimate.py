@@ -145,6 +145,29 @@ def test_variables_that_are_kept_are_counted():
   assert "16 B of kept variables" in str(found)
 
 
+PREPARED = {  # of the parameters' bytes, for 5 tasks of 10 classes in all and features of 16
+  "sgd": lambda params: 0,
+  "itaml+sgd": lambda params: 5 * params,  # a copy a task; the general model is handed on
+  "gdumb": lambda params: params,  # learned anew
+  "icarl+sgd": lambda params: 10 * 16 * 4 + 10,  # the means, and whether there is one
+  "bic+sgd": lambda params: 0,  # all of it is in the state
+}
+
+
+@pytest.mark.parametrize("method", PREPARED)
+def test_what_is_prepared_for_evaluations_is_counted(method):
+  streams = {"scenario": "class", "benchmark": "split_digits", "num_tasks": 5}
+  counted = {"memory__capacity": 20, "memory__per": "total"}
+  one = foreseen(method=method, **streams, **counted)
+  expected = PREPARED[method](one.params)
+  assert one.prepared == expected
+  assert ("of prepared variables" in str(one)) == (expected > 0)
+  assert one.total - one._replace(prepared=0).total == expected
+  assert foreseen(method=method, seeds=3, seed_axis="vmap", **streams, **counted).prepared == (
+    3 * expected
+  )
+
+
 def test_statistics_of_batches_are_no_parameters():
   state = state_of(floats(2), params=floats(3), batch_stats=floats(5))
   found = memory_estimate.of_state(state, identity()._replace(name="sgd"))
