@@ -1,9 +1,9 @@
 """Split CIFAR-100 as in LASEM: 10 tasks of 10 classes, 4 % of the data, 2000 epochs.
 
-The first benchmark of LASEM (Lee, Behpour, Eaton, ICML 2021), with the values of its authors' code:
-fixed groups of classes, 170 training and 30 validation examples a task, batches of 10, TensorFlow
-1's RMSProp, fresh for each task, whose rate falls with the epochs of the whole stream, to a sixth at
-the end. Its tables were not at hand: there is no published figure to compare with here.
+The first benchmark of LASEM (Lee, Behpour, Eaton, ICML 2021), with the values of its authors'
+code: fixed groups of classes, 170 training and 30 validation examples a task, batches of 10,
+TensorFlow 1's RMSProp, fresh for each task, whose rate falls with the epochs of the whole stream,
+to a sixth at the end. No published figure could be found to compare with.
 
   python launch.py --config=configs/lasem_cifar.py:lasem_hps --config.seeds=5
   python launch.py --config=configs/lasem_cifar.py:hps_top2 --config.seeds=5
@@ -13,7 +13,8 @@ the end. Its tables were not at hand: there is no published figure to compare wi
   python launch.py --config=configs/lasem_cifar.py:lasem_hps --config.protocol=multitask \
       --config.cycles=2
 
-The second is the example of the authors' README. Which of their numbers (`test_type`) is which
+The constants of `den` are those that the authors' code names for their own version of it, which is
+not public. The second command is the example of the authors' README. Which of their numbers (`test_type`) is which
 `sharing`: docs/lifelong_architectures.md. The last is their third order of tasks, all of them
 twice. `tag` and the methods before it are not in the paper; TAG's rate is a twentieth of RMSProp's,
 the ratio that its authors chose on split CIFAR-100.
@@ -28,7 +29,19 @@ of two tasks.
 from configs.layers import choose_layers, layers_table
 from tagjax.config.defaults import base_config
 
-EXAMPLES = {"hps_top2": {"model": "hps", "hps.sharing": "top-2"}}
+EXAMPLES = {
+  "hps_top2": {"model": "hps", "hps.sharing": "top-2"},
+  "den": {
+    "model": "expandable_cnn",
+    "method": "den+rmsprop",
+    "expandable_cnn.dropout": 0.5,
+    "den.l1": 1e-6,
+    "den.l2": 0.01,
+    "den.group": 0.8,
+    "den.expand_by": 16,
+    "epochs": 500,  # of each of its four phases
+  },
+}
 TUNED = layers_table(0.0001, 1 / 4000, EXAMPLES)
 LOCAL = {"end_task": 2, "epochs": 1, "test_examples_per_task": 100}
 

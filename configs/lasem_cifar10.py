@@ -1,9 +1,9 @@
 """Split CIFAR-10 with few images: 5 tasks of 2 classes, a small network of four convolutions.
 
 LASEM (Lee, Behpour, Eaton, ICML 2021) and what it is compared with, in small: 4 % of the images,
-340 for training and 60 for validation of each task, and half the channels of the paper's network for
-CIFAR-100, after a smaller first layer. RMSProp is TensorFlow 1's, fresh for each task, at ten times
-the paper's rate for a hundredth of its epochs. Nothing was published on this stream.
+340 for training and 60 for validation of each task, half the channels of the paper's network for
+CIFAR-100, and a max-pool more. RMSProp is TensorFlow 1's, fresh for each task, at ten times the
+paper's rate for a hundredth of its epochs. Nothing was published on this stream.
 
   python launch.py --config=configs/lasem_cifar10.py:lasem_hps --config.seeds=3
   python launch.py --config=configs/lasem_cifar10.py:dfcnn --config.dfcnn.sharing=top-2
@@ -25,7 +25,17 @@ FACTORS = {
   "filter_sizes": (3, 3, 3, 3),
   "filter_channels": (12, 24, 32, 36),
 }
-TUNED = layers_table(0.001, factors=FACTORS)
+DEN = {
+  "model": "expandable_cnn",
+  "method": "den+rmsprop",
+  "expandable_cnn.channels": (32, 32, 64, 64),
+  "expandable_cnn.pools": (2, 2, 1, 2),
+  "expandable_cnn.dropout": 0.5,
+  "epochs": 5,  # of each of its four phases
+}
+TUNED = layers_table(0.001, examples={"den": DEN}, factors=FACTORS)
+LOCAL = {"epochs": 1, "test_examples_per_task": 100}
+TUNED["packnet"] |= {"epochs": 10}  # of each of its two phases
 
 
 def get_config(argument: str = "lasem_hps"):
@@ -42,4 +52,4 @@ def get_config(argument: str = "lasem_hps"):
   c.epochs = 20
   c.drop_last = True
   c.peak_accuracy = True
-  return choose_layers(c, TUNED, argument, {"epochs": 1, "test_examples_per_task": 100}, depth=4)
+  return choose_layers(c, TUNED, argument, LOCAL, depth=4)

@@ -1,9 +1,9 @@
 """Office-Home: 10 tasks of 13 things, products and then photographs, 1000 epochs, batches of 16.
 
-The second benchmark of LASEM (Lee, Behpour, Eaton, ICML 2021), with the values of its authors' code:
-pictures of 128 x 128, a network of four convolutions, a seventh of the training examples held out
-for validation, TensorFlow 1's RMSProp at 0.00002, falling by epochs of the whole stream. For all
-else see configs/lasem_cifar.py. There is no published figure to compare with here.
+The second benchmark of LASEM (Lee, Behpour, Eaton, ICML 2021), with the values of its authors'
+code: pictures of 128 x 128, a network of four convolutions, a seventh of the training examples held
+out for validation, TensorFlow 1's RMSProp at 0.00002, falling by epochs of the whole stream. For
+all else see configs/lasem_cifar.py. No published figure could be found to compare with.
 
   python launch.py --config=configs/lasem_office_home.py:lasem_tf --config.seeds=5
   python launch.py --config=configs/lasem_office_home.py:tf_bottom3 --config.seeds=5

@@ -3,7 +3,7 @@
 The third benchmark of LASEM (Lee, Behpour, Eaton, ICML 2021), with the values of its authors' code:
 images of 96 x 96 with pixels -0.5 to 0.5, of each class 106 to train on and 19 for validation,
 batches of 10, a network of six convolutions, TensorFlow 1's RMSProp at 0.0001 without decay. For
-all else see configs/lasem_cifar.py. There is no published figure to compare with here.
+all else see configs/lasem_cifar.py. No published figure could be found to compare with.
 
   python launch.py --config=configs/lasem_stl10.py:lasem_hps --config.seeds=5
   python launch.py --config=configs/lasem_stl10.py:dfcnn_alternating --config.seeds=5

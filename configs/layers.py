@@ -1,4 +1,4 @@
-"""What the config files of LASEM's streams share: layers shared by hand or by a search, and bounds."""
+"""What the config files of LASEM's streams share: layers shared by hand or by a search; bounds."""
 
 import itertools
 from collections.abc import Mapping
@@ -64,6 +64,7 @@ def layers_table(
     "prognn": static("prognn"),
     "single_task": {**static("hps"), "hps.sharing": "none"},
     "single_network": static("lasem_cnn"),
+    "packnet": {**static("lasem_cnn"), "method": "packnet+rmsprop"},
     "lasem_hps+tag": {"method": "lasem+tag", "model": "hps", "hps.sharing": "searched", **tag},
     "tag": {"model": "hps", **tag},
     **{name: {"model": "hps", **values} for name, values in others.items()},
