@@ -114,14 +114,22 @@ def programs(
 
 
 def train_stream(
-  run: Programs, stream: StreamSpec, key, *, size=23, batch_size=4, tasks=None, hyper=None
+  run: Programs,
+  stream: StreamSpec,
+  key,
+  *,
+  size=23,
+  batch_size=4,
+  tasks=None,
+  hyper=None,
+  first_epoch=0,
 ):
   """Trains each task, one epoch a phase unless it says otherwise; returns the state.
 
-  `key`: one, or one for each seed.
+  `key`: one, or one for each seed. `first_epoch`: from which on epochs are counted.
   """
   state = run.init(jnp.atleast_1d(key), hyper)
-  epoch = 0
+  epoch = first_epoch
   for task in range(stream.num_tasks) if tasks is None else tasks:
     data = device_examples.to_device(examples(stream, task, size), size)
     for phase in run.phases:
