@@ -16,8 +16,8 @@ to a sixth at the end. No published figure could be found to compare with.
 The second command is the example of the authors' README. Which of their numbers (`test_type`) is
 which `sharing`: docs/lifelong_architectures.md. The last is their third order of tasks, all of them
 twice. The constants of `den` are those that the authors' code names for a version of it that is not
-public. `tag` and the methods before it are not in the paper; TAG's rate is a twentieth of RMSProp's,
-the ratio that its authors chose on split CIFAR-100.
+public. `tag`, `er` and their kin are not in the paper; TAG's rate is a twentieth of RMSProp's, the
+ratio that its authors chose on split CIFAR-100.
 
 Pixels are standardised with fixed figures for all splits, where the paper takes those of each.
 
