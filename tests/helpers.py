@@ -124,13 +124,15 @@ def train_stream(
   tasks=None,
   hyper=None,
   told=False,
+  first_epoch=0,
 ):
   """Trains each task, one epoch a phase unless it says otherwise; returns the state.
 
   `key`: one, or one for each seed. `told`: whether methods are told where a step stands.
+  `first_epoch`: from which on epochs are counted.
   """
   state = run.init(jnp.atleast_1d(key), hyper)
-  epoch = 0
+  epoch = first_epoch
   for task in range(stream.num_tasks) if tasks is None else tasks:
     data = device_examples.to_device(examples(stream, task, size), size)
     for phase in run.phases:

@@ -31,6 +31,7 @@ from tagjax.core.method import (
   rehearses,
   reserves,
 )
+from tagjax.core.sharing import ROUTING, SEARCHED
 from tagjax.core.types import Batch, Hyper, StreamSpec, Variables
 from tagjax.engine import growth
 from tagjax.engine.model import call_names, model_name, variable_shapes
@@ -238,7 +239,10 @@ def _check_required(method: Method, model: Any, spec: StreamSpec) -> None:
 
 
 def _models_with(names: Sequence[str]) -> str:
-  """Declared models whose calls take arguments of all these names, as another way out."""
+  """As another way out, declared models that have these; by the arguments of their calls."""
+  if ROUTING in names:
+    way_out = f"a network whose layers are searched, sharing={SEARCHED!r}"
+    return f", or choose {way_out} (docs/lifelong_architectures.md)"
   found = [
     name
     for name, declaration in sorted(register.declared("model").items())

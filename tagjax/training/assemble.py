@@ -14,10 +14,11 @@ from tagjax import benchmarks
 from tagjax.core.errors import ConfigError
 from tagjax.core.keys import key_shape
 from tagjax.core.method import Cost, Method, identity, lift
+from tagjax.core.sharing import ROUTING, SEARCHED
 from tagjax.core.types import Hyper, StreamSpec, Variables
 from tagjax.engine.batch_statistics import check_batch_statistics, check_padding_of_method
 from tagjax.engine.counts import Measures
-from tagjax.engine.learner import Learner, make_learner
+from tagjax.engine.learner import Learner, LearnerState, make_learner
 from tagjax.engine.model import checked_model
 from tagjax.engine.programs import Layout, Programs
 from tagjax.engine.train_loop import DEVICE_AXIS
@@ -168,6 +169,7 @@ def assemble(
       streamed=_is_streamed(stream, "validation"),
     )
   one = jax.eval_shape(single.init, key_shape(), _hyper_shapes(trials[0]))
+  _check_chosen(one, made)
   besides = {
     "training_rows": training.rows(single.num_boundary_examples),
     "evaluation_rows": evaluation.rows + (validation.rows if validation else 0),
@@ -305,6 +307,16 @@ def _check_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: Ru
   except (TypeError, ValueError) as error:
     raise ConfigError(f"model: {error}") from error
   return stacked
+
+
+def _check_chosen(state: LearnerState, method: Method) -> None:
+  """Refuses a searched network whose configuration nothing would choose."""
+  if "sharing" in state.variables.get(ROUTING, {}) and ROUTING not in method.requires:
+    raise ConfigError(
+      f"model: its shared layers are to be searched (sharing={SEARCHED!r}), and "
+      f"{method.name or 'the method'} does not search: add a method that does "
+      "(docs/lifelong_architectures.md), or choose a configuration, such as sharing='all'"
+    )
 
 
 def _check_padding(model: Any, spec: StreamSpec, method: Method, options: RunOptions) -> None:
