@@ -14,6 +14,7 @@ from tagjax import metrics
 from tagjax.core.errors import TagjaxError
 from tagjax.report.results import definition_of
 from tagjax.report.tables import (
+  CURVE_FIGURES,
   INCREMENTAL_FIGURES,
   Row,
   markdown_code,
@@ -173,12 +174,12 @@ def check_comparable(
 def comparison_rows(runs: Mapping[str, Results], definition: str) -> list[Row]:
   """One row a run; accuracies and forgetting in percent, mean ± std over seeds.
 
-  Figures of class-incremental runs have a column where a run has them.
+  Figures of class-incremental runs, and of how tasks begin, have a column where a run has them.
   """
   rows = []
   also = [
     (name, title)
-    for name, title in INCREMENTAL_FIGURES[:6]
+    for name, title in (*CURVE_FIGURES[:2], *INCREMENTAL_FIGURES[:6])
     if any(name in results for results in runs.values())
   ]
   for name, results in runs.items():

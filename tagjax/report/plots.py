@@ -20,7 +20,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from tagjax import metrics
-from tagjax.report import class_plots
+from tagjax.report import class_plots, curve_plots
 from tagjax.report.drawing import (
   BAND_OPACITY,
   COLORS,
@@ -314,7 +314,7 @@ def save_all(results: Results, directory: str | os.PathLike) -> list[Path]:
     }
   if results.get("task_relatedness") is not None:
     plots["task_relatedness"] = plot_task_relatedness
-  plots |= class_plots.plots_of(results)
+  plots |= curve_plots.plots_of(results) | class_plots.plots_of(results)
   paths = []
   for name, plot in plots.items():
     path = Path(directory) / f"{name}.png"

@@ -23,8 +23,14 @@ _FIGURES = (
   ("learning_accuracy", "learning accuracy"),
   ("backward_transfer", "backward transfer"),
   ("forward_transfer", "forward transfer"),
-  ("learning_curve_area", "learning curve area"),
 )
+
+CURVE_FIGURES = (
+  ("zero_shot_accuracy", "zero-shot accuracy"),
+  ("learning_curve_area", "learning curve area"),
+  ("learning_curve_area_trapezoid", "learning curve area by trapezoids"),
+)
+"""Of runs that record how tasks begin."""
 
 INCREMENTAL_FIGURES = (
   ("average_incremental_accuracy", "average incremental accuracy"),
@@ -43,7 +49,7 @@ def metric_rows(results: Mapping[str, Any]) -> list[Row]:
   definitions = results.get("definitions", {})
   spread = f"std (ddof {definitions.get('ddof', 1)})"
   rows = []
-  for name, title in (*_FIGURES, *INCREMENTAL_FIGURES):
+  for name, title in (*_FIGURES, *CURVE_FIGURES, *INCREMENTAL_FIGURES):
     if name not in results:
       continue
     figure = results[name]
@@ -288,5 +294,5 @@ def _with_definition(title: str, name: str, definitions: Mapping[str, Any]) -> s
   if name == "task_accuracy" and definitions.get("continuum", 1) > 1:
     return f"{title} (p {definitions['continuum']})"
   if name == "learning_curve_area" and name in definitions:
-    return f"{title} (beta {definitions[name]['beta']}, {definitions[name]['kind']})"
+    return f"{title} (beta {definitions[name]['beta']})"
   return title

@@ -279,7 +279,7 @@ def train_stream(trainer: Trainer, options: RunOptions, cursor: Cursor) -> None:
 def train_epoch(trainer: Trainer, options: RunOptions, cursor: Cursor, place: Place) -> None:
   """One epoch, in spans of steps; a learning curve is recorded between the first ones."""
   steps = trainer.steps(place)
-  curve_batches = options.learning_curve_batches if place.is_first else 0
+  curve_batches = options.learning_curve_batches if place.is_first else None
   for span in spans(steps, trainer.chunk_steps, curve_batches):
     if span.probed:
       cursor.perform(trainer.probe, place.trials, place, span.start)
@@ -367,8 +367,8 @@ def results_of(record: RunRecord, stream: Stream, options: RunOptions) -> dict[s
     record.accuracy,
     forgetting_definition=options.forgetting,
     baseline=record.baseline if options.evaluate_future_tasks else None,
-    curves=record.curves if options.learning_curve_batches else None,
-    beta=options.learning_curve_batches,
+    curves=None if options.learning_curve_batches is None else record.curves,
+    beta=options.learning_curve_batches or 0,
     sizes=sizes if stream.spec.scenario == "class" else None,
   )
   if record.counts:

@@ -15,6 +15,7 @@ TABLE = {
   "permuted_digits": ("digits", 10, 10, "domain"),
   "rotated_digits": ("digits", 10, 10, "domain"),
   "split_digits": ("digits", 5, 10, "task"),
+  "split_glyphs": ("glyphs", 15, 60, "task"),
   "permuted_mnist": ("mnist", 20, 10, "domain"),
   "rotated_mnist": ("mnist", 20, 10, "domain"),
   "split_mnist": ("mnist", 5, 10, "task"),
