@@ -94,12 +94,13 @@ class Stopped(Exception):  # noqa: N818  (what a test did, not a fault)
 
 def test_stopped_in_each_stage_it_goes_on_to_the_same_bits(whole, tiny, tmp_path):
   """Killed twice, in the grid and in the second judged run, without a word."""
-  perform, count = Cursor.perform, []
+  perform = Cursor.perform
+  places = [lambda: True, (tmp_path / "runs/1.json").exists]
 
   def counting(self, *arguments):
     perform(self, *arguments)
-    count.append(None)
-    if len(count) in (5, 72):
+    if places and self.position >= 5 and places[0]():
+      places.pop(0)
       raise Stopped
 
   def run():
@@ -111,7 +112,6 @@ def test_stopped_in_each_stage_it_goes_on_to_the_same_bits(whole, tiny, tmp_path
       with pytest.raises(Stopped):
         run()
       assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == there
-    assert [path.name for path in (tmp_path / "runs").glob("*.json")] == ["1.json"]
     again = run()
   _, expected = whole
   assert again.results["accuracy_matrix"] == expected.results["accuracy_matrix"]
