@@ -87,6 +87,7 @@ class _Checker:
     }
     self.entry("definitions", lambda value: isinstance(value, Mapping) and _has(value, definitions))
     self.entry("seconds", _is_none_or(is_numbers))
+    self.entry("bytes", _is_none_or(is_numbers))
     self.entry("command", lambda value: isinstance(value, str))
     origin = {
       "commit": _is_none_or(_is_name),

@@ -35,11 +35,12 @@ def summarise(
     ddof: see `tagjax.metrics.summarise`.
 
   Returns:
-    `accuracy_matrix` `[S][T][T]`; `average_accuracy`, `forgetting`, `learning_accuracy`,
-    `backward_transfer`, and where asked for `forward_transfer`, `zero_shot_accuracy`,
-    `learning_curve_area`, `learning_curve_area_trapezoid` and `average_incremental_accuracy` (with
-    `test_sizes`), each `{"mean", "std", "ci95", "per_seed"}`; `learning_curves` `[S][T][beta + 1]`,
-    None after a task's last minibatch; `definitions`, which says how they were computed.
+    `accuracy_matrix` `[S][T][T]`; `average_accuracy`, `forgetting`, `worst_case_forgetting`,
+    `learning_accuracy`, `backward_transfer`, and where asked for `forward_transfer`,
+    `zero_shot_accuracy`, `learning_curve_area`, `learning_curve_area_trapezoid` and
+    `average_incremental_accuracy` (with `test_sizes`), each `{"mean", "std", "ci95", "per_seed"}`;
+    `learning_curves` `[S][T][beta + 1]`, None after a task's last minibatch; `definitions`, which
+    says how they were computed.
     Accuracies are fractions. None stands for NaN: not evaluated, or undefined (the forgetting of
     a single task, the spread of a single seed).
 
@@ -60,6 +61,9 @@ def summarise(
   figures = {
     "average_accuracy": metrics.average_accuracy(values),
     "forgetting": metrics.forgetting(values, definition=forgetting_definition),
+    "worst_case_forgetting": metrics.worst_case_forgetting(
+      values, definition=forgetting_definition
+    ),
     "learning_accuracy": metrics.learning_accuracy(values),
     "backward_transfer": metrics.backward_transfer(values),
   }

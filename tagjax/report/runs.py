@@ -271,6 +271,10 @@ class Runs(Sequence[Run]):
     """See `tagjax.report.curve_plots.plot_zero_shot`."""
     return report.curve_plots.plot_zero_shot(self.results)
 
+  def plot_costs(self) -> Figure:
+    """See `tagjax.report.comparison_plots.plot_costs`."""
+    return report.comparison_plots.plot_costs(self.results)
+
   def plot_differences(
     self,
     reference: int | str = 0,

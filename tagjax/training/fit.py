@@ -20,7 +20,7 @@ from tagjax.report.results import summarise, summarise_counts
 from tagjax.report.run import Run
 from tagjax.storage.workdir import NoWorkdir, Workdir
 from tagjax.training import group_size
-from tagjax.training.assemble import Stream, assemble, state_digest, tensor_names
+from tagjax.training.assemble import Stream, assemble, describe_trainer, state_digest
 from tagjax.training.checks import check_stream
 from tagjax.training.cpu_devices import use_cpu_devices
 from tagjax.training.ending import Ending
@@ -133,9 +133,9 @@ def fit(
 
   ending = Ending(folder, options.plots)
 
-  def end(record: RunRecord, tensors: Sequence[str], origin: Mapping[str, Any]) -> Run:
+  def end(record: RunRecord, told: Mapping[str, Any], origin: Mapping[str, Any]) -> Run:
     results = results_of(record, stream, options) | {
-      "tensor_names": tensors,
+      **told,
       "seeds": [trial.seed for trial in trials],
       "used": sorted(flat_keys(name)),
       "config": name,
@@ -157,21 +157,21 @@ def fit(
       folder.claim(name)
       with ending:
         train_trials(trainer, options, folder, forecast, begun, progress, profile=profile)
-        return end(trainer.record, tensor_names(trainer), origin)
+        return end(trainer.record, describe_trainer(trainer), origin)
 
   def train(own: range, share: Workdir, claim: Callable[[], None]) -> dict[str, Any]:
     begun = time.perf_counter()
     trainer, forecast = assembled(trials[own.start : own.stop], group_size.kept(share.path))
     claim()
     train_trials(trainer, options, share, forecast, begun, progress, profile=profile)
-    of_share = {"record": trainer.record.to_json(), "tensor_names": tensor_names(trainer)}
+    of_share = {"record": trainer.record.to_json(), "told": describe_trainer(trainer)}
     return of_share | {"provenance": origin}
 
   assert isinstance(folder, Workdir), "see check_process"
   measured = train_shares(folder, name, process, len(trials), train, _seeds_of(trials))
   record = RunRecord.join([RunRecord.from_json(share["record"]) for share in measured])
   folder.join_logs([share_folder(folder, share) for share in range(len(measured))])
-  return end(record, measured[0]["tensor_names"], origins(measured))
+  return end(record, measured[0]["told"], origins(measured))
 
 
 def ended_run(workdir: str | os.PathLike | None, identity: Mapping[str, Any]) -> Run | None:

@@ -180,6 +180,17 @@ def of_state(state: LearnerState, method: Method, *, seeds: int = 1, examples: i
   )
 
 
+def by_kind(forecast: Forecast) -> dict[str, int]:
+  """Bytes by kind, those of examples left out: `parameters`, ..., and `total`."""
+  kinds = {
+    "parameters": forecast.params,
+    "statistics": forecast.statistics + forecast.kept,
+    "method": sum(forecast.method.values()),
+    "exemplars": forecast.exemplars,
+  }
+  return {**kinds, "total": sum(kinds.values())}
+
+
 def check(
   forecast: Forecast, options: RunOptions, available: int | None, method: Method | None = None
 ) -> None:

@@ -49,6 +49,7 @@ class Trainer:
     programs: the compiled programs.
     record: what has been measured.
     state: the learner's state of the current group, on the device (or devices).
+    num_bytes: what a trial holds from one step to the next, by kind.
     num_tasks: T.
     steps_per_epoch: for each task, without exemplars that are mixed into it.
   """
@@ -66,10 +67,12 @@ class Trainer:
     sizes: Sequence[int],
     keep_going: bool,
     method: str = "",
+    num_bytes: Mapping[str, int] = types.MappingProxyType({}),
     validation: EvaluationSource | None = None,
   ):
     """Compiles nothing yet; `sizes`: training examples of each task, `method`: its name."""
     self.trials = list(trials)
+    self.num_bytes = dict(num_bytes)
     self.keep_going = keep_going
     self.programs = programs
     self.num_tasks = len(sizes)
