@@ -60,8 +60,8 @@ shown.iloc[:6, :15]
 # ## Zero-shot accuracy along the stream
 #
 # Each task is evaluated before its first minibatch, over its own four classes: chance is 25 %.
-# Three networks learn by plain SGD: with an output for each class, with a joint embedding, and, as a
-# control, with a joint embedding of the same attributes given to the wrong classes.
+# Three networks learn by plain SGD: with an output for each class, with a joint embedding, and, as
+# a control, with a joint embedding of the same attributes given to the wrong classes.
 
 # %%
 net = tagjax.models.MLP(stream.spec.num_outputs, hidden=(256, 128))

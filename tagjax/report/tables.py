@@ -29,7 +29,7 @@ _FIGURES = (
 CURVE_FIGURES = (
   ("zero_shot_accuracy", "zero-shot accuracy"),
   ("learning_curve_area", "learning curve area"),
-  ("learning_curve_area_trapezoid", "learning curve area by trapezoids"),
+  ("learning_curve_area_trapezoid", "the same by trapezoids"),
 )
 """Of runs that record how tasks begin."""
 

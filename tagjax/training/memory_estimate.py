@@ -96,7 +96,7 @@ class Forecast(NamedTuple):
     """One line, such as `42.0 kB of parameters + 1.6 MB of method state (tag 1.6 MB) = 1.7 MB`."""
     parts = {
       "parameters": self.params,
-      "batch statistics": self.statistics,
+      "other variables": self.statistics,
       "kept variables": self.kept,
       "method state": sum(self.method.values()),
       "exemplars": self.exemplars,
