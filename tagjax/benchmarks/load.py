@@ -44,6 +44,7 @@ def load_benchmark(
   | name | tasks | each task | scenario |
   |---|---|---|---|
   | `permuted_digits`, `permuted_mnist` | 10, 20 | pixels in another order | domain |
+  | `permuted_fashion_mnist` | 20 | pixels in another order | domain |
   | `rotated_digits`, `rotated_mnist` | 10, 20 | turned by another angle | domain |
   | `split_digits`, `split_mnist`, `split_fashion_mnist`, `split_cifar10` | 5 | 2 classes | task |
   | `split_svhn`, `split_notmnist` | 5 | 2 classes | task |

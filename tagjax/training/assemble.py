@@ -202,6 +202,7 @@ def assemble(
     sizes=sizes,
     keep_going=keep_going,
     method=made.name,
+    num_bytes=memory_estimate.by_kind(memory_estimate.of_state(one, made)),
     validation=validation,
     growth=growth,
   )
@@ -257,9 +258,10 @@ def state_digest(trainer: Trainer) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def tensor_names(trainer: Trainer) -> list[str]:
-  """The names of the parameter tensors, in the order of the diagnostics."""
-  return parameter_names(trainer.programs.held(*trainer.start_shapes()).variables["params"])
+def describe_trainer(trainer: Trainer) -> dict[str, Any]:
+  """What results tell of it: the parameter tensors' names, in order, and the bytes of a trial."""
+  names = parameter_names(trainer.programs.held(*trainer.start_shapes()).variables["params"])
+  return {"tensor_names": names, "bytes": trainer.num_bytes}
 
 
 def _measures(options: RunOptions) -> Measures:

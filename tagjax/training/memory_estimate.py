@@ -117,7 +117,7 @@ class Forecast(NamedTuple):
     """One line, such as `42.0 kB of parameters + 1.6 MB of method state (tag 1.6 MB) = 1.7 MB`."""
     parts = {
       "parameters": self.params,
-      "batch statistics": self.statistics,
+      "other variables": self.statistics,
       "kept variables": self.kept,
       "method state": sum(self.method.values()),
       "prepared variables": self.prepared,
@@ -262,6 +262,17 @@ def check_batch(needed: int, held: int, options: RunOptions, available: int | No
       f"is filled up to that size, beside {readable(held)} that the run holds, and there are "
       f"{readable(available)}: lower it"
     )
+
+
+def by_kind(forecast: Forecast) -> dict[str, int]:
+  """Bytes by kind, those of examples left out: `parameters`, ..., and `total`."""
+  kinds = {
+    "parameters": forecast.params,
+    "statistics": forecast.statistics + forecast.kept,
+    "method": sum(forecast.method.values()),
+    "exemplars": forecast.exemplars,
+  }
+  return {**kinds, "total": sum(kinds.values())}
 
 
 def check(

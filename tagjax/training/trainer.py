@@ -53,6 +53,7 @@ class Trainer:
     programs: the compiled programs.
     record: what has been measured.
     state: the learner's state of the current group, on the device (or devices).
+    num_bytes: what a trial holds from one step to the next, by kind.
     num_tasks: T.
     steps_per_epoch: for each task, without exemplars that are mixed into it.
   """
@@ -70,11 +71,13 @@ class Trainer:
     sizes: Sequence[int],
     keep_going: bool,
     method: str = "",
+    num_bytes: Mapping[str, int] = types.MappingProxyType({}),
     validation: EvaluationSource | None = None,
     growth: Growth,
   ):
     """Compiles nothing yet; `sizes`: training examples of each task, `method`: its name."""
     self.trials = list(trials)
+    self.num_bytes = dict(num_bytes)
     self.keep_going = keep_going
     self.programs = programs
     self.num_tasks = len(sizes)

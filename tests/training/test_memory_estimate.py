@@ -174,7 +174,7 @@ def test_statistics_of_batches_are_no_parameters():
   found = memory_estimate.of_state(state, identity()._replace(name="sgd"))
   assert (found.params, found.statistics, found.method, found.kept) == (12, 20, {"sgd": 8}, 0)
   assert str(found) == (
-    "12 B of parameters + 20 B of batch statistics + 8 B of method state (sgd 8 B) = 40 B"
+    "12 B of parameters + 20 B of other variables + 8 B of method state (sgd 8 B) = 40 B"
   )
 
 
