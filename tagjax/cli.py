@@ -159,7 +159,7 @@ def main(argv: list[str]) -> None:
   except Exception as error:  # the one place that turns what ends a run into a line
     sys.exit(f"error: {faults.line_of(error, workdir)}")
   if distributed.processes.is_writer():
-    is_grid = chosen["sweep"] or chosen["search"]
+    is_grid = isinstance(run, report.run.Grid)
     show = report.tables.print_sweep if is_grid else report.tables.print_run
     show(run.results)
     print(f"Everything is in {workdir}")

@@ -32,7 +32,7 @@ CONFIG, LOG, RESULTS, LOCK, CHECKPOINTS, PROFILE = (
 DAMAGED_LOG = "metrics.damaged.jsonl"
 _LEFTOVER = re.compile(r"\..+\.(json|jsonl|png)\.[a-z0-9_]+\.tmp")  # see write_atomic
 _MOST_NAMED = 20
-_FOLDERS = (CHECKPOINTS, PROFILE, "groups", "shares", "trials", "workers")
+_FOLDERS = (CHECKPOINTS, PROFILE, "groups", "runs", "shares", "trials", "tuning", "workers")
 _SUFFIXES = (".json", ".jsonl", ".png", ".db")
 
 

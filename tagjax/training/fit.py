@@ -17,11 +17,11 @@ from tagjax.core.types import Variables
 from tagjax.distributed import processes
 from tagjax.distributed.shared_workdir import ReadWorkdir, open_checkpoints, open_workdir
 from tagjax.report.progress import Progress
-from tagjax.report.results import summarise, summarise_counts
+from tagjax.report.results import summarise, summarise_counts, summarise_peaks
 from tagjax.report.run import Run
 from tagjax.storage.workdir import NoWorkdir, Workdir
 from tagjax.training import group_size
-from tagjax.training.assemble import Stream, assemble, state_digest, tensor_names
+from tagjax.training.assemble import Stream, assemble, describe_trainer, state_digest
 from tagjax.training.checks import check_stream
 from tagjax.training.cpu_devices import use_cpu_devices
 from tagjax.training.ending import Ending
@@ -139,9 +139,9 @@ def fit(
 
   ending = Ending(folder, options.plots)
 
-  def end(record: RunRecord, tensors: Sequence[str], origin: Mapping[str, Any]) -> Run:
-    results = _results(record, stream, options) | {
-      "tensor_names": tensors,
+  def end(record: RunRecord, told: Mapping[str, Any], origin: Mapping[str, Any]) -> Run:
+    results = results_of(record, stream, options) | {
+      **told,
       "seeds": [trial.seed for trial in trials],
       "used": sorted(flat_keys(name)),
       "config": name,
@@ -175,7 +175,7 @@ def fit(
           profile=profile,
           claim=lambda: folder.claim(name),
         )
-        return end(trainer.record, tensor_names(trainer), origin)
+        return end(trainer.record, describe_trainer(trainer), origin)
 
   def train(own: range, share: Workdir, claim: Callable[[], None]) -> dict[str, Any]:
     begun = time.perf_counter()
@@ -185,14 +185,14 @@ def fit(
     train_trials(
       trainer, options, share, forecast, begun, progress, origin_of(some), profile=profile
     )
-    of_share = {"record": trainer.record.to_json(), "tensor_names": tensor_names(trainer)}
+    of_share = {"record": trainer.record.to_json(), "told": describe_trainer(trainer)}
     return of_share | {"provenance": origin}
 
   assert isinstance(folder, Workdir), "see check_process"
   measured = train_shares(folder, name, process, len(trials), train, _seeds_of(trials))
   record = RunRecord.join([RunRecord.from_json(share["record"]) for share in measured])
   folder.join_logs([share_folder(folder, share) for share in range(len(measured))])
-  return end(record, measured[0]["tensor_names"], origins(measured))
+  return end(record, measured[0]["told"], origins(measured))
 
 
 def ended_run(workdir: str | os.PathLike | None, identity: Mapping[str, Any]) -> Run | None:
@@ -293,6 +293,8 @@ def train_stream(trainer: Trainer, options: RunOptions, cursor: Cursor) -> None:
           train_epoch(trainer, options, cursor, place)
           if options.select_epoch == "best":
             cursor.perform(trainer.keep_if_best, trials, place)
+          if options.peak_accuracy:
+            cursor.perform(trainer.test_if_peak, trials, place)
           task_epoch, epoch_id = task_epoch + 1, epoch_id + 1
         if options.select_epoch == "best":
           cursor.perform(trainer.take_best, trials, place)
@@ -305,7 +307,7 @@ def train_stream(trainer: Trainer, options: RunOptions, cursor: Cursor) -> None:
 def train_epoch(trainer: Trainer, options: RunOptions, cursor: Cursor, place: Place) -> None:
   """One epoch, in spans of steps; a learning curve is recorded between the first ones."""
   steps = trainer.steps(place)
-  curve_batches = options.learning_curve_batches if place.is_first else 0
+  curve_batches = options.learning_curve_batches if place.is_first else None
   for span in spans(steps, trainer.chunk_steps, curve_batches):
     if span.probed:
       cursor.perform(trainer.probe, place.trials, place, span.start)
@@ -349,7 +351,7 @@ def train_trials(
     placed = describe(trainer.programs.layout, len(trainer.trials), noun)
     lines = [f"placement: {placed}"] * bool(placed)
     if forecast is not None:
-      lines.append(f"memory: {forecast}, besides what a step needs")
+      lines += [f"memory: {forecast}, besides what a step needs", *forecast.told_step()]
     print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr, flush=True)
   with contextlib.ExitStack() as stack:
     store = stack.enter_context(
@@ -430,7 +432,7 @@ def _progress_line(trainer: Trainer, options: RunOptions, enabled: bool) -> Prog
   )
 
 
-def _results(record: RunRecord, stream: Stream, options: RunOptions) -> dict[str, Any]:
+def results_of(record: RunRecord, stream: Stream, options: RunOptions) -> dict[str, Any]:
   """What results.json holds of the measurements."""
   place = 2 if options.evaluate_on == "test" else 1
   sizes = [size[place] for size in stream.sizes]
@@ -438,8 +440,8 @@ def _results(record: RunRecord, stream: Stream, options: RunOptions) -> dict[str
     record.accuracy,
     forgetting_definition=options.forgetting,
     baseline=record.baseline if options.evaluate_future_tasks else None,
-    curves=record.curves if options.learning_curve_batches else None,
-    beta=options.learning_curve_batches,
+    curves=None if options.learning_curve_batches is None else record.curves,
+    beta=options.learning_curve_batches or 0,
     sizes=sizes if stream.spec.scenario == "class" else None,
   )
   if record.counts:
@@ -455,8 +457,13 @@ def _results(record: RunRecord, stream: Stream, options: RunOptions) -> dict[str
     results |= counted
   if options.select_epoch == "best":
     results |= {"validation_accuracy": record.validation, "chosen_epoch": record.chosen_epoch}
+  if options.peak_accuracy:
+    results |= summarise_peaks(record.accuracy, record.peak, record.epoch_validation)
+  allocated = {f"allocated_{name}": number for name, number in record.allocated.items()}
   return results | {
     **record.diagnostics,
+    "growth": {**record.growth, **allocated, **record.flops},
+    "outcomes": record.outcomes,
     "task_names": list(stream.task_names),
     "seconds": record.seconds,
   }

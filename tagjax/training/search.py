@@ -27,7 +27,7 @@ from tagjax.training.ending import Ending
 from tagjax.training.fingerprint import Origin, fingerprint
 from tagjax.training.fit import make_options, train_trials
 from tagjax.training.identity import describe_run
-from tagjax.training.options import RunOptions
+from tagjax.training.options import Part, RunOptions
 from tagjax.training.provenance import provenance
 from tagjax.training.record import RunRecord
 from tagjax.training.space import Range, Space, at_edge, describe_space, parse_space
@@ -145,6 +145,7 @@ def train_search(
   workdir: str | os.PathLike | None,
   *,
   tasks: int | None,
+  split: Part = "validation",
   progress: bool = True,
   accept_changes: bool = False,
 ) -> Grid:
@@ -163,6 +164,7 @@ def train_search(
       storage), points.json (the points that have ended so far), results.json, search.png, and in
       trials/ the logs of the points and what is needed to go on. None: none.
     tasks: how many tasks are trained; None: all. Told in the results.
+    split: the examples that points are scored on. Told in the results.
     progress: show a line for each point on stderr.
     accept_changes: see `tagjax.fit`.
 
@@ -202,7 +204,7 @@ def train_search(
     raise InterruptedRun(_stopped(folder.path, study)) from stop
   results = _results(rows, space) | {
     "selected_on": {
-      "split": "validation",
+      "split": split,
       "tasks": tasks,
       "seeds": options.seeds,
       "trials": study.trials,

@@ -30,7 +30,7 @@ from tagjax.training.fingerprint import Origin, fingerprint
 from tagjax.training.fit import make_options, train_trials
 from tagjax.training.identity import describe_run
 from tagjax.training.memory_estimate import Forecast
-from tagjax.training.options import RunOptions
+from tagjax.training.options import Part, RunOptions
 from tagjax.training.provenance import provenance
 from tagjax.training.record import RunRecord
 from tagjax.training.shares import (
@@ -137,15 +137,11 @@ def sweep(
   >>> sorted(best.chosen)
   ['rate']
   """
-  options = make_options(options, {**changes, "evaluate_on": "validation"})
+  chosen_on = {"evaluate_on": "validation", "peak_accuracy": False}
+  options = make_options(options, {**changes, **chosen_on})
   check_stream(stream, options)
   points = grid_points(check_grid(grid))
-  of_run = {key for key in grid if key in RunOptions.__dataclass_fields__}
-  traced = {
-    key
-    for key, values in grid.items()
-    if key not in of_run and all(isinstance(value, float) for value in values)
-  }
+  of_run, traced = split_grid(grid)
 
   def parts_of(settings: Point) -> Parts:
     fixed = {key: value for key, value in settings.items() if key not in of_run}
@@ -165,6 +161,21 @@ def sweep(
     process=process,
     accept_changes=accept_changes,
   )
+
+
+def split_grid(grid: Mapping[str, Sequence[Any]]) -> tuple[set[str], set[str]]:
+  """The keys of a grid of `sweep` that change the run, and those that are inputs of its programs.
+
+  >>> split_grid({"epochs": [1, 2], "rate": [0.1, 0.2], "width": [3]})
+  ({'epochs'}, {'rate'})
+  """
+  of_run = {key for key in grid if key in RunOptions.__dataclass_fields__}
+  traced = {
+    key
+    for key, values in grid.items()
+    if key not in of_run and all(isinstance(value, float) for value in values)
+  }
+  return of_run, traced
 
 
 def check_grid(grid: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
@@ -236,6 +247,7 @@ def train_grid(
   workdir: str | os.PathLike | None,
   *,
   tasks: int | None,
+  split: Part = "validation",
   progress: bool = True,
   process: Process = ALONE,
   accept_changes: bool = False,
@@ -253,6 +265,7 @@ def train_grid(
     workdir: folder of the grid. It will hold config.json, points.json (the points that have ended
       so far), results.json, sweep.png, and in groups/ what is needed to go on. None: none.
     tasks: how many tasks are trained; None: all. Told in the results.
+    split: the examples that points are scored on. Told in the results.
     progress: show a line of progress on stderr.
     process: see `sweep`.
     accept_changes: see `tagjax.fit`.
@@ -278,7 +291,7 @@ def train_grid(
     rows = [table.rows[place] for place in range(len(points))]
     results = choose(identity["sweep"], rows) | {
       "points": rows,
-      "selected_on": {"split": "validation", "tasks": tasks, "seeds": options.seeds},
+      "selected_on": {"split": split, "tasks": tasks, "seeds": options.seeds},
       "seconds": table.total_seconds(),
       "config": identity,
       "command": shlex.join(["python", *sys.argv]),
