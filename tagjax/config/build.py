@@ -14,7 +14,7 @@ import optax
 
 from tagjax import benchmarks
 from tagjax.config import plugins
-from tagjax.config.settings import Settings, members, schedules
+from tagjax.config.settings import Settings, held, members, schedules
 from tagjax.core.errors import ConfigError
 from tagjax.core.keys import key_shape
 from tagjax.core.method import Method, Phase, Step, chain, keep_state, lift
@@ -274,7 +274,7 @@ def check_parts(settings: Settings) -> None:
   """
   scenario: Scenario = settings["scenario"] or "task"
   classes = np.ones((1, 1), bool)
-  spec = StreamSpec(1, 1, classes, scenario, (1, 1, 1))
+  spec = StreamSpec(1, 1, classes, scenario, (1, 1, 1), attributes=np.ones((1, 1), np.float32))
   _check_pretrainable(settings, build_model(settings, spec))
   build_method({**settings, "schedule": None, "epochs": 1}, spec, [1])({})
   if settings["schedule"] is not None:
@@ -286,11 +286,14 @@ def _arguments(
 ) -> dict[str, Any]:
   """What the function is called with; an option that is None takes what the library provides."""
   given = {name: provided[name] for name in one.provided if name in provided}
+  inner = {
+    name: _call(other, settings, hyper, provided) for name, other in held(one, settings).items()
+  }
   for name in (*one.options, *one.shared):
     key = one.key(name)
     value = hyper.get(key, settings[key])
     given[name] = provided.get(name) if value is None else value
-  return given
+  return given | inner
 
 
 def _call(one: Declaration, settings: Settings, hyper: Hyper, provided: Mapping[str, Any]) -> Any:

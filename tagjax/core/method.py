@@ -122,6 +122,8 @@ class Step(NamedTuple):
     key: the method's own random key for this step.
     phase: static name of the training phase.
     epoch_step: which step of which epoch it is; None in a loop that does not tell.
+    before: the model's collections besides "params" as they were before that forward pass, for a
+      method that puts running averages back; None in a loop that does not tell.
     inner_task: traced int32 scalar, inside of an inner loop over tasks (see `tagjax.methods.itaml`)
       the task that all examples of `batch` are of; `task_id` stays the task being learned. None:
       there is no inner loop.
@@ -140,6 +142,7 @@ class Step(NamedTuple):
   key: chex.PRNGKey
   phase: str
   epoch_step: EpochStep | None = None
+  before: Variables | None = None
   inner_task: chex.Array | None = None
 
   @property

@@ -1,7 +1,7 @@
 """Model + method + loss -> pure functions: the training step and what surrounds it."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tagjax.core import losses
+from tagjax.core import losses, register
 from tagjax.core.keys import run_keys, step_keys
 from tagjax.core.method import (
   Boundary,
@@ -31,6 +31,7 @@ from tagjax.core.method import (
   rehearses,
   reserves,
 )
+from tagjax.core.sharing import ROUTING, SEARCHED
 from tagjax.core.types import Batch, Hyper, StreamSpec, Variables
 from tagjax.engine import growth
 from tagjax.engine.model import call_names, model_name, variable_shapes
@@ -230,21 +231,24 @@ def _check_required(method: Method, model: Any, spec: StreamSpec) -> None:
     return
   if missing := sorted(missing - set(variable_shapes(model, spec))):
     names = ", ".join(map(repr, missing))
-    way_out = _WAYS_OUT.get(missing[0], _ANY_WAY_OUT)
     raise ValueError(
       f"the method{f' {method.name}' if method.name else ''} requires {names} of the model, and "
-      f"{model_name(model)} does not have it: {way_out}"
+      f"{model_name(model)} does not have it: give it an argument of __call__ or a collection of "
+      f"variables of that name (docs/add_a_model.md){_models_with(missing)}"
     )
 
 
-_ANY_WAY_OUT = (
-  "choose a model whose __call__ takes an argument of that name, or that has a collection of "
-  "variables of that name"
-)
-_WAYS_OUT = {
-  "features": "give its __call__ an argument features: bool = False, and return the input of the "
-  "head where that is True (docs/add_a_model.md)"
-}
+def _models_with(names: Sequence[str]) -> str:
+  """As another way out, declared models that have these; by the arguments of their calls."""
+  if ROUTING in names:
+    way_out = f"a network whose layers are searched, sharing={SEARCHED!r}"
+    return f", or choose {way_out} (docs/lifelong_architectures.md)"
+  found = [
+    name
+    for name, declaration in sorted(register.declared("model").items())
+    if call_names(declaration.make).issuperset(names)
+  ]
+  return f", or choose one of {', '.join(found)}" if found else ""
 
 
 class _Parts(NamedTuple):
@@ -301,6 +305,7 @@ def _step(
     key=method_key,
     phase=phase,
     epoch_step=epoch_step,
+    before={name: value for name, value in state.variables.items() if name != "params"},
   )
   params = state.variables["params"]
   updates, method_state, *moved = method.update(grad, state.method, params, at=at)

@@ -132,7 +132,7 @@ class Programs:
       measures: what evaluations measure.
       tested_in_order: whether examples to evaluate on are given in the order of the evaluation.
       plain: the learner of one device with a method that has no prediction of its own; validates.
-      validation_batch_size: examples a pass of a validation.
+      validation_batch_size: examples a pass over validation examples; 0: there are none.
     """
     layout = Layout() if layout is None else layout
     self.compile_seconds = 0.0
@@ -169,7 +169,7 @@ class Programs:
       measures=measures,
       in_order=tested_in_order,
     )
-
+    self._validate_served = functools.partial(evaluate, single, batch_size=validation_batch_size)
     self._validate = None
     if plain is not None:
       self._validate = functools.partial(evaluate, plain, batch_size=validation_batch_size)
@@ -361,6 +361,10 @@ class Programs:
   def validate(self, state: LearnerState, examples, current_task) -> Evaluation:
     """As `evaluate`, of the model itself, whatever the method makes of it; reads `state` only."""
     return self._test("validate", self._validate, self._served(state), examples, current_task)
+
+  def validate_served(self, served: ServedState, examples, current_task) -> Evaluation:
+    """As `evaluate`, of single validation examples."""
+    return self._test("validate_served", self._validate_served, served, examples, current_task)
 
   def _test(self, name, function, served: ServedState, examples, current_task) -> Evaluation:
     shared = self.layout.share_lanes
@@ -563,6 +567,9 @@ class Programs:
     return jnp.clip(layout.num_lanes - before, 0, layout.lanes_a_device)
 
 
+_UNOPTIMISED = "jax_disable_most_optimizations"
+
+
 def _known_of(tree: chex.ArrayTree) -> chex.ArrayTree:
   """Nothing is known of any leaf."""
   return jax.tree.map(lambda leaf: flops.Unknown, tree)
@@ -579,7 +586,9 @@ def _quickly() -> dict[str, Any] | None:
   At level 1 the initial state of an MLP compiles in 0.9 instead of 2.1 s on a CPU and has the same
   bits; at level 0 it takes 0.6 s and has other ones.
   """
-  return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+  if jax.default_backend() != "cpu" or jax.config.values[_UNOPTIMISED]:
+    return None  # what is compiled without optimisations is at level 0 already
+  return {"xla_backend_optimization_level": 1}
 
 
 def _in_turn(function: Callable, own_lanes: Callable, *, passes_on: bool) -> Callable:

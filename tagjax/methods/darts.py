@@ -8,16 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from tagjax.core.method import Boundary, Method, Step
+from tagjax.core.method import Method, Step
 from tagjax.core.register import register
 from tagjax.core.sharing import MIXED, searched_layers
 from tagjax.methods.factor_penalty import checked
 from tagjax.methods.searched import (
   anchor_of,
-  keep_shared,
   known_gradient,
   learned_none,
-  routed,
+  searching,
   task_loss,
   with_penalties,
 )
@@ -146,28 +145,19 @@ def darts(
     epoch = state.epochs + state.steps // jnp.asarray(lengths)[task_id]
     return learning_rate / (1 + decay * epoch)
 
-  def consolidate(state, variables, *, at: Boundary):
-    row = _row(state, variables, at.task_id)
-    params = keep_shared(variables["params"], state.anchor, row)
-    learned = state.learned.at[at.task_id].set(True)
-    length = 1 if lengths is None else jnp.asarray(lengths)[at.task_id]
-    shared = state.shared.at[at.task_id].set(row)
-    state = begin(params, learned, shared, state.epochs + state.steps // length)
-    return state, routed({**variables, "params": params}, at.task_id, row)
+  def end(state, params, task_id, row):
+    learned = state.learned.at[task_id].set(True)
+    length = 1 if lengths is None else jnp.asarray(lengths)[task_id]
+    shared = state.shared.at[task_id].set(row)
+    return begin(params, learned, shared, state.epochs + state.steps // length)
 
-  def prepare(state, variables, *, at: Boundary):
-    return routed(variables, at.task_id, _row(state, variables, at.task_id))
-
-  return Method(
+  return searching(
     init,
     update,
-    consolidate,
-    prepare=prepare,
+    _row,
+    end,
     monitor=lambda state: {"mixture": jax.nn.softmax(state.logits, axis=1)[:, 1]},
     outcome=lambda state, task_id: {"shared_layers": state.shared[task_id].astype(jnp.float32)},
-    ignores_updates=True,
-    num_boundary_examples=0,
-    requires=frozenset({"routing"}),
   )
 
 

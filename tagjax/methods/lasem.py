@@ -11,16 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from tagjax.core import losses
-from tagjax.core.method import Boundary, Cost, Method, Step
+from tagjax.core.method import Cost, Method, Step
 from tagjax.core.register import register
 from tagjax.core.sharing import ROUTED, resolve_sharing, searched_layers
 from tagjax.methods.factor_penalty import checked
 from tagjax.methods.searched import (
   anchor_of,
-  keep_shared,
   known_gradient,
   learned_none,
   routed,
+  searching,
   with_penalties,
 )
 from tagjax.transforms.checks import check_choice, check_count, check_range
@@ -164,22 +164,17 @@ def lasem(
 
     return jax.lax.cond(state.chosen[at.task_id] >= 0, train_again, search)
 
-  def consolidate(state, variables, *, at: Boundary):
-    params = variables["params"]
-    table = table_of(params)
-    index = _index(state, at.task_id)
-    row = jnp.asarray(table.rows)[index]
-    params = keep_shared(params, state.anchor, row)
-    is_new = state.chosen[at.task_id] < 0
-    probability = jnp.where(is_new, state.prior[index], state.certainty[at.task_id])
-    chosen = state.chosen.at[at.task_id].set(index)
-    certainty = state.certainty.at[at.task_id].set(probability)
-    state = _begin(table, prior, params, chosen, certainty)
-    return state, routed({**variables, "params": params}, at.task_id, row)
+  def row_of(state, variables, task_id):
+    return jnp.asarray(table_of(variables["params"]).rows)[_index(state, task_id)]
 
-  def prepare(state, variables, *, at: Boundary):
-    rows = jnp.asarray(table_of(variables["params"]).rows)
-    return routed(variables, at.task_id, rows[_index(state, at.task_id)])
+  def end(state, params, task_id, row):
+    del row
+    index = _index(state, task_id)
+    is_new = state.chosen[task_id] < 0
+    probability = jnp.where(is_new, state.prior[index], state.certainty[task_id])
+    chosen = state.chosen.at[task_id].set(index)
+    certainty = state.certainty.at[task_id].set(probability)
+    return _begin(table_of(params), prior, params, chosen, certainty)
 
   def outcome(state, task_id):
     table = configurations(len(state.anchor), groups, candidates, at_once)
@@ -192,17 +187,14 @@ def lasem(
   def cost(params, layer_sizes, batch_size):
     return _cost(table_of(params), layer_sizes, batch_size)
 
-  return Method(
+  return searching(
     init,
     update,
-    consolidate,
-    prepare=prepare,
+    row_of,
+    end,
     monitor=lambda state: {"posterior": state.posterior, "prior": state.prior},
     outcome=outcome,
     cost=cost,
-    ignores_updates=True,
-    num_boundary_examples=0,
-    requires=frozenset({"routing"}),
   )
 
 

@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from tagjax.core.by_task import by_task
 from tagjax.core.register import register
 from tagjax.core.types import StreamSpec, Variables
 from tagjax.models import initializers
 from tagjax.models.checks import check_widths
 from tagjax.models.task_head import Classes, outputs_by_task, placed
-from tagjax.models.task_rows import by_task, drawn_by_task, narrowed, row_of
+from tagjax.models.task_rows import drawn_by_task, narrowed, row_of
 
 
 class ProgressiveMLP(nn.Module):

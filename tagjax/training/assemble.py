@@ -14,10 +14,11 @@ from tagjax import benchmarks
 from tagjax.core.errors import ConfigError
 from tagjax.core.keys import key_shape
 from tagjax.core.method import Cost, Method, identity, lift
+from tagjax.core.sharing import ROUTING, SEARCHED
 from tagjax.core.types import Hyper, StreamSpec, Variables
 from tagjax.engine.batch_statistics import check_batch_statistics, check_padding_of_method
 from tagjax.engine.counts import Measures
-from tagjax.engine.learner import Learner, make_learner
+from tagjax.engine.learner import Learner, LearnerState, make_learner
 from tagjax.engine.model import checked_model
 from tagjax.engine.programs import Layout, Programs
 from tagjax.engine.train_loop import DEVICE_AXIS
@@ -159,6 +160,7 @@ def assemble(
   plain, validation = None, None
   if options.select_epoch == "best":
     plain = _learner(stream, model, lambda hyper: identity(), options, None, None)
+  if options.needs_validation:
     validation = evaluation_source(
       lambda task: stream[task].validation,
       num_tasks=len(stream),
@@ -166,14 +168,16 @@ def assemble(
       eval_batch_size=options.eval_batch_size,
       streamed=_is_streamed(stream, "validation"),
     )
-  rows = {
+  one = jax.eval_shape(single.init, key_shape(), _hyper_shapes(trials[0]))
+  _check_chosen(one, made)
+  besides = {
     "training_rows": training.rows(single.num_boundary_examples),
     "evaluation_rows": evaluation.rows + (validation.rows if validation else 0),
+    "prepared": memory_estimate.of_prepared(single, one),
   }
-  one = jax.eval_shape(single.init, key_shape(), _hyper_shapes(trials[0]))
   placed = dataclasses.replace(options, seeds_together=together or options.seeds_together)
   alone = streamed or evaluation.in_order  # each trial sees an order of its own
-  layout = _layout(one, made, stream.spec, trials, placed, rows, alone)
+  layout = _layout(one, made, stream.spec, trials, placed, besides, alone)
   shared = Columns(DEVICE_AXIS, layout.num_devices) if layout.share_columns else Columns()
   programs = Programs(
     learner(DEVICE_AXIS, shared) if layout.batch_devices > 1 else single,
@@ -198,15 +202,20 @@ def assemble(
     sizes=sizes,
     keep_going=keep_going,
     method=made.name,
+    num_bytes=memory_estimate.by_kind(memory_estimate.of_state(one, made)),
     validation=validation,
     growth=growth,
   )
   held = programs.held(*trainer.start_shapes())
   shared_memory = jax.default_backend() == "cpu"
-  forecast = memory_estimate.foresee(held, made, stream.spec, layout, **rows, shared=shared_memory)
+  forecast = memory_estimate.foresee(
+    held, made, stream.spec, layout, **besides, shared=shared_memory
+  )
   step = _cost_of_step(model, made, one, stream.spec, options, layout)
   forecast = forecast._replace(step=step, rows=round(growth.share_of_rows * forecast.params))
   memory_estimate.check(forecast, options, _available(), made)
+  batch = memory_estimate.batch_bytes(stream.spec, options, layout, shared=shared_memory)
+  memory_estimate.check_batch(batch, forecast.total, options, _available())
   return trainer, forecast
 
 
@@ -249,9 +258,10 @@ def state_digest(trainer: Trainer) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def tensor_names(trainer: Trainer) -> list[str]:
-  """The names of the parameter tensors, in the order of the diagnostics."""
-  return parameter_names(trainer.programs.held(*trainer.start_shapes()).variables["params"])
+def describe_trainer(trainer: Trainer) -> dict[str, Any]:
+  """What results tell of it: the parameter tensors' names, in order, and the bytes of a trial."""
+  names = parameter_names(trainer.programs.held(*trainer.start_shapes()).variables["params"])
+  return {"tensor_names": names, "bytes": trainer.num_bytes}
 
 
 def _measures(options: RunOptions) -> Measures:
@@ -301,6 +311,16 @@ def _check_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: Ru
   return stacked
 
 
+def _check_chosen(state: LearnerState, method: Method) -> None:
+  """Refuses a searched network whose configuration nothing would choose."""
+  if "sharing" in state.variables.get(ROUTING, {}) and ROUTING not in method.requires:
+    raise ConfigError(
+      f"model: its shared layers are to be searched (sharing={SEARCHED!r}), and "
+      f"{method.name or 'the method'} does not search: add a method that does "
+      "(docs/lifelong_architectures.md), or choose a configuration, such as sharing='all'"
+    )
+
+
 def _check_padding(model: Any, spec: StreamSpec, method: Method, options: RunOptions) -> None:
   """Refuses running averages that would count what the method fills batches up with."""
   try:
@@ -309,9 +329,9 @@ def _check_padding(model: Any, spec: StreamSpec, method: Method, options: RunOpt
     raise ConfigError(f"model: {error}") from error
 
 
-def _layout(one, method, spec, trials, options, rows, streamed) -> Layout:
+def _layout(one, method, spec, trials, options, besides, streamed) -> Layout:
   """As many trials together as are allowed and have room; memory is linear in them."""
-  estimate = memory_estimate.foresee(one, method, spec, Layout(), **rows)
+  estimate = memory_estimate.foresee(one, method, spec, Layout(), **besides)
   room = memory_estimate.Room(
     _available(),
     lane=max(1, estimate.total - estimate.examples),

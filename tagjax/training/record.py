@@ -27,6 +27,10 @@ class RunRecord:
       is chosen.
     chosen_epoch: `[S][T]`, the place among these of the epoch whose weights task t (its last phase)
       ended with, or None.
+    epoch_validation: as `validation`, but as the method predicts; empty unless peak accuracies are
+      recorded.
+    peak: `[S][T]` accuracies on the test examples of task t after the first epoch in which its own
+      validation examples gave the most, or None.
     exemplars: `{"trial/visit": number}`, examples that were mixed into the task's own.
     counts: `{name: [S][T]}` of what else is counted (`tagjax.engine.counts.Counts`), as nested
       lists: after task t, over the tests of the tasks until then; None: not evaluated. Names of
@@ -44,6 +48,10 @@ class RunRecord:
     steps: training steps taken, each counted once for trials side by side.
     seconds: `{"compile", "train", "evaluate", "total"}` so far.
     metrics_bytes: length of metrics.jsonl at this point.
+    metrics_sha256: digest of these bytes.
+    of: what the run is, see `tagjax.training.fingerprint`.
+    starts: of the run, each that has trained something: where it began and by which code, see
+      `tagjax.training.fingerprint`.
   """
 
   accuracy: list
@@ -52,6 +60,8 @@ class RunRecord:
   diverged: list
   validation: list
   chosen_epoch: list
+  epoch_validation: list
+  peak: list
   exemplars: dict[str, int] = dataclasses.field(default_factory=dict)
   counts: dict[str, list] = dataclasses.field(default_factory=dict)
   diagnostics: dict[str, list] = dataclasses.field(default_factory=dict)
@@ -66,6 +76,9 @@ class RunRecord:
     default_factory=lambda: dict.fromkeys(("compile", "train", "evaluate", "total"), 0.0)
   )
   metrics_bytes: int = 0
+  metrics_sha256: str = ""
+  of: dict[str, Any] = dataclasses.field(default_factory=dict)
+  starts: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
   @classmethod
   def empty(cls, num_trials: int, num_tasks: int) -> "RunRecord":
@@ -77,6 +90,8 @@ class RunRecord:
       diverged=[False] * num_trials,
       validation=[[[] for _ in range(num_tasks)] for _ in range(num_trials)],
       chosen_epoch=[[None] * num_tasks for _ in range(num_trials)],
+      epoch_validation=[[[] for _ in range(num_tasks)] for _ in range(num_trials)],
+      peak=[[None] * num_tasks for _ in range(num_trials)],
     )
 
   def to_json(self) -> dict[str, Any]:
@@ -98,7 +113,9 @@ class RunRecord:
     except TypeError as error:
       reason = plain_text(str(error))
       raise WorkdirError(f"the record of the run is of another form: {reason:.200}") from error
-    if len(sizes) > 1 or not _is_count(record.metrics_bytes) or not _is_count(record.steps):
+    counts = (record.metrics_bytes, record.steps)
+    has_form = isinstance(record.of, dict) and isinstance(record.starts, list)
+    if len(sizes) > 1 or not all(map(_is_count, counts)) or not has_form:
       raise WorkdirError("the record of the run is of another form: its parts do not fit together")
     return record
 
@@ -108,7 +125,7 @@ class RunRecord:
     whole = cls.empty(0, 0)
     for record in records:
       first = len(whole.accuracy)
-      for name in ("accuracy", "baseline", "curves", "diverged", "validation", "chosen_epoch"):
+      for name in _BY_TRIAL:
         getattr(whole, name).extend(getattr(record, name))
       for key, number in record.exemplars.items():
         trial, visit = key.split("/")
@@ -125,6 +142,7 @@ class RunRecord:
       whole.flops |= record.flops
       whole.steps += record.steps
       whole.metrics_bytes += record.metrics_bytes
+      whole.starts += record.starts
       for name, seconds in record.seconds.items():
         whole.seconds[name] += seconds
     return whole
@@ -212,6 +230,12 @@ class RunRecord:
     """Average accuracy over tasks `0..task`, if they have all been evaluated after `task`."""
     row = self.accuracy[trial][task][: task + 1] if task >= 0 else []
     return None if not row or None in row else sum(row) / len(row)
+
+
+_BY_TRIAL = (
+  *("accuracy", "baseline", "curves", "diverged"),
+  *("validation", "chosen_epoch", "epoch_validation", "peak"),
+)
 
 
 def _is_count(value: Any) -> bool:

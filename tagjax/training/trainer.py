@@ -1,10 +1,11 @@
 """What a run does with its trials: between the compiled programs and the record."""
 
 import contextlib
+import functools
 import math
 import time
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -16,6 +17,7 @@ from tagjax.core.method import EpochStep
 from tagjax.core.types import Hyper
 from tagjax.distributed.shared_workdir import Store
 from tagjax.engine.counts import Counts
+from tagjax.engine.evaluate import Evaluation
 from tagjax.engine.learner import LearnerState
 from tagjax.engine.programs import Programs
 from tagjax.input_pipeline.data_source import EvaluationSource, TrainingSource
@@ -23,6 +25,7 @@ from tagjax.input_pipeline.device_examples import DeviceExamples
 from tagjax.report.progress import Progress
 from tagjax.storage.workdir import Log, NoLog
 from tagjax.training.growth import Growth
+from tagjax.training.memory_estimate import num_bytes
 from tagjax.training.options import RunOptions
 from tagjax.training.record import RunRecord, to_lists
 from tagjax.training.schedule import Place, Span, Visit
@@ -50,6 +53,7 @@ class Trainer:
     programs: the compiled programs.
     record: what has been measured.
     state: the learner's state of the current group, on the device (or devices).
+    num_bytes: what a trial holds from one step to the next, by kind.
     num_tasks: T.
     steps_per_epoch: for each task, without exemplars that are mixed into it.
   """
@@ -67,11 +71,13 @@ class Trainer:
     sizes: Sequence[int],
     keep_going: bool,
     method: str = "",
+    num_bytes: Mapping[str, int] = types.MappingProxyType({}),
     validation: EvaluationSource | None = None,
     growth: Growth,
   ):
     """Compiles nothing yet; `sizes`: training examples of each task, `method`: its name."""
     self.trials = list(trials)
+    self.num_bytes = dict(num_bytes)
     self.keep_going = keep_going
     self.programs = programs
     self.num_tasks = len(sizes)
@@ -188,7 +194,8 @@ class Trainer:
     """Tests on validation examples, and keeps the weights of the trials that were never better."""
     task, seen = place.task, self._seen(place.visit)
     with self._timed("evaluate"):
-      columns = [self._validate_task(other, seen.stop - 1) for other in seen]
+      validate = functools.partial(self.programs.validate, self.state)
+      columns = [self._validate_task(other, seen.stop - 1, validate) for other in seen]
     rows = np.stack(columns, axis=1)
     better = np.ones(len(rows), bool)
     for lane, (index, row) in enumerate(zip(place.trials, rows.tolist(), strict=False)):
@@ -198,6 +205,28 @@ class Trainer:
       self._log.write(**self._place(place, index), validation_accuracy=row)
     with self._timed("train"):
       self.state = self.programs.keep(self.state, better)
+
+  def test_if_peak(self, place: Place) -> None:
+    """Tests validation examples as the method predicts, and the task itself if it has a peak."""
+    task, seen = place.task, self._seen(place.visit)
+    served = self._prepare(task)
+    with self._timed("evaluate"):
+      validate = functools.partial(self.programs.validate_served, served)
+      rows = np.stack([self._validate_task(other, task, validate) for other in seen], axis=1)
+    at_peak = []
+    for index, row in zip(place.trials, rows.tolist(), strict=False):
+      known, own = self.record.epoch_validation[index][task], task - seen.start
+      if all(row[own] > before[own] for before in known):
+        at_peak.append(index)
+      known.append(row)
+      self._log.write(**self._place(place, index), epoch_validation=row)
+    if not at_peak:
+      return
+    accuracies, _ = self._evaluate_task(served, place.trials, task, task)
+    for index in at_peak:
+      peak = accuracies[index - place.trials.start]
+      self.record.peak[index][task] = peak
+      self._log.write(**self._place(place, index), peak_accuracy=peak)
 
   def take_best(self, place: Place) -> None:
     """Puts the weights of the phase's best epoch back."""
@@ -256,12 +285,16 @@ class Trainer:
     """Whether none of the trials is worth going on with."""
     return all(self.record.diverged[index] for index in trials)
 
-  def resume(self, store: Store) -> int:
-    """Takes state and record from the newest good checkpoint; returns the position it is of."""
+  def resume(self, store: Store, check: Callable[[RunRecord], None]) -> int:
+    """Takes state and record from the newest good checkpoint; returns the position it is of.
+
+    `check` is shown its record, and raises if the run must not go on from it.
+    """
+    template = self.programs.template(*self.start_shapes())
+    store.check_room(num_bytes(template))
     if store.is_empty():
       return 0
-    template = self.programs.template(*self.start_shapes())
-    restored = store.restore_latest(template)
+    restored = store.restore_latest(template, lambda record: check(RunRecord.from_json(record)))
     assert restored is not None, "is_empty has said that there is one"
     position, state, record = restored
     self.state = self.programs.to_devices(state)
@@ -271,6 +304,7 @@ class Trainer:
   def save(self, store: Store, position: int) -> None:
     """Writes a checkpoint from which the run goes on at `position`."""
     self.record.metrics_bytes = self._log.sync()
+    self.record.metrics_sha256 = self._log.sha256()
     store.save(position, self.programs.to_host(self.state), self.record.to_json())
 
   def start(self, indices: Sequence[int]) -> tuple[chex.PRNGKey, Hyper]:
@@ -364,12 +398,14 @@ class Trainer:
       return range(visit.task, visit.task + 1)
     return range(self.num_tasks if visit.again else visit.task + 1)
 
-  def _validate_task(self, task: int, current_task: int) -> np.ndarray:
-    """Accuracy of the model itself in each lane, on validation examples."""
-    assert self._validation is not None, "see RunOptions.select_epoch"
+  def _validate_task(
+    self, task: int, current_task: int, validate: Callable[..., Evaluation]
+  ) -> np.ndarray:
+    """Accuracy in each lane, on validation examples."""
+    assert self._validation is not None, "see RunOptions.needs_validation"
     correct, size = np.zeros(len(self.groups[0]), np.int64), 0
     for examples in self._validation.windows(task):
-      result = self.programs.validate(self.state, examples, current_task)
+      result = validate(examples, current_task)
       correct, size = correct + result.correct, size + int(examples.size)
     return correct / size
 
@@ -410,8 +446,11 @@ class Trainer:
     self.record.seconds["compile"] += compiling
     self.record.seconds[name] += time.perf_counter() - start - compiling
 
+  def names(self) -> list[dict[str, Any]]:
+    """What tells each trial from the others in the log."""
+    return [self._name(index) for index in range(len(self.trials))]
+
   def _name(self, index: int) -> dict[str, Any]:
-    """What tells a trial from the others in the log."""
     return {"seed": self.trials[index].seed, **self.trials[index].hyper}
 
   def _place(self, place: Place, index: int) -> dict[str, Any]:
