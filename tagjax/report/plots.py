@@ -7,7 +7,7 @@ Each is a `tagjax.report.drawing.Plot`, which a notebook shows as an image.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -302,8 +302,8 @@ def plot_points(results: Results) -> Figure:
   return plot_search(results) if results["config"].get("search") else plot_sweep(results)
 
 
-def save_all(results: Results, directory: str | os.PathLike) -> list[Path]:
-  """Writes the plots of a run, a grid or a search as PNG into `directory`; returns their paths."""
+def plots_of(results: Results) -> dict[str, Callable[[Results], Figure]]:
+  """What draws the plots of a run, a grid or a search, by the names of their files."""
   if "points" in results:
     plots = {"search" if results["config"].get("search") else "sweep": plot_points}
   else:
@@ -314,11 +314,17 @@ def save_all(results: Results, directory: str | os.PathLike) -> list[Path]:
     }
   if results.get("task_relatedness") is not None:
     plots["task_relatedness"] = plot_task_relatedness
-  plots |= class_plots.plots_of(results)
-  paths = []
-  for name, plot in plots.items():
+  return plots | class_plots.plots_of(results)
+
+
+def save_all(
+  results: Results, directory: str | os.PathLike, names: Iterable[str] | None = None
+) -> list[Path]:
+  """Writes the plots as PNG into `directory`, all or those of these names; returns their paths."""
+  plots, paths = plots_of(results), []
+  for name in plots if names is None else names:
     path = Path(directory) / f"{name}.png"
-    plot(results).savefig(path)
+    plots[name](results).savefig(path)
     paths.append(path)
   return paths
 
