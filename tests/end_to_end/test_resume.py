@@ -134,7 +134,10 @@ class Stopped(Exception):  # noqa: N818  (what a test did, not a fault)
   pass
 
 
-@pytest.mark.parametrize("method", ["tag", "icarl+tag", "itaml+tag"])
+# Of the two that rehearse, the one that also prepares copies.
+@pytest.mark.parametrize(
+  "method", ["tag", pytest.param("icarl+tag", marks=pytest.mark.product), "itaml+tag"]
+)
 def test_stopped_at_every_position(tiny, tmp_path, monkeypatch, method):
   """Each action of the run, just before it and between it and its checkpoint."""
   config = tiny(seeds=2, train_examples_per_task=35, checkpoint_every=2, chunk_steps=3)
