@@ -88,7 +88,7 @@ def den(
   drift: float = 0.1,
   threshold: float = 0.01,
   expand_by: int = 10,
-  split_above: float = 0.3,
+  split_above: float = 0.1,
   select_epochs: int | None = None,
   expand_epochs: int | None = None,
   split_epochs: int | None = None,
