@@ -243,7 +243,9 @@ _ANY_WAY_OUT = (
 )
 _WAYS_OUT = {
   "features": "give its __call__ an argument features: bool = False, and return the input of the "
-  "head where that is True (docs/add_a_model.md)"
+  "head where that is True (docs/add_a_model.md)",
+  "attention": "choose one whose units have gates, such as attention_mlp or attention_cnn",
+  "stamps": "choose one whose units have time stamps, such as expandable_mlp or expandable_cnn",
 }
 
 

@@ -429,8 +429,8 @@ def lacking(task: int, outcome: Mapping[str, np.ndarray]) -> list[str]:
   ['task 3: 12 units found no room in the network: give it larger layers']
   """
   return [
-    f"task {task}: {int(value.max())} {name.removesuffix('_lacking')} found no room in the network: "
-    "give it larger layers"
+    f"task {task}: {int(value.max())} {name.removesuffix('_lacking')} found no room in the "
+    "network: give it larger layers"
     for name, value in outcome.items()
     if name.endswith("_lacking") and value.max() > 0
   ]
