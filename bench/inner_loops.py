@@ -8,7 +8,8 @@ Time is that of the process, so that what else the machine does counts little; t
 turns, and the smallest of some turns is printed. Batch, examples and exemplars are those of
 docs/class_incremental.md (RPS-net: those of configs/itaml_svhn.py).
 
-  python -m bench.inner_loops [--model=mlp|reduced_resnet|rps_net] [--tasks=2,5,10] [--turns=4]
+  python -m bench.inner_loops [--model=mlp|reduced_resnet|rps_net] [--tasks=2,5,10] [--batch=N]
+                              [--turns=4]
 """
 
 import argparse
@@ -82,9 +83,8 @@ def rows_of_passes(batch: Batch, num_tasks: int) -> int:
   return sum(min(size for size in sizes if size >= count) for count in counts if count)
 
 
-def stepper(name: str, model: str, spec: StreamSpec):
+def stepper(name: str, model: str, case: Case, spec: StreamSpec):
   """From a batch and the number of tasks seen to CPU seconds a step; compiled once."""
-  case = CASES[model]
   changes = {"method": name.split()[0], "model": model, **METHODS[name], **case.settings}
   values = settings.typed(
     {"learning_rate": 1e-4, "batch_size": case.batch, "memory.capacity": 50, **changes}
@@ -114,13 +114,15 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--model", default="mlp", choices=CASES)
   parser.add_argument("--tasks", default="2,5,10", help="seen, comma-separated")
+  parser.add_argument("--batch", type=int, help="rows, other than those of the page")
   parser.add_argument("--turns", type=int, default=4)
   options = parser.parse_args()
   case, seen = CASES[options.model], [int(number) for number in options.tasks.split(",")]
+  case = case._replace(batch=options.batch or case.batch)
   classes = np.eye(max(seen), dtype=bool).repeat(WIDTH, axis=1)
   spec = StreamSpec(max(seen), max(seen) * WIDTH, classes, "class", case.image)
   batches = {tasks: batch_of(spec, case, tasks) for tasks in seen}
-  turns = {name: stepper(name, options.model, spec) for name in case.methods}
+  turns = {name: stepper(name, options.model, case, spec) for name in case.methods}
   times = {(name, tasks): [] for name in case.methods for tasks in seen}
   for _ in range(1 + options.turns):  # the first one compiles
     for tasks, batch in batches.items():

@@ -30,6 +30,7 @@ def run_config(
   progress: bool = True,
   profile: bool = False,
   process: Process = ALONE,
+  accept_changes: bool = False,
 ) -> Run | Grid:
   """Trains the stream, every point of the grid `config.sweep`, or points of `config.search`.
 
@@ -41,6 +42,7 @@ def run_config(
     progress: see `tagjax.fit`.
     profile: see `tagjax.fit`; not for a grid or search.
     process: see `tagjax.fit`; not for a search, whose workers share a study.
+    accept_changes: see `tagjax.fit`.
 
   Returns:
     The run, or the points of the grid or search. With `config.tuning.tasks` the judged runs.
@@ -56,7 +58,7 @@ def run_config(
     if settings["tuning.tasks"] is not None:
       return _run_protocol(settings, workdir, progress, profile, process)
     if settings["sweep"] or settings["search"]:
-      return _run_points(settings, workdir, progress, profile, process)
+      return _run_points(settings, workdir, progress, profile, process, accept_changes)
     identity = nested(used(settings))
     if (ended := ended_run(workdir, identity)) is not None:
       return ended
@@ -71,6 +73,7 @@ def run_config(
       progress=progress,
       profile=profile,
       process=process,
+      accept_changes=accept_changes,
     )
   except ConfigError as error:
     raise ConfigError(_with_key(str(error), settings)) from error
@@ -102,6 +105,7 @@ def _run_points(
   progress: bool,
   profile: bool,
   process: Process,
+  accept_changes: bool,
 ) -> Grid:
   """A grid or a search."""
   if profile:
@@ -122,7 +126,7 @@ def _run_points(
       raise
 
   common = (early.run_options(settings), nested(used(settings)), workdir)
-  shown = {"tasks": settings["sweep_tasks"], "progress": progress}
+  shown = {"tasks": settings["sweep_tasks"], "progress": progress, "accept_changes": accept_changes}
   if settings["search"]:
     if process != ALONE:
       raise ConfigError(

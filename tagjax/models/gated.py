@@ -152,7 +152,8 @@ class GatedNetwork(nn.Module):
     until = self.variable(STAMPS, "until", _on_device, until).value
     task = task_id[:, None]
     return {
-      name: ((born[name] <= task) & (task < until[name])).astype(jnp.float32) for name in widths
+      name: ((born[name][None] <= task) & (task < until[name][None])).astype(jnp.float32)
+      for name in widths
     }
 
   def _embeddings(self, key: chex.PRNGKey) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from tagjax import metrics
-from tagjax.report import class_plots, growth_plots
+from tagjax.report import class_plots, curve_plots, growth_plots
 from tagjax.report.drawing import (
   BAND_OPACITY,
   COLORS,
@@ -317,7 +317,7 @@ def save_all(results: Results, directory: str | os.PathLike) -> list[Path]:
     plots["task_relatedness"] = plot_task_relatedness
   if (grown := growth_of(results)) is not None and grown.grows:
     plots["growth"] = growth_plots.plot_growth
-  plots |= class_plots.plots_of(results)
+  plots |= curve_plots.plots_of(results) | class_plots.plots_of(results)
   paths = []
   for name, plot in plots.items():
     path = Path(directory) / f"{name}.png"

@@ -13,7 +13,7 @@ import numpy as np
 from tagjax import benchmarks
 from tagjax.core.errors import ConfigError
 from tagjax.core.keys import key_shape
-from tagjax.core.method import Method, identity, lift
+from tagjax.core.method import Cost, Method, identity, lift
 from tagjax.core.sharing import ROUTING, SEARCHED
 from tagjax.core.types import Hyper, StreamSpec, Variables
 from tagjax.engine.batch_statistics import check_batch_statistics, check_padding_of_method
@@ -192,6 +192,7 @@ def assemble(
     plain=plain,
     validation_batch_size=validation.pass_size if validation else 0,
   )
+  growth = Growth(programs, stacked, one)
   trainer = Trainer(
     trials,
     options,
@@ -201,16 +202,34 @@ def assemble(
     sizes=sizes,
     keep_going=keep_going,
     method=made.name,
+    num_bytes=memory_estimate.by_kind(memory_estimate.of_state(one, made)),
     validation=validation,
-    growth=Growth(programs, stacked, one),
+    growth=growth,
   )
   held = programs.held(*trainer.start_shapes())
   shared_memory = jax.default_backend() == "cpu"
   forecast = memory_estimate.foresee(
     held, made, stream.spec, layout, **besides, shared=shared_memory
   )
+  step = _cost_of_step(model, made, one, stream.spec, options, layout)
+  forecast = forecast._replace(step=step, rows=round(growth.share_of_rows * forecast.params))
   memory_estimate.check(forecast, options, _available(), made)
+  batch = memory_estimate.batch_bytes(stream.spec, options, layout, shared=shared_memory)
+  memory_estimate.check_batch(batch, forecast.total, options, _available())
   return trainer, forecast
+
+
+def _cost_of_step(model, method, one, spec, options, layout) -> Cost | None:
+  """What the method tells, for all lanes that take a step at once."""
+  sizes_of = None if isinstance(model, type) else getattr(model, "layer_sizes", None)
+  sizes = sizes_of(spec.image_shape) if sizes_of else []
+  rows = options.batch_size // layout.batch_devices
+  cost = method.cost(one.variables["params"], sizes, rows)
+  if cost is None:
+    return None
+  lanes = 1 if layout.in_turn else layout.lanes_a_device
+  copies = layout.num_devices if jax.default_backend() == "cpu" else 1
+  return cost._replace(bytes=cost.bytes * lanes * copies)
 
 
 def training_sizes(stream: Stream, options: RunOptions) -> list[int]:
@@ -239,9 +258,10 @@ def state_digest(trainer: Trainer) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def tensor_names(trainer: Trainer) -> list[str]:
-  """The names of the parameter tensors, in the order of the diagnostics."""
-  return parameter_names(trainer.programs.held(*trainer.start_shapes()).variables["params"])
+def describe_trainer(trainer: Trainer) -> dict[str, Any]:
+  """What results tell of it: the parameter tensors' names, in order, and the bytes of a trial."""
+  names = parameter_names(trainer.programs.held(*trainer.start_shapes()).variables["params"])
+  return {"tensor_names": names, "bytes": trainer.num_bytes}
 
 
 def _measures(options: RunOptions) -> Measures:

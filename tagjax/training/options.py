@@ -59,8 +59,9 @@ class RunOptions:
     confusion_matrix: whether the confusion matrix of the final model is recorded.
     evaluate_future_tasks: whether tasks that have not begun are evaluated too, which forward
       transfer needs.
-    learning_curve_batches: number b: each task is evaluated before each of its first b batches; at
-      least 0, and 0 records no learning curve.
+    learning_curve_batches: number b, at least 0: each task is evaluated before its first batch,
+      which gives the zero-shot accuracy, and after each of its first b batches. None: no learning
+      curve is recorded.
     peak_accuracy: whether peak accuracies are recorded. After each epoch the validation examples of
       all tasks seen are tested, as the method predicts; where those of the task being learned give
       more than in each epoch before, its test examples are tested too. Chooses nothing.
@@ -98,7 +99,7 @@ class RunOptions:
   top_k: int = 1
   confusion_matrix: bool = False
   evaluate_future_tasks: bool = False
-  learning_curve_batches: int = 0
+  learning_curve_batches: int | None = None
   peak_accuracy: bool = False
   forgetting: Definition = "agem"
   checkpoint_every: int = 1000
@@ -111,7 +112,7 @@ class RunOptions:
       _check_range("epochs", self.epochs, number, 1, 10**6)
     for name, (least, largest) in _RANGES.items():
       value = getattr(self, name)
-      if value is None and name == "seeds_together":
+      if value is None and name in ("seeds_together", "learning_curve_batches"):
         continue
       _check_range(name, value, value, least, largest)
     for length in self.continuum_lengths:
@@ -121,7 +122,7 @@ class RunOptions:
     _check_choice("normalization", self.normalization, NORMALIZATIONS)
     _check_augmentation(self.augmentation)
     self._check_devices()
-    if self.protocol == "joint" and self.learning_curve_batches:
+    if self.protocol == "joint" and self.learning_curve_batches is not None:
       raise ConfigError("protocol='joint': learns no task by itself; no learning_curve_batches")
     if self.protocol == "joint" and self.peak_accuracy:
       raise ConfigError("protocol='joint': learns no task by itself; no peak_accuracy")

@@ -25,7 +25,7 @@ from tagjax.report.tables import percent, value_text
 from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
 from tagjax.training import group_size
-from tagjax.training.assemble import Stream, assemble, tensor_names
+from tagjax.training.assemble import Stream, assemble, describe_trainer
 from tagjax.training.checks import check_stream
 from tagjax.training.cpu_devices import use_cpu_devices
 from tagjax.training.ending import Ending
@@ -261,7 +261,7 @@ def _judge(
   groups = [[seed] for seed in seeds] if tuning.shuffle else [seeds]
   streams = [rest.shuffled(group[0]) if tuning.shuffle else rest for group in groups]
   _check_sizes(streams, options)
-  runs, records, names = [], [], []
+  runs, records, measured = [], [], {}
   for group, stream in zip(groups, streams, strict=True):
     path = None if folder.path is None else folder.path / RUNS / str(group[0])
     own = _train_run(
@@ -269,13 +269,13 @@ def _judge(
     )
     record = RunRecord.from_json(own["record"])
     records.append(record)
-    names = own["tensor_names"]
+    measured = own["told"]
     told = {"task_names": list(stream.task_names), "seconds": record.seconds}
     runs += [{"seed": seed, **told} for seed in group]
   results = results_of(RunRecord.join(records), streams[0], options)
   if any(one["task_names"] != runs[0]["task_names"] for one in runs):
     results["task_names"] = [f"task {place + 1}" for place in range(len(rest))]
-  return {**results, "tensor_names": names, "seeds": seeds, "runs": runs}
+  return {**results, **measured, "seeds": seeds, "runs": runs}
 
 
 def _check_sizes(streams: Sequence[Stream], options: RunOptions) -> None:
@@ -319,7 +319,7 @@ def _train_run(
     )
     folder.claim(name)
     train_trials(trainer, parts.options, folder, forecast, begun, progress)
-  measured = {"record": trainer.record.to_json(), "tensor_names": tensor_names(trainer)}
+  measured = {"record": trainer.record.to_json(), "told": describe_trainer(trainer)}
   if ended is not None:
     write_json_atomic(ended, measured)
   return measured

@@ -132,20 +132,24 @@ class Span(NamedTuple):
   probed: bool = False
 
 
-def spans(steps: int, chunk_steps: int, curve_batches: int = 0) -> Iterator[Span]:
+def spans(steps: int, chunk_steps: int, curve_batches: int | None = None) -> Iterator[Span]:
   """The epoch in chunks; in single steps while a learning curve is recorded.
 
-  A last span without steps stands for the point of the curve after its last batch.
+  A span without steps stands for the point of the curve after its last batch.
 
   Args:
     steps: steps of the epoch.
     chunk_steps: the most steps of a span.
-    curve_batches: batches before each of which the task is evaluated.
+    curve_batches: batches before and after each of which the task is evaluated; 0: before the first
+      one alone; None: no learning curve is recorded.
 
   >>> [tuple(span) for span in spans(5, 2, curve_batches=1)]
   [(0, 1, True), (1, 1, True), (1, 3, False), (3, 5, False)]
   """
   start = 0
+  if curve_batches == 0:
+    yield Span(0, 0, probed=True)
+  curve_batches = curve_batches or 0
   while start < steps:
     probed = start < curve_batches
     stop = start + 1 if probed else min(start + chunk_steps, steps)

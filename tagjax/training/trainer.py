@@ -25,6 +25,7 @@ from tagjax.input_pipeline.device_examples import DeviceExamples
 from tagjax.report.progress import Progress
 from tagjax.storage.workdir import Log, NoLog
 from tagjax.training.growth import Growth
+from tagjax.training.memory_estimate import num_bytes
 from tagjax.training.options import RunOptions
 from tagjax.training.record import RunRecord, to_lists
 from tagjax.training.schedule import Place, Span, Visit, visits_of
@@ -52,6 +53,7 @@ class Trainer:
     programs: the compiled programs.
     record: what has been measured.
     state: the learner's state of the current group, on the device (or devices).
+    num_bytes: what a trial holds from one step to the next, by kind.
     num_tasks: T.
     visits: the stays at the tasks, in order.
     steps_per_epoch: for each task, without exemplars that are mixed into it.
@@ -70,11 +72,13 @@ class Trainer:
     sizes: Sequence[int],
     keep_going: bool,
     method: str = "",
+    num_bytes: Mapping[str, int] = types.MappingProxyType({}),
     validation: EvaluationSource | None = None,
     growth: Growth,
   ):
     """Compiles nothing yet; `sizes`: training examples of each task, `method`: its name."""
     self.trials = list(trials)
+    self.num_bytes = dict(num_bytes)
     self.keep_going = keep_going
     self.programs = programs
     self.num_tasks = len(sizes)
@@ -171,8 +175,9 @@ class Trainer:
       zip(place.trials, chunk.steps, chunk.loss, chunk.accuracy, strict=True)
     ):
       if self._is_finite(float(loss), index, place.task, span.start + int(taken)):
-        figures = {"loss": float(loss / taken), "accuracy": float(accuracy / taken)}
-        figures |= {name: to_lists(sums[lane] / taken) for name, sums in chunk.monitored.items()}
+        figures: dict[str, Any] = {"loss": float(loss / taken), "accuracy": float(accuracy / taken)}
+        told = {name: _told(sums[lane] / taken) for name, sums in chunk.monitored.items()}
+        figures |= {"monitored": told} if told else {}
         self._log.write(**self._place(place, index), step=span.stop, **figures)
     taken = int(chunk.steps.max())
     self.record.steps += taken
@@ -282,12 +287,16 @@ class Trainer:
     """Whether none of the trials is worth going on with."""
     return all(self.record.diverged[index] for index in trials)
 
-  def resume(self, store: Store) -> int:
-    """Takes state and record from the newest good checkpoint; returns the position it is of."""
+  def resume(self, store: Store, check: Callable[[RunRecord], None]) -> int:
+    """Takes state and record from the newest good checkpoint; returns the position it is of.
+
+    `check` is shown its record, and raises if the run must not go on from it.
+    """
+    template = self.programs.template(*self.start_shapes())
+    store.check_room(num_bytes(template))
     if store.is_empty():
       return 0
-    template = self.programs.template(*self.start_shapes())
-    restored = store.restore_latest(template)
+    restored = store.restore_latest(template, lambda record: check(RunRecord.from_json(record)))
     assert restored is not None, "is_empty has said that there is one"
     position, state, record = restored
     self.state = self.programs.to_devices(state)
@@ -297,6 +306,7 @@ class Trainer:
   def save(self, store: Store, position: int) -> None:
     """Writes a checkpoint from which the run goes on at `position`."""
     self.record.metrics_bytes = self._log.sync()
+    self.record.metrics_sha256 = self._log.sha256()
     store.save(position, self.programs.to_host(self.state), self.record.to_json())
 
   def start(self, indices: Sequence[int]) -> tuple[chex.PRNGKey, Hyper]:
@@ -372,6 +382,7 @@ class Trainer:
 
   def _keep_growth(self, trials: range, visit: Visit, *, to_former: bool) -> None:
     self.record.allocated = self._growth.allocated
+    self.record.flops = self.record.flops or self._growth.flops()
     with self._timed("evaluate"):
       figures = self._growth.after(self.state, visit.task, self._seen(visit))
     for place, index in enumerate(trials):
@@ -381,7 +392,7 @@ class Trainer:
       own = {"parameters": int(figures.parameters[place]), "bytes": int(figures.bytes[place])}
       self.record.add_growth(index, visit.task, own, outcome, to_former=to_former)
       told = {name: to_lists(value) for name, value in outcome.items()}
-      self._log.write(**self._name(index), task=visit.task, **own, **told)
+      self._log.write(**self._name(index), task=visit.task, **own, outcome=told)
 
   def _seen(self, visit: Visit) -> range:
     """The tasks that the network has been trained on, the current one included."""
@@ -437,8 +448,11 @@ class Trainer:
     self.record.seconds["compile"] += compiling
     self.record.seconds[name] += time.perf_counter() - start - compiling
 
+  def names(self) -> list[dict[str, Any]]:
+    """What tells each trial from the others in the log."""
+    return [self._name(index) for index in range(len(self.trials))]
+
   def _name(self, index: int) -> dict[str, Any]:
-    """What tells a trial from the others in the log."""
     return {"seed": self.trials[index].seed, **self.trials[index].hyper}
 
   def _place(self, place: Place, index: int) -> dict[str, Any]:
@@ -455,6 +469,11 @@ def num_steps(options: RunOptions, size: int) -> int:
   if options.drop_last:
     return size // options.batch_size
   return -(-size // options.batch_size)
+
+
+def _told(figures: np.ndarray) -> list:
+  """For the log: a posterior over many configurations is long enough with six digits."""
+  return np.vectorize(lambda value: float(f"{value:.6g}"), otypes=[float])(figures).tolist()
 
 
 def _key(trials: range, visit: Visit) -> str:

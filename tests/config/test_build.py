@@ -91,7 +91,7 @@ def other(default):
   if isinstance(default, int):
     return default + 1
   if isinstance(default, float):
-    return 0.25
+    return 0.25 if default <= 1 else 2 * default
   if isinstance(default, tuple) and all(isinstance(one, int) for one in default):
     return tuple(one + 1 for one in default)
   return None

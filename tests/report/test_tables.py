@@ -55,6 +55,21 @@ def test_the_task_table():
   assert [row["change"] for row in rows[1:]] == ["+5.0", "+0.0"]
 
 
+def test_the_table_of_growth(make_results):
+  rows = tables.growth_rows(make_results(2, 3, grows=True))
+  assert rows == [
+    {"task": "1", "parameters": "1,001", "bytes": "4,004", "shared layers": "0 1"},
+    {"task": "2", "parameters": "2,001", "bytes": "8,004", "shared layers": "1 1"},
+  ]
+  assert "in use after each task" in printed(make_results(2, 3, grows=True))
+  same = make_results(2, 1, grows=True)
+  same["growth"] |= {"parameters": [[7, 7]], "bytes": [[7, 7]], "step_flops": [1, 1]}
+  same["outcomes"] = {"units": [[None, [2, 3]]]}
+  assert [row["units"] for row in tables.growth_rows(same)] == ["–", "2 3"]  # noqa: RUF001
+  assert "parameters" not in tables.growth_rows(same)[0]
+  assert tables.growth_rows(make_results(2, 1)) == []
+
+
 def test_peaks_have_rows_and_a_column_of_their_own():
   example = an_example()
   validation = [[[[0.5], [0.75]], [[0.5, 0.5]], [[0.25, 0.5, 1.0]]]] * 2

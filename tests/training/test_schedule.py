@@ -78,12 +78,12 @@ def test_every_step_is_taken_once_and_in_order(steps, chunk_steps, curve_batches
   assert all(span.stop - span.start <= chunk_steps for span in found)
 
 
-@given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 35))
+@given(st.integers(1, 30), st.integers(1, 8), st.none() | st.integers(0, 35))
 def test_curves_have_a_point_before_each_of_their_batches_and_after_the_last(
   steps, chunk_steps, curve_batches
 ):
   probed = [span.start for span in spans(steps, chunk_steps, curve_batches) if span.probed]
-  wanted = list(range(min(steps, curve_batches) + 1)) if curve_batches else []
+  wanted = [] if curve_batches is None else list(range(min(steps, curve_batches) + 1))
   assert probed == wanted
 
 
