@@ -172,7 +172,7 @@ def test_stopped_at_every_position(tiny, tmp_path, monkeypatch, method):
     except Stopped:
       continue
   assert stops == list(range(len(stops)))
-  # Begin; of each epoch its chunks (3 steps, or 5 with the exemplars of task 0) and its validations;
+  # Begin; of each epoch its chunks (3 steps, 5 with the exemplars of task 0) and its validations;
   # of each task the count of exemplars, the best epoch's weights, consolidate, evaluate.
   counts = method != "tag"
   validations = 2 if config.peak_accuracy else 1
