@@ -29,7 +29,7 @@ from tagjax.training.growth import Growth
 from tagjax.training.memory_estimate import num_bytes
 from tagjax.training.options import RunOptions
 from tagjax.training.record import RunRecord, to_lists
-from tagjax.training.schedule import Place, Span, Visit, visits_of
+from tagjax.training.schedule import Place, Span, Visit
 
 
 class Trial(NamedTuple):
@@ -56,7 +56,6 @@ class Trainer:
     state: the learner's state of the current group, on the device (or devices).
     num_bytes: what a trial holds from one step to the next, by kind.
     num_tasks: T.
-    visits: the stays at the tasks, in order.
     steps_per_epoch: for each task, without exemplars that are mixed into it.
   """
 
@@ -83,7 +82,6 @@ class Trainer:
     self.keep_going = keep_going
     self.programs = programs
     self.num_tasks = len(sizes)
-    self.visits = visits_of(options, self.num_tasks)
     self.steps_per_epoch = [num_steps(options, size) for size in sizes]
     self.record = RunRecord.empty(len(trials), self.num_tasks)
     together = programs.layout.num_lanes

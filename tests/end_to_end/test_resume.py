@@ -152,7 +152,7 @@ def test_stopped_at_every_position(tiny, tmp_path, monkeypatch, method):
     config.scenario, config.model, config.expandable_mlp.hidden = "task", "expandable_mlp", (8,)
   # The best epoch's weights and what it was chosen by are part of a checkpoint.
   config.epochs, config.select_epoch, config.validation_fraction = (1, 2), "best", 0.2
-  config.peak_accuracy = True
+  config.peak_accuracy = method == "tag"
   programs = []
 
   def once(*arguments, **options):
@@ -183,9 +183,11 @@ def test_stopped_at_every_position(tiny, tmp_path, monkeypatch, method):
     except Stopped:
       continue
   assert stops == list(range(len(stops)))
-  # Begin; of each epoch its chunks (3 steps, or 5 with the exemplars of task 0) and its validation;
+  # Begin; of each epoch its chunks (3 steps, 5 with the exemplars of task 0) and its validations;
   # of each task the count of exemplars, the best epoch's weights, consolidate, evaluate.
   counts = method != "tag"
-  assert grows or len(stops) == 1 + (1 + 1) + 2 * (1 + counts + 1) + 2 * (counts + 3)
+  validations = 2 if config.peak_accuracy else 1
+  epochs = (1 + validations) + 2 * (1 + counts + validations)
+  assert grows or len(stops) == 1 + epochs + 2 * (counts + 3)
   assert outcome(tmp_path / "stopped") == expected
   assert programs[0].traces["train", "split" if grows else "train"] == 1
