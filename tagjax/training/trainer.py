@@ -28,7 +28,7 @@ from tagjax.training.growth import Growth
 from tagjax.training.memory_estimate import num_bytes
 from tagjax.training.options import RunOptions
 from tagjax.training.record import RunRecord, to_lists
-from tagjax.training.schedule import Place, Span, Visit
+from tagjax.training.schedule import Place, Span, Visit, visits_of
 
 
 class Trial(NamedTuple):
@@ -55,6 +55,7 @@ class Trainer:
     state: the learner's state of the current group, on the device (or devices).
     num_bytes: what a trial holds from one step to the next, by kind.
     num_tasks: T.
+    visits: the stays at the tasks, in order.
     steps_per_epoch: for each task, without exemplars that are mixed into it.
   """
 
@@ -81,6 +82,7 @@ class Trainer:
     self.keep_going = keep_going
     self.programs = programs
     self.num_tasks = len(sizes)
+    self.visits = visits_of(options, self.num_tasks)
     self.steps_per_epoch = [num_steps(options, size) for size in sizes]
     self.record = RunRecord.empty(len(trials), self.num_tasks)
     together = programs.layout.num_lanes
@@ -257,7 +259,7 @@ class Trainer:
     """A row of the accuracy matrix."""
     task = visit.task
     rows = [self.record.accuracy[index][task] for index in trials]
-    first, last = 0, self.num_tasks if self._options.evaluate_future_tasks else task + 1
+    first, last = 0, self.num_tasks if self._options.evaluate_future_tasks else visit.begun
     if self._options.protocol == "independent" and task:
       first = task  # the networks of the tasks before have not changed
       for index, row in zip(trials, rows, strict=True):
@@ -269,7 +271,7 @@ class Trainer:
       for index, row, accuracy, loss in zip(trials, rows, accuracies, losses, strict=True):
         self._is_finite(loss, index, task, self.steps_per_epoch[task])
         row[other] = accuracy
-      if other <= task:
+      if other < visit.begun:
         counts = own if counts is None else jax.tree.map(np.add, counts, own)
     self._keep_counts(trials, task, counts, to_former=first > 0)
     self._keep_growth(trials, visit, to_former=first > 0)
@@ -396,7 +398,7 @@ class Trainer:
     """The tasks that the network has been trained on, the current one included."""
     if self._options.protocol == "independent":
       return range(visit.task, visit.task + 1)
-    return range(self.num_tasks if visit.again else visit.task + 1)
+    return range(visit.begun)
 
   def _validate_task(
     self, task: int, current_task: int, validate: Callable[..., Evaluation]
