@@ -29,6 +29,7 @@ from tagjax.training.assemble import Stream, assemble, describe_trainer
 from tagjax.training.checks import check_stream
 from tagjax.training.cpu_devices import use_cpu_devices
 from tagjax.training.ending import Ending
+from tagjax.training.fingerprint import Origin, fingerprint
 from tagjax.training.fit import make_options, results_of, train_trials
 from tagjax.training.identity import describe_run, flat_keys
 from tagjax.training.options import RunOptions
@@ -39,6 +40,9 @@ from tagjax.training.trainer import Trial
 from tagjax.training.tuning import TuningOptions, judging_options, tuning_options
 
 TUNING, RUNS = "tuning", "runs"
+
+OriginOf = Callable[[Mapping[str, Any], Sequence[Trial], Parts], Origin]
+"""What a run of this identity, with these trials, is."""
 
 
 def tune_then_judge(
@@ -51,6 +55,7 @@ def tune_then_judge(
   workdir: str | os.PathLike | None = None,
   options: RunOptions | None = None,
   progress: bool = True,
+  accept_changes: bool = False,
   **changes: Any,
 ) -> Run:
   """Chooses a point of a grid on the first tasks, then trains the others with it and judges these.
@@ -71,6 +76,7 @@ def tune_then_judge(
       nothing is written.
     options: of the judged runs; None: the defaults.
     progress: show a line of progress on stderr.
+    accept_changes: see `tagjax.fit`.
     **changes: fields of `RunOptions`.
 
   Returns:
@@ -122,12 +128,23 @@ def tune_then_judge(
       tasks=tuning.tasks,
       split=tuning.split,
       progress=progress,
+      accept_changes=accept_changes,
     )
 
   def judged(chosen: Point, stream: Stream) -> Parts:
     return parts(stream, chosen, judging_options(options, tuning))
 
-  return run_protocol(tune, judged, rest, tuning, options, identity, workdir, progress=progress)
+  return run_protocol(
+    tune,
+    judged,
+    rest,
+    tuning,
+    options,
+    identity,
+    workdir,
+    progress=progress,
+    accept_changes=accept_changes,
+  )
 
 
 def _is_of_spec(model: Any) -> bool:
@@ -164,6 +181,7 @@ def run_protocol(
   workdir: str | os.PathLike | None,
   *,
   progress: bool = True,
+  accept_changes: bool = False,
 ) -> Run:
   """Both stages, from where an earlier call was stopped.
 
@@ -176,6 +194,7 @@ def run_protocol(
     identity: JSON values that the folder belongs to, told as `config`.
     workdir: see `tune_then_judge`.
     progress: show lines of progress on stderr.
+    accept_changes: see `tagjax.fit`.
 
   Returns:
     The run. Its results are those of `tagjax.fit`, and `tuning`: the results of the first stage;
@@ -192,6 +211,10 @@ def run_protocol(
       "one"
     )
   origin = provenance()
+
+  def origin_of(name: Mapping[str, Any], trials: Sequence[Trial], parts: Parts) -> Origin:
+    return Origin(fingerprint(name, trials, parts[:3], origin), origin, accept_changes)
+
   name, folder = dict(identity), NoWorkdir() if workdir is None else Workdir(workdir)
   with folder.lock():
     folder.check(name)
@@ -203,7 +226,7 @@ def run_protocol(
       grid = tune(None if folder.path is None else folder.path / TUNING)
       chosen = _choice(grid)
       _say(progress, _tell_choice(grid))
-      results = _judge(judged, chosen, rest, tuning, folder, name, progress)
+      results, starts = _judge(judged, chosen, rest, tuning, folder, name, progress, origin_of)
     except InterruptedRun as stop:
       if folder.path is None:
         raise
@@ -215,7 +238,7 @@ def run_protocol(
       "used": sorted(flat_keys(name)),
       "config": name,
       "command": shlex.join(["python", *sys.argv]),
-      "provenance": origin,
+      "provenance": {**origin, "starts": starts},
     }
     Ending(folder, options.plots).write(results)
   return Run(results, folder.path)
@@ -251,8 +274,9 @@ def _judge(
   folder: Workdir | NoWorkdir,
   identity: Mapping[str, Any],
   progress: bool,
-) -> dict[str, Any]:
-  """Trains each seed on the tasks that are judged; the results of all."""
+  origin_of: OriginOf,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+  """Trains each seed on the tasks that are judged; the results of all, and all starts."""
   plain = judged(chosen, rest)
   options = plain.options
   if options.select_epoch == "last":
@@ -265,17 +289,24 @@ def _judge(
   for group, stream in zip(groups, streams, strict=True):
     path = None if folder.path is None else folder.path / RUNS / str(group[0])
     own = _train_run(
-      lambda stream=stream: judged(chosen, stream), group, path, identity, chosen, progress
+      lambda stream=stream: judged(chosen, stream),
+      group,
+      path,
+      identity,
+      chosen,
+      progress,
+      origin_of,
     )
     record = RunRecord.from_json(own["record"])
     records.append(record)
     measured = own["told"]
     told = {"task_names": list(stream.task_names), "seconds": record.seconds}
     runs += [{"seed": seed, **told} for seed in group]
-  results = results_of(RunRecord.join(records), streams[0], options)
+  record = RunRecord.join(records)
+  results = results_of(record, streams[0], options)
   if any(one["task_names"] != runs[0]["task_names"] for one in runs):
     results["task_names"] = [f"task {place + 1}" for place in range(len(rest))]
-  return {**results, **measured, "seeds": seeds, "runs": runs}
+  return {**results, **measured, "seeds": seeds, "runs": runs}, record.starts
 
 
 def _check_sizes(streams: Sequence[Stream], options: RunOptions) -> None:
@@ -297,6 +328,7 @@ def _train_run(
   identity: Mapping[str, Any],
   chosen: Point,
   progress: bool,
+  origin_of: OriginOf,
 ) -> dict[str, Any]:
   """What the run of these seeds has measured; from its newest checkpoint on if it has not ended."""
   ended = None if path is None else path.with_name(f"{path.name}.json")
@@ -317,8 +349,16 @@ def _train_run(
       pretrained=parts.pretrained,
       together=group_size.kept(folder.path),
     )
-    folder.claim(name)
-    train_trials(trainer, parts.options, folder, forecast, begun, progress)
+    train_trials(
+      trainer,
+      parts.options,
+      folder,
+      forecast,
+      begun,
+      progress,
+      origin_of(name, trials, parts),
+      claim=lambda: folder.claim(name),
+    )
   measured = {"record": trainer.record.to_json(), "told": describe_trainer(trainer)}
   if ended is not None:
     write_json_atomic(ended, measured)
