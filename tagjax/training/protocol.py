@@ -10,7 +10,6 @@ References:
 """
 
 import dataclasses
-import functools
 import os
 import shlex
 import sys
@@ -20,14 +19,13 @@ from typing import Any
 
 import jax
 
-from tagjax.benchmarks import Stream
 from tagjax.core.errors import ConfigError, InterruptedRun
 from tagjax.report.run import Grid, Run
 from tagjax.report.tables import percent, value_text
 from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
 from tagjax.training import group_size
-from tagjax.training.assemble import assemble, describe_trainer
+from tagjax.training.assemble import Stream, assemble, describe_trainer
 from tagjax.training.checks import check_stream
 from tagjax.training.cpu_devices import use_cpu_devices
 from tagjax.training.ending import Ending
@@ -42,6 +40,9 @@ from tagjax.training.trainer import Trial
 from tagjax.training.tuning import TuningOptions, judging_options, tuning_options
 
 TUNING, RUNS = "tuning", "runs"
+
+OriginOf = Callable[[Mapping[str, Any], Sequence[Trial], Parts], Origin]
+"""What a run of this identity, with these trials, is."""
 
 
 def tune_then_judge(
@@ -210,6 +211,10 @@ def run_protocol(
       "one"
     )
   origin = provenance()
+
+  def origin_of(name: Mapping[str, Any], trials: Sequence[Trial], parts: Parts) -> Origin:
+    return Origin(fingerprint(name, trials, parts[:3], origin), origin, accept_changes)
+
   name, folder = dict(identity), NoWorkdir() if workdir is None else Workdir(workdir)
   with folder.lock():
     folder.check(name)
@@ -221,14 +226,7 @@ def run_protocol(
       grid = tune(None if folder.path is None else folder.path / TUNING)
       chosen = _choice(grid)
       _say(progress, _tell_choice(grid))
-
-      def trained(seeds: Sequence[int], tasks: Stream) -> dict[str, Any]:
-        path = None if folder.path is None else folder.path / RUNS / str(seeds[0])
-        of_run = {**name, "chosen": _plain(chosen), "seeds": list(seeds)}
-        make = functools.partial(judged, chosen, tasks)
-        return _train_run(make, seeds, path, of_run, origin, progress, accept_changes)
-
-      results = _judge(trained, judged(chosen, rest).options, rest, tuning)
+      results, starts = _judge(judged, chosen, rest, tuning, folder, name, progress, origin_of)
     except InterruptedRun as stop:
       if folder.path is None:
         raise
@@ -240,7 +238,7 @@ def run_protocol(
       "used": sorted(flat_keys(name)),
       "config": name,
       "command": shlex.join(["python", *sys.argv]),
-      "provenance": origin,
+      "provenance": {**origin, "starts": starts},
     }
     Ending(folder, options.plots).write(results)
   return Run(results, folder.path)
@@ -269,12 +267,18 @@ def _ended(point: Mapping[str, Any]) -> bool:
 
 
 def _judge(
-  trained: Callable[[Sequence[int], Stream], dict[str, Any]],
-  options: RunOptions,
+  judged: Callable[[Point, Stream], Parts],
+  chosen: Point,
   rest: Stream,
   tuning: TuningOptions,
-) -> dict[str, Any]:
-  """Trains each seed on the tasks that are judged; the results of all."""
+  folder: Workdir | NoWorkdir,
+  identity: Mapping[str, Any],
+  progress: bool,
+  origin_of: OriginOf,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+  """Trains each seed on the tasks that are judged; the results of all, and all starts."""
+  plain = judged(chosen, rest)
+  options = plain.options
   if options.select_epoch == "last":
     rest = rest.without_validation()
   seeds = list(range(options.seed, options.seed + options.seeds))
@@ -283,16 +287,26 @@ def _judge(
   _check_sizes(streams, options)
   runs, records, measured = [], [], {}
   for group, stream in zip(groups, streams, strict=True):
-    own = trained(group, stream)
+    path = None if folder.path is None else folder.path / RUNS / str(group[0])
+    own = _train_run(
+      lambda stream=stream: judged(chosen, stream),
+      group,
+      path,
+      identity,
+      chosen,
+      progress,
+      origin_of,
+    )
     record = RunRecord.from_json(own["record"])
     records.append(record)
     measured = own["told"]
     told = {"task_names": list(stream.task_names), "seconds": record.seconds}
     runs += [{"seed": seed, **told} for seed in group]
-  results = results_of(RunRecord.join(records), streams[0], options)
+  record = RunRecord.join(records)
+  results = results_of(record, streams[0], options)
   if any(one["task_names"] != runs[0]["task_names"] for one in runs):
     results["task_names"] = [f"task {place + 1}" for place in range(len(rest))]
-  return {**results, **measured, "seeds": seeds, "runs": runs}
+  return {**results, **measured, "seeds": seeds, "runs": runs}, record.starts
 
 
 def _check_sizes(streams: Sequence[Stream], options: RunOptions) -> None:
@@ -311,10 +325,10 @@ def _train_run(
   make: Callable[[], Parts],
   seeds: Sequence[int],
   path: Any,
-  name: dict[str, Any],
-  code: Mapping[str, Any],
+  identity: Mapping[str, Any],
+  chosen: Point,
   progress: bool,
-  accept_changes: bool,
+  origin_of: OriginOf,
 ) -> dict[str, Any]:
   """What the run of these seeds has measured; from its newest checkpoint on if it has not ended."""
   ended = None if path is None else path.with_name(f"{path.name}.json")
@@ -322,6 +336,7 @@ def _train_run(
     return read_json(ended)
   begun, parts = time.perf_counter(), make()
   folder = NoWorkdir() if path is None else Workdir(path)
+  name = {**identity, "chosen": _plain(chosen), "seeds": list(seeds)}
   with folder.lock():
     folder.check(name)
     trials = [Trial(seed) for seed in seeds]
@@ -334,7 +349,6 @@ def _train_run(
       pretrained=parts.pretrained,
       together=group_size.kept(folder.path),
     )
-    origin = Origin(fingerprint(name, trials, parts[:3], code), code, accept_changes)
     train_trials(
       trainer,
       parts.options,
@@ -342,7 +356,7 @@ def _train_run(
       forecast,
       begun,
       progress,
-      origin,
+      origin_of(name, trials, parts),
       claim=lambda: folder.claim(name),
     )
   measured = {"record": trainer.record.to_json(), "told": describe_trainer(trainer)}
