@@ -9,7 +9,7 @@ from unittest.mock import ANY
 import numpy as np
 import pytest
 
-from configs import cifar, cifar_grid, digits, digits_grid, object_sequence, tiny_imagenet
+from configs import agem_cub, cifar, cifar_grid, digits, digits_grid, object_sequence, tiny_imagenet
 from configs.common import choose, compositions
 from tagjax import benchmarks, datasets
 from tagjax.benchmarks.table import BENCHMARKS
@@ -29,16 +29,21 @@ MODULES = [importlib.import_module(f"configs.{name}") for name in FILES]
 TABLES = [module for module in MODULES if hasattr(module, "TUNED")]
 OWN_CLASSES = {"cars": 196, "aircraft": 100, "actions": 10, "letters": 62}
 """Data sets of `object_sequence` that come from the user's folders."""
+DESCRIBED = {"glyphs", "cub200", "awa2"}
+"""Data sets with attributes of their classes."""
 SHRUNK = {
   *("end_task", "num_tasks", "classes", "epochs"),
-  *("train_examples_per_task", "test_examples_per_task", "batch_size"),
+  *("train_examples_per_task", "test_examples_per_task", "batch_size", "validation_fraction"),
+  *("seeds", "tuning", "sweep"),
 }
 """Keys that `,runlocal` may change, besides the size of the memory."""
 MOST_LOCAL_STEPS = 600  # the 20 tasks of split CIFAR-100, of 300 examples each
 
 
 def completed(config):
-  """With what only the user can give."""
+  """With what only the user can give, and of a grid one point: the others have the same keys."""
+  if config.sweep:
+    config.sweep = {key: values[:1] for key, values in config.sweep.items()}
   if "image_folders" in BENCHMARKS[config.benchmark].load_takes:
     config.image_folders = "photographs"
   return config
@@ -57,7 +62,8 @@ def test_every_tuned_name_is_valid_and_each_value_set_and_used(module):
 def test_every_file_has_a_default(name):
   config = completed(importlib.import_module(f"configs.{name}").get_config())
   validate(config)
-  assert config.method.startswith("itaml" if name.startswith("itaml") else "tag")
+  kind = name.split("_")[0]
+  assert config.method.startswith(kind if kind in ("itaml", "agem") else "tag")
 
 
 def test_every_downloaded_benchmark_has_a_file():
@@ -82,7 +88,9 @@ def _fake(name, shape, num_classes, sizes):
     return datasets.Examples(np.broadcast_to(np.uint8(0), (size, *shape)), label)
 
   names = _class_names(name, num_classes)
-  return datasets.Dataset(name, "1.0.0", *map(examples, sizes), num_classes, 255, names)
+  attributes = np.ones((num_classes, 3), np.float32) if name in DESCRIBED else None
+  parts = map(examples, sizes)
+  return datasets.Dataset(name, "1.0.0", *parts, num_classes, 255, names, attributes)
 
 
 def _fake_known(name, **options):
@@ -160,6 +168,19 @@ def test_commands_of_the_docstring_are_right(module):
     importlib.import_module(f"configs.{name}").get_config(argument)
   keys = re.findall(r"--config\.([\w.]+)=", commands)
   assert set(keys) <= set(flat_items(base_config()))
+
+
+def test_agems_protocol_has_the_grid_of_its_method_or_the_choice_alone():
+  config = agem_cub.get_config("je_ewc")
+  assert config.tuning.tasks == 3
+  assert config.sweep == {
+    "learning_rate": [0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0],
+    "ewc.strength": [0.1, 1.0, 10.0, 100.0],
+  }
+  chosen = agem_cub.get_config("je_ewc,chosen")
+  assert chosen.sweep == {"learning_rate": [0.03], "ewc.strength": [10.0]}
+  for name in agem_cub.TUNED:  # the stream of each can be cut into its stages
+    assert set(agem_cub.get_config(f"{name},runlocal").sweep) == {"learning_rate"}
 
 
 def test_unknown_names_and_options():

@@ -320,6 +320,7 @@ def train_trials(
     lines = [f"placement: {placed}"] * bool(placed)
     if forecast is not None:
       lines.append(f"memory: {forecast}, besides what a step needs")
+    lines += [f"note: {note}" for note in trainer.notes]
     print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr, flush=True)
   group_size.keep(folder.path, trainer.programs.layout.num_lanes)
   with contextlib.ExitStack() as stack:
