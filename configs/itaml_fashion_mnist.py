@@ -12,8 +12,9 @@ plain argmax and the confusion matrix.
   python launch.py --config=configs/itaml_fashion_mnist.py:er --config.memory.capacity=200
   python launch.py --config=configs/itaml_fashion_mnist.py:joint --config.seeds=3
 
-Needs Fashion-MNIST, which Debian and Ubuntu have as a package (docs/data.md). The time of a run is
-not measured; `:itaml,runlocal` trains for an epoch on 200 examples a task.
+Needs Fashion-MNIST, which Debian and Ubuntu have as a package (docs/data.md). Expected time of a
+seed: a minute of a CPU core, of ER too (by the steps of `python -m bench.inner_loops`,
+docs/itaml.md). `:itaml,runlocal` trains for an epoch on 200 examples a task.
 """
 
 from configs.common import LOCAL_CLASSES, choose, class_incremental, continuum

@@ -141,6 +141,9 @@ def load_benchmark(
     selection=selection,
     **{option: (options | {"input": input})[option] for option in benchmark.takes},
   )
+  sets = data if isinstance(data, list) else [data]
+  if all(one.digest for one in sets):
+    stream = stream.of_sources({one.name: one.digest for one in sets})
   if task_order is not None:
     stream = stream.in_order(task_order)
   return stream.blurred(blurry_fraction, selection.data_seed).with_settings(_settings(arguments))

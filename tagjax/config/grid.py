@@ -27,6 +27,7 @@ _OF_THE_WHOLE = {
   "eval_batch_size",
   "evaluate_future_tasks",
   "learning_curve_batches",
+  "peak_accuracy",
   "forgetting",
   "checkpoint_every",
   "keep_checkpoints",

@@ -37,6 +37,11 @@ def validate(config: ConfigDict | Settings) -> Settings:
       "config.select_epoch='best' chooses on validation examples: set config.validation_fraction, "
       "say to 0.1"
     )
+  if values["peak_accuracy"] and values["validation_fraction"] == 0:
+    raise ConfigError(
+      "config.peak_accuracy=True tests validation examples after each epoch: set "
+      "config.validation_fraction, say to 0.1"
+    )
   if values["tuning.tasks"] is not None:
     _check_tuning(values)
   if values["sweep"] is not None and values["search"]:

@@ -152,7 +152,7 @@ def register(
     section: the section of the config that holds its options; by default its name. Declarations
       with the same section share the options that both have.
     shares: name of a section declared by `register_section`; parameters that it holds are read
-      from there.
+      from there, all that it holds if the function collects the rest (`**options`).
     traced: options that are numbers and change no shape: a grid over them compiles once.
     holds: options that name another declaration of the same kind. The function gets in their place
       what that one makes, with the options of its own section.
@@ -268,7 +268,8 @@ def _read(function, name, kind, section, shares, traced, holds, family, needs_pa
   own = parameters(function)
   provided = tuple(one for one in PROVIDED[kind] if one in own)
   options = dict(_options(function, without={*provided, *common}))
-  shared = {one: shares for one in own if one in common}
+  there = common if collects_rest(function) else own
+  shared = {one: shares for one in there if one in common}
   for what, named in (("traced", {*traced} - {*provided}), ("holds", {*holds})):
     if unknown := sorted(named - {*options}):
       raise RegisterError(
@@ -310,6 +311,12 @@ def parameters(function: Callable) -> dict[str, inspect.Parameter]:
     for name, one in found.items()
     if one.kind not in collect and not (is_class and name in _OF_MODULES)
   }
+
+
+def collects_rest(function: Callable) -> bool:
+  """Whether the function takes keywords that its signature does not name."""
+  found = inspect.signature(_constructor(function)).parameters.values()
+  return any(one.kind == inspect.Parameter.VAR_KEYWORD for one in found)
 
 
 def _constructor(function: Callable) -> Callable:

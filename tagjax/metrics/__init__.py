@@ -5,7 +5,8 @@ definitions, `forgetting_per_task`, `worst_case_forgetting`, `learning_accuracy`
 `backward_transfer`, `forward_transfer`. From the first minibatches of each task
 (`tagjax.metrics.curves`): `average_learning_curve`, `learning_curve_area`. Of class-incremental
 learning (`tagjax.metrics.incremental`): `incremental_accuracy`, `average_incremental_accuracy`,
-`recency_bias`. Over seeds (`tagjax.metrics.statistics`): `summarise`.
+`recency_bias`. Of the best epochs (`tagjax.metrics.peaks`): `final_to_peak`. Over seeds
+(`tagjax.metrics.statistics`): `summarise`.
 """
 
 from tagjax.metrics.curves import average_learning_curve, learning_curve_area
@@ -24,6 +25,7 @@ from tagjax.metrics.matrix import (
   learning_accuracy,
   worst_case_forgetting,
 )
+from tagjax.metrics.peaks import final_to_peak
 from tagjax.metrics.statistics import Summary, summarise
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
   "average_incremental_accuracy",
   "average_learning_curve",
   "backward_transfer",
+  "final_to_peak",
   "forgetting",
   "forgetting_per_task",
   "forward_transfer",

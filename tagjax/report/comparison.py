@@ -8,15 +8,19 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from flax.traverse_util import flatten_dict
 
 from tagjax import metrics
 from tagjax.core.errors import TagjaxError
+from tagjax.report.growth import growth_of
 from tagjax.report.results import definition_of
 from tagjax.report.tables import (
   CURVE_FIGURES,
   INCREMENTAL_FIGURES,
+  PEAK_FIGURES,
   Row,
+  count_text,
   markdown_code,
   markdown_table,
   markdown_text,
@@ -174,16 +178,18 @@ def check_comparable(
 def comparison_rows(runs: Mapping[str, Results], definition: str) -> list[Row]:
   """One row a run; accuracies and forgetting in percent, mean ± std over seeds.
 
-  Figures of class-incremental runs, and of how tasks begin, have a column where a run has them;
-  costs where plain SGD is among the runs, see `relative_costs`.
+  Peak accuracies, figures of class-incremental runs, and of how tasks begin, have a column where a
+  run has them; parameters in use at the end and bytes of the state where they differ; costs where
+  plain SGD is among the runs, see `relative_costs`.
   """
   rows = []
   costs = relative_costs(runs)
   also = [
     (name, title)
-    for name, title in (*CURVE_FIGURES[:2], *INCREMENTAL_FIGURES[:6])
+    for name, title in (*PEAK_FIGURES, *CURVE_FIGURES[:2], *INCREMENTAL_FIGURES[:6])
     if any(name in results for results in runs.values())
   ]
+  sizes = _sizes(runs)
   for name, results in runs.items():
     matrices = metrics.as_accuracy_matrix(results["accuracy_matrix"])
     ddof = results.get("definitions", {}).get("ddof", 1)
@@ -201,6 +207,7 @@ def comparison_rows(runs: Mapping[str, Results], definition: str) -> list[Row]:
         "method": name,
         "learning rate": _learning_rate(results),
         **texts,
+        **{title: of_runs[name] for title, of_runs in sizes.items()},
         "seeds": str(len(matrices)),
         "seconds": _seconds(results),
         **{title: f"{costs[name][key]:.2f}" for key, title in COSTS.items() if costs},
@@ -208,6 +215,26 @@ def comparison_rows(runs: Mapping[str, Results], definition: str) -> list[Row]:
       }
     )
   return rows
+
+
+def _sizes(runs: Mapping[str, Results]) -> dict[str, dict[str, str]]:
+  """`{column: {run: text}}` of what the runs need in the end; only columns in which they differ."""
+  grown = {name: growth_of(results) for name, results in runs.items()}
+  columns = {
+    "parameters": {
+      name: count_text(one.parameters[:, -1]) for name, one in grown.items() if one is not None
+    },
+    "MB of state": {
+      name: f"{np.nanmean(one.bytes[:, -1]) / 1e6:.3g}"
+      for name, one in grown.items()
+      if one is not None and not np.isnan(one.bytes[:, -1]).all()
+    },
+  }
+  return {
+    title: {name: texts.get(name, "–") for name in runs}  # noqa: RUF001
+    for title, texts in columns.items()
+    if len(set(texts.values())) > 1
+  }
 
 
 COSTS = {"seconds": "time (x SGD)", "bytes": "memory (x SGD)"}

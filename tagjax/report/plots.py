@@ -20,7 +20,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from tagjax import metrics
-from tagjax.report import class_plots, curve_plots
+from tagjax.report import class_plots, curve_plots, growth_plots
 from tagjax.report.drawing import (
   BAND_OPACITY,
   COLORS,
@@ -44,6 +44,7 @@ from tagjax.report.drawing import (
   task_labels,
   weight_map,
 )
+from tagjax.report.growth import growth_of
 from tagjax.report.results import definition_of
 from tagjax.report.tables import value_text
 
@@ -314,6 +315,8 @@ def save_all(results: Results, directory: str | os.PathLike) -> list[Path]:
     }
   if results.get("task_relatedness") is not None:
     plots["task_relatedness"] = plot_task_relatedness
+  if (grown := growth_of(results)) is not None and grown.grows:
+    plots["growth"] = growth_plots.plot_growth
   plots |= curve_plots.plots_of(results) | class_plots.plots_of(results)
   paths = []
   for name, plot in plots.items():

@@ -149,6 +149,58 @@ def summarise_counts(
   )
 
 
+def summarise_peaks(
+  matrices: ArrayLike, peaks: ArrayLike, validation: Sequence, *, ddof: int = 1
+) -> dict[str, Any]:
+  """The figures of each task's best epoch, ready for JSON.
+
+  Args:
+    matrices: `[S, T, T]`, an accuracy matrix a seed.
+    peaks: `[S][T]` peak accuracies; None where there is none.
+    validation: `[S][T][E][u]` accuracies on the validation examples of each task seen, after each
+      epoch of task t.
+    ddof: see `tagjax.metrics.summarise`.
+
+  Returns:
+    `peak_accuracy` (mean over the tasks), `final_to_peak`, and `final_validation_accuracy`, that on
+    all validation examples after the last epoch, each `{"mean", "std", "ci95", "per_seed"}`;
+    `peak_accuracies` `[S][T]`, `peak_epochs` `[S][T]` from 0, and `epoch_validation` as given.
+
+  >>> made = summarise_peaks([[[0.8]]], [[0.9]], [[[[0.5], [0.7], [0.7]]]])
+  >>> made["peak_epochs"], made["peak_accuracy"]["mean"], made["final_validation_accuracy"]["mean"]
+  ([[1]], 0.9, 0.7)
+  """
+  values = np.asarray(peaks, np.float64)
+  figures = {
+    "peak_accuracy": values.mean(axis=1),
+    "final_to_peak": metrics.final_to_peak(matrices, values),
+    "final_validation_accuracy": np.array([_final(of_seed) for of_seed in validation]),
+  }
+  return as_json(
+    {
+      **_summaries(figures, ddof),
+      "peak_accuracies": values,
+      "peak_epochs": [[_best(task, rows) for task, rows in enumerate(one)] for one in validation],
+      "epoch_validation": validation,
+    }
+  )
+
+
+def _best(task: int, epochs: Sequence[Sequence[float]]) -> int | None:
+  """The first epoch with the most, of the task itself: it stands alone if others are no part."""
+  own = [row[0] if len(row) == 1 else row[task] for row in epochs]
+  return own.index(max(own)) if own else None
+
+
+def _final(of_tasks: Sequence[Sequence[Sequence[float]]]) -> float:
+  """Mean over all tasks, of the network of the last one, or each of its own."""
+  if not all(of_tasks):
+    return np.nan  # it has diverged
+  last = [epochs[-1] for epochs in of_tasks]
+  row = last[-1] if len(last[-1]) == len(last) else [values[0] for values in last]
+  return float(np.mean(row))
+
+
 _COUNTED = {
   "correct": ("accuracy", True),
   "task": ("task_accuracy", True),

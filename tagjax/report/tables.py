@@ -13,6 +13,7 @@ from rich.text import Text
 
 from tagjax import metrics
 from tagjax.core.untrusted import plain_text
+from tagjax.report.growth import growth_of, outcomes_of
 
 Row = Mapping[str, str]
 """A row of a table: column -> text. All rows of a table have the same columns."""
@@ -26,10 +27,13 @@ _FIGURES = (
   ("forward_transfer", "forward transfer"),
 )
 
+PEAK_FIGURES = (("peak_accuracy", "peak accuracy"), ("final_to_peak", "final / peak"))
+"""Of runs that record the best epoch of each task."""
+
 CURVE_FIGURES = (
   ("zero_shot_accuracy", "zero-shot accuracy"),
   ("learning_curve_area", "learning curve area"),
-  ("learning_curve_area_trapezoid", "learning curve area by trapezoids"),
+  ("learning_curve_area_trapezoid", "the same by trapezoids"),
 )
 """Of runs that record how tasks begin."""
 
@@ -50,7 +54,7 @@ def metric_rows(results: Mapping[str, Any]) -> list[Row]:
   definitions = results.get("definitions", {})
   spread = f"std (ddof {definitions.get('ddof', 1)})"
   rows = []
-  for name, title in (*_FIGURES, *CURVE_FIGURES, *INCREMENTAL_FIGURES):
+  for name, title in (*_FIGURES, *PEAK_FIGURES, *CURVE_FIGURES, *INCREMENTAL_FIGURES):
     if name not in results:
       continue
     figure = results[name]
@@ -67,23 +71,73 @@ def metric_rows(results: Mapping[str, Any]) -> list[Row]:
 
 
 def task_rows(results: Mapping[str, Any]) -> list[Row]:
-  """One row a task: accuracy right after learning it and at the end, mean ± std over seeds."""
+  """One row a task: accuracy right after learning it and at the end, mean ± std over seeds.
+
+  The peak accuracy stands beside them where it is recorded.
+  """
   matrices = np.asarray(results["accuracy_matrix"], np.float64)
   ddof = results.get("definitions", {}).get("ddof", 1)
   names = results.get("task_names") or [""] * matrices.shape[-1]
   rows = []
+  peaks = results.get("peak_accuracies")
   for task, name in enumerate(names):
+    peak = {}
+    if peaks is not None:
+      of_task = np.asarray(peaks, np.float64)[:, task]
+      peak = {"peak (%)": mean_and_std(*metrics.summarise(of_task, ddof=ddof)[:2])}
     learned = metrics.summarise(matrices[:, task, task], ddof=ddof)
     final = metrics.summarise(matrices[:, -1, task], ddof=ddof)
     rows.append(
       {
         "task": f"{task + 1}  {name}".strip(),
+        **peak,
         "learned (%)": mean_and_std(learned.mean, learned.std),
         "final (%)": mean_and_std(final.mean, final.std),
         "change": percent(final.mean - learned.mean, sign=True),
       }
     )
   return rows
+
+
+def growth_rows(results: Mapping[str, Any]) -> list[Row]:
+  """One row a task, of a network that grows: what is in use after it, and what the method tells.
+
+  Such as the layers that LASEM shares. Means over seeds; no row where there is nothing to tell.
+  """
+  grown, outcomes = growth_of(results), outcomes_of(results)
+  columns: dict[str, list[str]] = {}
+  tasks = range(np.shape(results["accuracy_matrix"])[-1])
+  if grown is not None and grown.grows:
+    columns["parameters"] = [count_text(grown.parameters[:, task]) for task in tasks]
+    columns["bytes"] = [count_text(grown.bytes[:, task]) for task in tasks]
+  for title, values in outcomes.items():
+    columns[title.replace("_", " ")] = [_mean_text(values[:, task]) for task in tasks]
+  if not columns:
+    return []
+  names = results.get("task_names") or [""] * len(tasks)
+  titles = [f"{task + 1}  {name}".strip() for task, name in enumerate(names)]
+  return [
+    {"task": title, **dict(zip(columns, values, strict=True))}
+    for title, *values in zip(titles, *columns.values(), strict=True)
+  ]
+
+
+def count_text(values: np.ndarray) -> str:
+  """A mean number of parameters or bytes, with commas; a dash for what is unknown.
+
+  >>> count_text(np.array([1200.0, 1201.0])), count_text(np.array([np.nan]))
+  ('1,200', '–')
+  """
+  known = values[~np.isnan(values)]
+  return f"{int(known.mean()):,}" if len(known) else "–"  # noqa: RUF001
+
+
+def _mean_text(values: np.ndarray) -> str:
+  """The mean over seeds of a figure, of any shape."""
+  known = values[~np.isnan(values.reshape(len(values), -1)).any(axis=1)]
+  mean = known.mean(axis=0) if len(known) else np.full(1, np.nan)
+  texts = [f"{value:.3g}" for value in np.atleast_1d(mean).ravel().tolist()]
+  return " ".join(texts) if len(known) else "–"  # noqa: RUF001
 
 
 def run_table(results: Mapping[str, Any]) -> Table:
@@ -99,12 +153,17 @@ def task_table(results: Mapping[str, Any]) -> Table:
 
 
 def print_run(results: Mapping[str, Any], console: Console | None = None) -> None:
-  """Prints both tables, on stdout by default; before them the points that were chosen from."""
+  """Prints the tables, on stdout by default.
+
+  Before them come the points that were chosen from, after them growth where there is some.
+  """
   console = console or Console()
   if "tuning" in results:
     print_sweep(results["tuning"], console, is_judged=True)
   console.print(run_table(results))
   console.print(task_table(results))
+  if rows := growth_rows(results):
+    console.print(rich_table(rows, "in use after each task"))
 
 
 def sweep_rows(results: Mapping[str, Any]) -> list[Row]:

@@ -40,7 +40,7 @@ def check_stream(stream: Any, options: RunOptions) -> None:
   epochs_by_task(options.epochs, num_tasks)
   part = 2 if options.evaluate_on == "test" else 1
   parts = {"training": 0, options.evaluate_on: part}
-  if options.select_epoch == "best":
+  if options.needs_validation:
     parts["validation"] = 1
   for task, size in enumerate(sizes):
     for count, what in ((size[place], what) for what, place in parts.items()):
@@ -93,8 +93,8 @@ def check_examples(stream: Any, options: RunOptions) -> None:
   for task in range(len(stream)):
     experience = stream[task]
     for place, (part, what) in enumerate(_PARTS.items()):
-      chosen_on = ("validation",) if options.select_epoch == "best" else ()
-      if part not in ("train", options.evaluate_on, *chosen_on):
+      tested = ("validation",) if options.needs_validation else ()
+      if part not in ("train", options.evaluate_on, *tested):
         continue
       where = f"{stream.name}: the {what} examples of task {task}"
       if not hasattr(experience, part):

@@ -91,7 +91,7 @@ def other(default):
   if isinstance(default, int):
     return default + 1
   if isinstance(default, float):
-    return 0.25
+    return 0.25 if default <= 1 else 2 * default
   if isinstance(default, tuple) and all(isinstance(one, int) for one in default):
     return tuple(one + 1 for one in default)
   return None
@@ -132,7 +132,9 @@ def test_a_joint_embedding_without_attributes_is_refused():
 
 
 def test_a_preset_of_the_lasem_network_reaches_it():
-  model = build.build_model(typed({"model": "lasem_cnn", "lasem_cnn.preset": "office_home"}), SPEC)
+  model = build.build_model(
+    typed({"model": "lasem_cnn", "convolutions.preset": "office_home"}), SPEC
+  )
   assert model.kernels == (11, 5, 3, 3)
 
 

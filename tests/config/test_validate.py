@@ -84,7 +84,7 @@ WRONG = [
   ("tag.accumulator_dtype", "float16", "There are: float32, bfloat16"),
   ("stable_sgd.reset", "never", "There are: task, epoch"),
   ("resnet18.stem", "cifr", "did you mean cifar"),
-  ("lasem_cnn.preset", "stl", "There are: cifar, office_home, stl10"),
+  ("convolutions.preset", "stl", "There are: cifar, office_home, stl10"),
   ("cifar_alexnet.dropout", (0.2, 0.2), "must have 3 values, and has 2"),
   ("memory.per", "task", "There are: class, total"),
 ]
@@ -120,7 +120,7 @@ WRONG_OF_MODELS = [
   ("resnet18", "resnet18.epsilon", float("nan"), "must be a finite number"),
   ("resnet18", "resnet18.width", 0, "must be positive integers"),
   ("reduced_resnet", "reduced_resnet.dropout", -0.5, "must be in .0, 1."),
-  ("lasem_cnn", "lasem_cnn.dropout", 1.0, "must be in .0, 1."),
+  ("lasem_cnn", "convolutions.dropout", 1.0, "must be in .0, 1."),
   ("alexnet", "alexnet.dropout", -0.1, "must be in .0, 1."),
   ("cifar_alexnet", "cifar_alexnet.hidden_dropout", 1.0, "must be in .0, 1."),
   ("cifar_alexnet", "cifar_alexnet.dropout", (0.1, 0.2, 1.0), "must be in .0, 1.|three rates"),

@@ -72,6 +72,15 @@ def test_costs_are_multiples_of_plain_sgds(make_results):
     assert not any("x SGD" in column for column in comparison_rows(runs, "agem")[0])
 
 
+def test_parameters_and_bytes_have_a_column_where_they_differ(make_results):
+  grown, other, old = make_results(grows=True), make_results(grows=True), make_results()
+  assert "parameters" not in comparison_rows({"a": grown, "b": other}, "agem")[0]
+  other["growth"] = other["growth"] | {"parameters": [[9] * 4] * 3}
+  rows = comparison_rows({"a": grown, "b": other, "old": old}, "agem")
+  assert [row["parameters"] for row in rows] == ["4,001", "9", "–"]  # noqa: RUF001
+  assert "MB of state" not in rows[0]
+
+
 def test_markdown_and_picture(runs, capsys):
   arguments = ["tag run", "sgd run", "--markdown", "docs/m.md", "--picture", "images/c.png"]
   (runs / "docs").mkdir()

@@ -54,6 +54,13 @@ RUN_FAULTS = [
   ("predicted_tasks", [[1]]),
   ("predicted_tasks", [[[1] * 4] * 4] * 3),  # of test sets of unknown size
   ("test_sizes", [0, 1, 1, 1]),
+  ("growth", []),
+  ("growth", {"parameters": [[1] * 4] * 3}),
+  ("growth", {"parameters": 1, "bytes": 1, "allocated_parameters": 1, "allocated_bytes": 1}),
+  ("outcomes", []),
+  ("outcomes", {"units": [[1]]}),
+  ("outcomes", {"units": [[[1], [1, 2], [1], [1]]] * 3}),
+  ("outcomes", {"units": [["x"] * 4] * 3}),
   ("confusion_matrix", []),
   ("confusion_matrix", [[[1, 2]]]),
   ("average_accuracy", None),
