@@ -1,7 +1,7 @@
 """Makes the tables of docs/agem_protocol.md of the result files that the page cites.
 
-A line `<!-- table: KIND STREAM -->` of the page says what the table behind it shows; its runs are the
-files of docs/results/agem/STREAM. Kinds:
+A line `<!-- table: KIND STREAM -->` of the page says what the table behind it shows; its runs are
+the files of docs/results/agem/STREAM. Kinds:
 
   runs     a row for each run: mean ± standard deviation over its runs (ddof 1), in percent
   chosen   what the first tasks chose, of how many points
@@ -49,7 +49,8 @@ FIGURES = {
   "by trapezoids": "learning_curve_area_trapezoid",
   "Z_0": "zero_shot_accuracy",
 }
-MARK = re.compile(r"<!-- table: (\w+) (\w+) -->\n(?:\n?(?:\|.*\n)+)?")
+NOTHING = "*Not measured yet.*"
+MARK = re.compile(r"<!-- table: (\w+) (\w+) -->\n(?:\n?(?:(?:\||\*Not).*\n)+)?")
 PLOTTED = ("sgd", "agem", "er", "je_sgd", "je_agem", "je_er", "je_agem_shuffled")
 
 
@@ -57,7 +58,8 @@ def tables_made(page: str) -> str:
   """The page with its tables made anew."""
 
   def made(mark: re.Match) -> str:
-    lines = KINDS[mark[1]](read(mark[2]))
+    results = read(mark[2])
+    lines = KINDS[mark[1]](results) if results else [NOTHING]
     return f"<!-- table: {mark[1]} {mark[2]} -->\n\n" + "\n".join(lines) + "\n"
 
   return MARK.sub(made, page)

@@ -160,7 +160,7 @@ def _run_protocol(
   base = {**settings, **_differing(options, of_tuning)}
   judging = {**settings, **_differing(options, tuning.judging_options(options, chooses))}
 
-  told = {"progress": progress, "accept_changes": accept_changes}
+  told: dict[str, Any] = {"progress": progress, "accept_changes": accept_changes}
 
   def tune(folder: str | os.PathLike | None) -> Grid:
     def parts_of(constants: sweep.Point) -> sweep.Parts:

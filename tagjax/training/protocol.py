@@ -10,6 +10,7 @@ References:
 """
 
 import dataclasses
+import inspect
 import os
 import shlex
 import sys
@@ -20,6 +21,7 @@ from typing import Any
 
 import jax
 
+from tagjax import benchmarks
 from tagjax.core.errors import ConfigError, InterruptedRun
 from tagjax.report.run import Grid, Run
 from tagjax.report.tables import percent, value_text
@@ -103,12 +105,12 @@ def tune_then_judge(
   def parts(part: Stream, values: Point, own: RunOptions) -> Parts:
     own = make_options(own, {key: values[key] for key in values if key in of_run})
     fixed = {key: value for key, value in values.items() if key not in of_run}
-    made = model(part.spec) if _is_of_spec(model) else model
+    made = model(part.spec) if inspect.isfunction(model) else model
     return Parts(part, made, lambda hyper: method_of({**fixed, **hyper}), own)
 
   of_tuning = tuning_options(options, tuning)
   check_stream(first, of_tuning)
-  shown_model = model(first.spec) if _is_of_spec(model) else model
+  shown_model = model(first.spec) if inspect.isfunction(model) else model
   identity = {
     **describe_run(stream, shown_model, method_of, options, None),
     "sweep": {key: list(values) for key, values in grid.items()},
@@ -136,12 +138,7 @@ def tune_then_judge(
   return run_protocol(tune, judged, rest, tuning, options, identity, workdir, **shown)
 
 
-def _is_of_spec(model: Any) -> bool:
-  """Whether the model is a plain function, of the spec."""
-  return callable(model) and type(model).__name__ == "function"
-
-
-def cut(stream: Stream, tuning: TuningOptions) -> tuple[Stream, Stream]:
+def cut(stream: Stream, tuning: TuningOptions) -> tuple[benchmarks.Stream, benchmarks.Stream]:
   """The streams of the two stages; the second has no validation examples.
 
   Raises:
@@ -149,7 +146,7 @@ def cut(stream: Stream, tuning: TuningOptions) -> tuple[Stream, Stream]:
       kind and cannot be cut.
   """
   assert tuning.tasks is not None, "see TuningOptions.tasks"
-  if not hasattr(stream, "cut"):
+  if not isinstance(stream, benchmarks.Stream):
     raise ConfigError(
       f"tuning.tasks={tuning.tasks}: the stream ({type(stream).__name__}) cannot be cut in two: "
       "make a tagjax.Stream of it"
@@ -162,8 +159,8 @@ def cut(stream: Stream, tuning: TuningOptions) -> tuple[Stream, Stream]:
 
 def run_protocol(
   tune: Callable[[str | os.PathLike | None], Grid],
-  judged: Callable[[Point, Stream], Parts],
-  rest: Stream,
+  judged: Callable[[Point, benchmarks.Stream], Parts],
+  rest: benchmarks.Stream,
   tuning: TuningOptions,
   options: RunOptions,
   identity: Mapping[str, Any],
@@ -257,9 +254,9 @@ def _ended(point: Mapping[str, Any]) -> bool:
 
 
 def _judge(
-  judged: Callable[[Point, Stream], Parts],
+  judged: Callable[[Point, benchmarks.Stream], Parts],
   chosen: Point,
-  rest: Stream,
+  rest: benchmarks.Stream,
   tuning: TuningOptions,
   folder: Workdir | NoWorkdir,
   train: Callable[[Parts, Sequence[int], Path | None], dict[str, Any]],

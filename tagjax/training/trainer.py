@@ -353,7 +353,8 @@ class Trainer:
   ) -> tuple[list[float], list[float], Counts | None]:
     """The same, and what else is counted, with an axis of trials in front."""
     correct, size, losses = np.zeros(len(self.groups[0]), np.int64), 0, []
-    counts, by_class = None, 0
+    counts = None
+    by_class: Any = 0
     with self._timed("evaluate"):
       for examples in self._windows(task):
         result = self.programs.evaluate(served, examples, current_task)

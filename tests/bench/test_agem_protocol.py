@@ -12,4 +12,4 @@ def test_the_page_is_up_to_date():
 def test_every_result_file_is_of_a_stream_with_tables():
   page = bench.PAGE.read_text(encoding="utf-8")
   streams = {mark[2] for mark in bench.MARK.finditer(page)}
-  assert {path.parent.name for path in bench.RESULTS.glob("*/*.json")} == streams
+  assert {path.parent.name for path in bench.RESULTS.glob("*/*.json")} <= streams
