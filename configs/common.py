@@ -195,7 +195,7 @@ _STRENGTHS = {
   **dict.fromkeys(("ewc", "mas", "rwalk"), AGEM_STRENGTHS),
   "si": AGEM_STRENGTHS[:3],
 }
-_ITS_RATES = {"tag": (0.01, 0.003, 0.001, 0.0003, 0.0001)}
+_ITS_RATES = {"tag": (0.003, 0.001, 0.0003, 0.0001, 0.00003, 0.00001)}
 
 LOCAL_PROTOCOL: Mapping[str, Any] = MappingProxyType(
   {
