@@ -1,16 +1,21 @@
-"""What the inner loops of iTAML cost as tasks grow: CPU time of a step, against SGD and ER.
+"""What the inner loops of iTAML cost as tasks are seen: CPU time of a step and of an epoch.
 
-At the last of T tasks; a third of the batch is of that task, the rest of all earlier ones alike, as
-exemplars mixed into the training set make it. ER replays as many exemplars as the batch has rows.
+Beside SGD and ER, which replays as many exemplars as the batch has rows. iTAML's exemplars are
+mixed into the training set: of a batch the newest task has the share that its examples have, the
+earlier tasks the rest alike, and an epoch is longer by the exemplars. So the share of the newest
+task does not change with the number of tasks seen, and the figures show what the tasks cost alone.
 Time is that of the process, so that what else the machine does counts little; the methods take
-turns, and the smallest of some turns is printed.
+turns, and the smallest of some turns is printed. Batch, examples and exemplars are those of
+docs/class_incremental.md (RPS-net: those of configs/itaml_svhn.py).
 
-  python -m bench.inner_loops [--model=mlp|rps_net] [--batch=128] [--turns=5]
+  python -m bench.inner_loops [--model=mlp|reduced_resnet|rps_net] [--tasks=2,5,10] [--batch=N]
+                              [--turns=4]
 """
 
 import argparse
 import functools
 import time
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +26,7 @@ from tagjax.core import passes
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.engine.learner import make_learner
 
-TASKS, WIDTH, STEPS = (2, 5, 10, 20), 2, 5
+WIDTH = 2
 METHODS = {
   "sgd": {},
   "er+sgd": {},
@@ -29,20 +34,47 @@ METHODS = {
   "itaml+sgd r=2": {"itaml.r": 2},
   "itaml+sgd reference": {"itaml.variant": "reference"},
 }
-MODELS = {
-  "mlp": ((28, 28, 1), {"mlp.hidden": (400, 400)}),
-  "rps_net": ((32, 32, 3), {}),
+
+
+class Case(NamedTuple):
+  """A model and its stream.
+
+  Attributes:
+    image: shape of an image.
+    settings: of the model.
+    batch: rows of a batch.
+    new: training examples of a task.
+    exemplars: in all.
+    steps: of a turn.
+    methods: what is measured by default.
+  """
+
+  image: tuple[int, ...]
+  settings: dict
+  batch: int
+  new: int
+  exemplars: int
+  steps: int
+  methods: tuple[str, ...] = tuple(METHODS)
+
+
+CASES = {
+  "mlp": Case((28, 28, 1), {"mlp.hidden": (400, 400)}, 256, 12000, 2000, 5),
+  "reduced_resnet": Case((32, 32, 3), {}, 32, 2000, 500, 1, tuple(METHODS)[:3]),
+  "rps_net": Case((32, 32, 3), {}, 256, 12000, 2000, 1, tuple(METHODS)[:3]),
 }
 
 
-def batch_of(spec: StreamSpec, rows: int) -> Batch:
+def batch_of(spec: StreamSpec, case: Case, tasks: int) -> Batch:
+  """A batch of the last of so many tasks."""
   rng = np.random.default_rng(0)
-  newest = np.full(rows - rows * 2 // 3, spec.num_tasks - 1)
-  task = rng.permutation([*newest, *np.arange(rows * 2 // 3) % (spec.num_tasks - 1)])
-  image = rng.integers(0, 256, (rows, *spec.image_shape), np.uint8)
-  label = WIDTH * task + rng.integers(0, WIDTH, rows)
+  newest = round(case.batch * case.new / (case.new + case.exemplars))
+  old = np.arange(case.batch - newest) % (tasks - 1)
+  task = rng.permutation([*np.full(newest, tasks - 1), *old])
+  image = rng.integers(0, 256, (case.batch, *spec.image_shape), np.uint8)
+  label = WIDTH * task + rng.integers(0, WIDTH, case.batch)
   columns = (jnp.asarray(image), jnp.asarray(label, jnp.int32), jnp.asarray(task, jnp.int32))
-  return Batch(*columns, mask=jnp.ones(rows, bool))
+  return Batch(*columns, mask=jnp.ones(case.batch, bool))
 
 
 def rows_of_passes(batch: Batch, num_tasks: int) -> int:
@@ -51,60 +83,66 @@ def rows_of_passes(batch: Batch, num_tasks: int) -> int:
   return sum(min(size for size in sizes if size >= count) for count in counts if count)
 
 
-def stepper(name: str, model: str, spec: StreamSpec, batch: Batch):
-  """A function that takes some steps, compiled."""
-  changes = {"method": name.split()[0], "model": model, **METHODS[name], **MODELS[model][1]}
-  rows = len(batch.mask)
+def stepper(name: str, model: str, case: Case, spec: StreamSpec):
+  """From a batch and the number of tasks seen to CPU seconds a step; compiled once."""
+  changes = {"method": name.split()[0], "model": model, **METHODS[name], **case.settings}
   values = settings.typed(
-    {"learning_rate": 1e-4, "batch_size": rows, "memory.capacity": 50, **changes}
+    {"learning_rate": 1e-4, "batch_size": case.batch, "memory.capacity": 50, **changes}
   )
   method = build.build_method(values, spec, [10] * spec.num_tasks)({})
   learner = make_learner(build.build_model(values, spec), method, spec)
 
   @functools.partial(jax.jit, donate_argnums=0)
-  def steps(state):
+  def steps(state, batch, task):
     def body(_, state):
-      return learner.step(state, batch, jnp.int32(spec.num_tasks - 1), phase="train")[0]
+      return learner.step(state, batch, task, phase="train")[0]
 
-    return jax.lax.fori_loop(0, STEPS, body, state)
+    return jax.lax.fori_loop(0, case.steps, body, state)
 
-  state = jax.block_until_ready(steps(learner.init(jax.random.key(0))))
+  state = learner.init(jax.random.key(0))
 
-  def turn():
+  def turn(batch: Batch, tasks: int) -> float:
     nonlocal state
     start = time.process_time()
-    state = jax.block_until_ready(steps(state))
-    return (time.process_time() - start) / STEPS
+    state = jax.block_until_ready(steps(state, batch, jnp.int32(tasks - 1)))
+    return (time.process_time() - start) / case.steps
 
   return turn
 
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--model", default="mlp", choices=MODELS)
-  parser.add_argument("--batch", type=int, default=128)
-  parser.add_argument("--turns", type=int, default=5)
+  parser.add_argument("--model", default="mlp", choices=CASES)
+  parser.add_argument("--tasks", default="2,5,10", help="seen, comma-separated")
+  parser.add_argument("--batch", type=int, help="rows, other than those of the page")
+  parser.add_argument("--turns", type=int, default=4)
   options = parser.parse_args()
-  print(f"{options.model}, batch {options.batch}, sizes {passes.pass_sizes(options.batch)}")
-  print(f"{'CPU ms a step':20}", *(f"T={number:<6}" for number in TASKS))
-  table = {name: [] for name in METHODS}
-  rows = []
-  for tasks in TASKS:
-    classes = np.eye(tasks, dtype=bool).repeat(WIDTH, axis=1)
-    shape = MODELS[options.model][0]
-    spec = StreamSpec(tasks, tasks * WIDTH, classes, "class", shape)
-    batch = batch_of(spec, options.batch)
-    rows.append(rows_of_passes(batch, tasks))
-    turns = {name: stepper(name, options.model, spec, batch) for name in METHODS}
-    times = {name: [] for name in METHODS}
-    for _ in range(options.turns):
+  case, seen = CASES[options.model], [int(number) for number in options.tasks.split(",")]
+  case = case._replace(batch=options.batch or case.batch)
+  classes = np.eye(max(seen), dtype=bool).repeat(WIDTH, axis=1)
+  spec = StreamSpec(max(seen), max(seen) * WIDTH, classes, "class", case.image)
+  batches = {tasks: batch_of(spec, case, tasks) for tasks in seen}
+  turns = {name: stepper(name, options.model, case, spec) for name in case.methods}
+  times = {(name, tasks): [] for name in case.methods for tasks in seen}
+  for _ in range(1 + options.turns):  # the first one compiles
+    for tasks, batch in batches.items():
       for name, turn in turns.items():
-        times[name].append(turn())
-    for name in METHODS:
-      table[name].append(1e3 * min(times[name]))
-  for name, values in table.items():
-    print(f"{name:20}", *(f"{value:<8.2f}" for value in values))
-  print(f"{'rows of inner passes':20}", *(f"{value:<8d}" for value in rows))
+        times[name, tasks].append(turn(batch, tasks))
+  best = {key: min(values[1:]) for key, values in times.items()}
+  print(
+    f"{options.model}, batch {case.batch}, {case.new} new examples, {case.exemplars} exemplars, "
+    f"passes of {passes.pass_sizes(case.batch)} rows"
+  )
+  print(f"{'CPU ms a step':24}", *(f"{f'{tasks} tasks':>9}" for tasks in seen))
+  for name in case.methods:
+    print(f"{name:24}", *(f"{1e3 * best[name, tasks]:9.1f}" for tasks in seen))
+  print(f"{'CPU s an epoch':24}")
+  for name in case.methods:
+    mixed = case.exemplars if name.startswith("itaml") else 0
+    number = -(-(case.new + mixed) // case.batch)
+    print(f"{name:24}", *(f"{number * best[name, tasks]:9.2f}" for tasks in seen))
+  counts = (rows_of_passes(batches[tasks], tasks) for tasks in seen)
+  print(f"{'rows of inner passes':24}", *(f"{count:9d}" for count in counts))
 
 
 if __name__ == "__main__":

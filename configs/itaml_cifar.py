@@ -25,8 +25,10 @@ The script says r = 2, and their code ignores it. It chose the epoch by test exa
 one counts, or `--config.select_epoch=best --config.validation_fraction=0.1`. The other methods have
 the values of the same script, which is not tuned for them, nor is TAG.
 
-Needs CIFAR-100 (docs/data.md). The time of a run is not measured; `:itaml,runlocal` trains for one
-epoch on 40 examples of each of two tasks.
+Needs CIFAR-100 (docs/data.md). Expected time of a seed: some 150 hours of a CPU core: for an
+accelerator. That is 4.8 million images by 8 times the step of the reduced ResNet (docs/itaml.md),
+as the multiplications tell; not measured. `:itaml,runlocal` trains for one epoch on 40 examples of
+each of two tasks.
 """
 
 from configs.common import (

@@ -16,8 +16,9 @@ Whether their network was pretrained is not known. Differs: their loader also ch
 by a quarter, and brings images to 230 pixels first. The other methods have the same values, which
 are not tuned for them, nor is TAG.
 
-Needs CUB-200-2011 (docs/data.md). The time of a run is not measured; `:itaml,runlocal` trains on 40
-examples of each of two tasks.
+Needs CUB-200-2011 (docs/data.md). Expected time of a seed: some 800 hours of a CPU core: for
+an accelerator; estimated as in configs/itaml_cifar.py, for 2.7 million images by 74 times the step
+of the reduced ResNet. `:itaml,runlocal` trains on 40 examples of each of two tasks.
 """
 
 from configs.common import FEW_STEPS_OF_CLASSES, choose, class_incremental, continuum

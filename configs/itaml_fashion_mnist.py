@@ -3,17 +3,19 @@
 iTAML (Rajasegaran et al., CVPR 2020) with the values of its authors' script for MNIST
 (configs/itaml_mnist.py), beside the methods that class-incremental learning is compared by; they
 have the same stream, network, memory, epochs and optimizer, a tenth of its learning rate, and are
-not tuned. Nothing was published on this stream; measured: docs/class_incremental.md. Accuracies for
-runs of p test images of one task, p up to 100, come from one evaluation; so do task accuracy, the
-plain argmax and the confusion matrix.
+not tuned (`icarl` and `bic` do better with the whole rate, `--config.learning_rate=0.1`). Nothing
+was published on this stream; measured: docs/class_incremental.md. Accuracies for runs of p test
+images of one task, p up to 100, come from one evaluation; so do task accuracy, the plain argmax and
+the confusion matrix.
 
   python launch.py --config=configs/itaml_fashion_mnist.py:itaml --config.seeds=3
   python launch.py --config=configs/itaml_fashion_mnist.py:itaml+tag --config.seeds=3
   python launch.py --config=configs/itaml_fashion_mnist.py:er --config.memory.capacity=200
   python launch.py --config=configs/itaml_fashion_mnist.py:joint --config.seeds=3
 
-Needs Fashion-MNIST, which Debian and Ubuntu have as a package (docs/data.md). The time of a run is
-not measured; `:itaml,runlocal` trains for an epoch on 200 examples a task.
+Needs Fashion-MNIST, which Debian and Ubuntu have as a package (docs/data.md). Expected time of a
+seed: a minute of a CPU core, of ER too (by the steps of `python -m bench.inner_loops`,
+docs/itaml.md). `:itaml,runlocal` trains for an epoch on 200 examples a task.
 """
 
 from configs.common import LOCAL_CLASSES, choose, class_incremental, continuum

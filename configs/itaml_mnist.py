@@ -18,12 +18,12 @@ after each session with runs of p = 20 test images, and of the plain argmax:
 Their public code ran the reference variant, and chose the epoch by the plain argmax of test
 examples. Here the last epoch counts, or with `--config.select_epoch=best
 --config.validation_fraction=0.1` the best on validation examples. The choice matters, since no loss
-compares the outputs of two tasks: on split digits (docs/evaluation.md) the accuracy at p = 20 was
-47 % with the last epochs and 80 % with the best. The other methods have a tenth of the script's
-learning rate, else its values; TAG's are those of configs/itaml_fashion_mnist.py.
+compares the outputs of two tasks (docs/class_incremental.md). The other methods have a tenth of the
+script's learning rate, else its values; TAG's are those of configs/itaml_fashion_mnist.py.
 
-Needs MNIST (docs/data.md). The time of a run is not measured; `:itaml,runlocal` trains for an epoch
-on 200 examples a task.
+Needs MNIST (docs/data.md). Expected time of a seed: a minute of a CPU core, of ER too (by the steps
+of `python -m bench.inner_loops`, docs/itaml.md). `:itaml,runlocal` trains for an epoch on 200
+examples a task.
 """
 
 from configs.common import LOCAL_CLASSES, choose, class_incremental, continuum

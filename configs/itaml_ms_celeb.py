@@ -17,8 +17,9 @@ Their 10,000 people are drawn from a listing of folders and cannot be drawn agai
 have the values of the same script, which is not tuned for them, nor is TAG.
 
 The publisher has withdrawn the data set: only who holds a copy that may be used can run this
-(docs/data.md). Its images are read while they are needed. The time of a run is not measured;
-`:itaml,runlocal` trains on 10 people a task.
+(docs/data.md). Its images are read while they are needed. Expected time of a seed: some 3500 hours
+of a CPU core: for an accelerator; estimated as in configs/itaml_imagenet.py, for 50 million
+images. `:itaml,runlocal` trains on 10 people a task.
 """
 
 from configs.common import (

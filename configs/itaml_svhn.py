@@ -16,8 +16,9 @@ and chose the epoch by test examples. A mirrored digit is no digit, but so it is
 `--config.augmentation.flip=False`. The other methods have the values of the same script, which is
 not tuned for them, nor is TAG.
 
-Needs SVHN (docs/data.md). The time of a run is not measured; `:itaml,runlocal` trains for one epoch
-on 40 examples of each of two tasks.
+Needs SVHN (docs/data.md). Expected time of a seed: some 50 hours of a CPU core: for an
+accelerator; estimated as in configs/itaml_cifar.py, for 1.6 million images. `:itaml,runlocal`
+trains for one epoch on 40 examples of each of two tasks.
 """
 
 from configs.common import (

@@ -28,8 +28,10 @@ from .report.runs import Runs as Runs
 from .report.runs import load_runs as load_runs
 from .training.fit import fit as fit
 from .training.options import RunOptions as RunOptions
+from .training.protocol import tune_then_judge as tune_then_judge
 from .training.search import search as search
 from .training.sweep import sweep as sweep
+from .training.tuning import TuningOptions as TuningOptions
 from .transforms import only_current_task as only_current_task
 from .transforms import scale_by_tag as scale_by_tag
 from .transforms import stable_sgd as stable_sgd

@@ -59,6 +59,7 @@ _MOSTLY_COMPILING = {
   "test_notebooks",
   "test_optimizers",
   "test_schedules",
+  "test_fingerprint",
   "test_fit",
   "test_guides",
   "test_launch",

@@ -27,8 +27,20 @@ SHORTER = {
     "STEPS, BATCH = 100, 16": "STEPS, BATCH = 4, 16",
     "for _ in range(300)": "for _ in range(30)",
   },
+  "zero_shot": {
+    "num_tasks=12": "num_tasks=3",
+    "in models.items()": "in list(models.items())[1:2]",
+    "STEPS, BATCH = 1500": "STEPS, BATCH = 50",
+  },
 }
-WITH_PLOTS = ("analysis", "finding_the_task", "gradient_projection", "quickstart", "tag_at_scale")
+WITH_PLOTS = (
+  "analysis",
+  "finding_the_task",
+  "gradient_projection",
+  "quickstart",
+  "tag_at_scale",
+  "zero_shot",
+)
 
 
 LONGEST = ("tag_at_scale",)

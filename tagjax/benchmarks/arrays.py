@@ -142,7 +142,14 @@ def _as_attributes(attributes: ArrayLike | None, num_outputs: int) -> np.ndarray
       f"attributes are {found.dtype} {found.shape}, must be numbers [num_outputs, a], with "
       f"num_outputs={num_outputs}"
     )
-  return found.astype(np.float32)
+  with np.errstate(over="ignore"):
+    rows = found.astype(np.float32)
+  if not (is_finite := np.isfinite(rows).all(axis=1)).all():
+    raise ValueError(
+      f"attributes of output {np.argmin(is_finite)} hold NaN or infinity: mend that row, or leave "
+      "attributes None"
+    )
+  return rows
 
 
 def _count_outputs(

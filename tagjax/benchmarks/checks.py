@@ -28,6 +28,7 @@ _PURPOSES = (
   "classes of a task",
   "pixel noise",
   "channel order",
+  "order of a run",
 )
 
 

@@ -53,7 +53,7 @@ def make_drawn(
     planning.check_present(f"{name}, task {task_id}", dataset, group)
     plans.append(
       planning.plan_task(
-        planning.name_classes(group),
+        groups.name_classes(group),
         dataset,
         outputs[task_id],
         selection,

@@ -206,3 +206,17 @@ def _equal_sizes(num_tasks: int, num_classes: int) -> list[int]:
       f"{', '.join(divisors)}, or set classes_per_task"
     )
   return [num_classes // num_tasks] * num_tasks
+
+
+def name_classes(classes: np.ndarray) -> str:
+  """What to call a task with these classes.
+
+  >>> name_classes(np.array([4, 5, 6])), name_classes(np.array([9, 2])), name_classes(np.array([7]))
+  ('classes 4-6', 'classes 9, 2', 'class 7')
+  """
+  first, last = classes[0], classes[-1]
+  if len(classes) == 1:
+    return f"class {first}"
+  if np.array_equal(classes, np.arange(first, last + 1)):
+    return f"classes {first}-{last}"
+  return f"classes {', '.join(str(c) for c in classes)}"

@@ -68,7 +68,7 @@ def make_lifelong(
     transform, look = _draw_look(seed, task_id, dataset)
     plans.append(
       planning.plan_task(
-        f"{planning.name_classes(group)}, {look}",
+        f"{groups.name_classes(group)}, {look}",
         dataset,
         outputs[task_id],
         selection,

@@ -44,9 +44,11 @@ def load_benchmark(
   | name | tasks | each task | scenario |
   |---|---|---|---|
   | `permuted_digits`, `permuted_mnist` | 10, 20 | pixels in another order | domain |
+  | `permuted_fashion_mnist` | 20 | pixels in another order | domain |
   | `rotated_digits`, `rotated_mnist` | 10, 20 | turned by another angle | domain |
   | `split_digits`, `split_mnist`, `split_fashion_mnist`, `split_cifar10` | 5 | 2 classes | task |
   | `split_svhn`, `split_notmnist` | 5 | 2 classes | task |
+  | `split_glyphs` | 15 | 4 characters, in other fonts at test | task |
   | `split_cifar100`, `split_mini_imagenet` | 20 | 5 classes | task |
   | `split_cub` | 20 | 10 kinds of birds | task |
   | `split_tiny_imagenet` | 4 | 50 classes | task |
@@ -136,6 +138,9 @@ def load_benchmark(
     selection=selection,
     **{option: (options | {"input": input})[option] for option in benchmark.takes},
   )
+  sets = data if isinstance(data, list) else [data]
+  if all(one.digest for one in sets):
+    stream = stream.of_sources({one.name: one.digest for one in sets})
   if task_order is not None:
     stream = stream.in_order(task_order)
   return stream.blurred(blurry_fraction, selection.data_seed).with_settings(_settings(arguments))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tagjax import datasets
 from tagjax.benchmarks import checks
 from tagjax.core import paths
-from tagjax.datasets import folders, image_folder
+from tagjax.datasets import class_attributes, folders, image_folder
 
 
 def load_tasks(
@@ -21,7 +21,8 @@ def load_tasks(
   """A data set for each folder in a folder, in the order of their names.
 
   Each of them holds `train/CLASS/FILE` and `test/CLASS/FILE`, or `CLASS/FILE`; see
-  `tagjax.datasets.load_folder`.
+  `tagjax.datasets.load_folder`. A file `attributes.csv` beside them describes their classes, see
+  `tagjax.datasets.class_attributes.read_attributes`.
 
   Args:
     path: the folder of the tasks.
@@ -34,7 +35,8 @@ def load_tasks(
 
   Raises:
     ValueError: if an argument is wrong, or there are fewer tasks.
-    DatasetUnavailableError: if the folder does not hold what it must.
+    DatasetUnavailableError: if the folder does not hold what it must, or the attributes not what
+      they must.
   """
   check_path(path)
   root = paths.absolute(path)
@@ -44,7 +46,7 @@ def load_tasks(
       f"image_folders is {str(path)!r}, in which there are {len(tasks)} folders, "
       f"{num_tasks or 'at least 1'} wanted: one for each task"
     )
-  return [
+  loaded = [
     datasets.load_folder(
       task,
       (image_size, image_size, 3),
@@ -54,6 +56,14 @@ def load_tasks(
       input=input,
     )
     for task in tasks[:num_tasks]
+  ]
+  file = root / class_attributes.FILE
+  if not file.exists():
+    return loaded
+  known = class_attributes.read_attributes(file)
+  return [
+    one._replace(attributes=class_attributes.of_classes(known, one.class_names, file))
+    for one in loaded
   ]
 
 

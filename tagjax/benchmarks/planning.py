@@ -7,6 +7,7 @@ import numpy as np
 from tagjax import datasets
 from tagjax.benchmarks import checks, heads, holdout, noise
 from tagjax.benchmarks.experience import TaskPlan
+from tagjax.benchmarks.groups import name_classes
 from tagjax.benchmarks.stream import Stream
 from tagjax.core import types
 
@@ -100,7 +101,8 @@ def stream_of_groups(
     plans.append(
       plan_task(task_name, dataset, outputs[task_id], selection, task_id=task_id, pool_id=task_id)
     )
-  return Stream(name, make_spec(dataset, outputs, scenario), plans, dataset.max_value)
+  spec = make_spec(dataset, outputs, scenario)
+  return Stream(name, spec, plans, dataset.max_value, is_dealt=task_names is None)
 
 
 def make_spec(dataset: datasets.Dataset, outputs: np.ndarray, scenario: str) -> types.StreamSpec:
@@ -121,17 +123,3 @@ def check_present(where: str, dataset: datasets.Dataset, classes: np.ndarray) ->
         f"{where} ({name_classes(classes)}) has no {part} examples of class {missing[0]}: the data "
         "set is incomplete, prepare it again"
       )
-
-
-def name_classes(classes: np.ndarray) -> str:
-  """What to call a task with these classes.
-
-  >>> name_classes(np.array([4, 5, 6])), name_classes(np.array([9, 2])), name_classes(np.array([7]))
-  ('classes 4-6', 'classes 9, 2', 'class 7')
-  """
-  first, last = classes[0], classes[-1]
-  if len(classes) == 1:
-    return f"class {first}"
-  if np.array_equal(classes, np.arange(first, last + 1)):
-    return f"classes {first}-{last}"
-  return f"classes {', '.join(str(c) for c in classes)}"

@@ -1,5 +1,6 @@
 """A stream of experiences: the tasks of a benchmark, one after another, made when asked for."""
 
+import copy
 import functools
 import math
 import operator
@@ -11,7 +12,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tagjax.benchmarks import arrays, checks, description, holdout, lazy
+from tagjax.benchmarks import arrays, checks, description, digest, holdout, lazy, stages
 from tagjax.benchmarks.blur import Blur, Share, exchange
 from tagjax.benchmarks.experience import Experience, TaskPlan, Visit
 from tagjax.core import types
@@ -49,8 +50,13 @@ class Stream:
     task_order: Sequence[int] | None = None,
     blur: Blur | None = None,
     settings: Mapping[str, Any] | None = None,
+    is_dealt: bool = False,
+    sources: Mapping[str, str] | None = None,
   ):
-    """See `tagjax.load_benchmark`; `in_order` and `blurred` set the last arguments."""
+    """See `tagjax.load_benchmark`; `in_order` and `blurred` set the arguments after `max_value`.
+
+    `is_dealt` says that which classes stand together in a task has no meaning.
+    """
     if len(plans) != spec.num_tasks:
       raise ValueError(f"{name}: {len(plans)} tasks, but the spec has {spec.num_tasks}")
     for task_id, plan in enumerate(plans):
@@ -64,7 +70,9 @@ class Stream:
     ]
     self.sizes = [tuple(len(rows) for rows in plan.rows) for plan in plans]
     self.settings = dict(settings or {})
+    self._sources = dict(sources or {})
     self._plans = tuple(plans)
+    self._is_dealt = is_dealt
     spec = spec._replace(
       image_dtype=_image_dtype(name, self._plans),
       attributes=_gather_attributes(self._plans, spec.num_outputs),
@@ -140,6 +148,14 @@ class Stream:
     return cls(name, spec, plans, max_value)
 
   @functools.cached_property
+  def digests(self) -> dict[str, str]:
+    """A digest of each data set, by its name; of arrays of one's own one of all."""
+    if self._sources:
+      return dict(self._sources)
+    pools = {id(pool): pool for plan in self._plans for pool in (plan.train, plan.test)}
+    return {"arrays": digest.of_examples(list(pools.values()))}
+
+  @functools.cached_property
   def class_names(self) -> list[dict[int, str]]:
     """See above."""
     return [plan.names_of_outputs() for plan in self._plans]
@@ -204,9 +220,65 @@ class Stream:
     blur = Blur(fraction, data_seed) if fraction else None
     return self._with(self._pure_spec, self._plans, self.task_order, blur, self.settings)
 
+  def cut(self, num_tasks: int) -> tuple["Stream", "Stream"]:
+    """The first `num_tasks` tasks, to choose hyperparameters by, and the others, to be judged on.
+
+    The head keeps its outputs in both; the tasks of each count from 0.
+
+    Raises:
+      ValueError: if either has no task, or a class is in tasks of both.
+
+    >>> image, label = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
+    >>> stream = Stream.from_arrays("mine", [(image, label, image, label)] * 3, scenario="domain")
+    >>> [one.task_names for one in stream.cut(1)]
+    [['task 0'], ['task 1', 'task 2']]
+    """
+    if not 0 < num_tasks < len(self):
+      raise ValueError(
+        f"{num_tasks} to choose by leave no task to be judged on: {self.name} has {len(self)} "
+        f"tasks, so choose from 1 to {len(self) - 1}"
+      )
+    meeting = stages.meeting_classes(
+      self._plans[:num_tasks], self._plans[num_tasks:], self._pure_spec, num_tasks
+    )
+    if meeting:
+      shown = ", ".join(map(str, meeting[:5])) + ", ..." * (len(meeting) > 5)
+      raise ValueError(
+        f"{self.name}: classes to choose by must not come again: {shown} of the first {num_tasks} "
+        "tasks are in later tasks too: give the first tasks classes of their own"
+      )
+    return self.part(0, num_tasks), self.part(num_tasks)
+
+  def shuffled(self, seed: int) -> "Stream":
+    """The stream of another run: its classes, or its tasks, in another order.
+
+    Where the classes of one data set were dealt out to the tasks (`split_cifar100`, ...), they are
+    dealt out anew; each task keeps its outputs of the head. Elsewhere, where the tasks are wholes
+    (permutations, data sets, arrays of one's own), they come in another order.
+
+    Args:
+      seed: of the order, at least 0.
+    """
+    seed = checks.check_integer("seed", seed, 0)
+    if self._is_dealt and self._blur is None and stages.are_dealt(self._plans):
+      plans = stages.deal_anew(self._plans, seed)
+      return self._with(self._pure_spec, plans, self.task_order, None, self.settings)
+    return self._of_places(checks.generator(seed, "order of a run").permutation(len(self)))
+
+  def without_validation(self) -> "Stream":
+    """The stream whose held-out examples are put back among the training examples."""
+    plans = [stages.without_validation(plan) for plan in self._plans]
+    return self._with(self._pure_spec, plans, self.task_order, self._blur, self.settings)
+
   def with_settings(self, settings: Mapping[str, Any]) -> "Stream":
     """The stream with these `settings`, which `describe` tells."""
     return self._with(self._pure_spec, self._plans, self.task_order, self._blur, settings)
+
+  def of_sources(self, sources: Mapping[str, str]) -> "Stream":
+    """The stream with the digests of the data sets that it was made of, by name."""
+    changed = copy.copy(self)
+    changed._sources = dict(sources)
+    return changed
 
   def is_streamed(self, part: str) -> bool:
     """Whether images of a part of some task are read when they are needed.
@@ -243,7 +315,15 @@ class Stream:
     settings: Mapping[str, Any],
   ) -> "Stream":
     return Stream(
-      self.name, spec, plans, self.max_value, task_order=task_order, blur=blur, settings=settings
+      self.name,
+      spec,
+      plans,
+      self.max_value,
+      task_order=task_order,
+      blur=blur,
+      settings=settings,
+      is_dealt=self._is_dealt,
+      sources=self._sources,
     )
 
   def _visits(self, place: int) -> list[Visit]:

@@ -110,7 +110,13 @@ BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType(
     "permuted_digits": _transformed("digits", make_permuted, 10, _PERMUTED, _GOODFELLOW),
     "rotated_digits": _transformed("digits", make_rotated, 10, _ROTATED, _GEM),
     "split_digits": _split("digits", 5, "2 classes"),
+    "split_glyphs": _split(
+      "glyphs", 15, "4 characters, in other fonts at test", classes_per_task=4
+    ),
     "permuted_mnist": _transformed("mnist", make_permuted, 20, _PERMUTED, _GOODFELLOW),
+    "permuted_fashion_mnist": _transformed(
+      "fashion_mnist", make_permuted, 20, _PERMUTED, _GOODFELLOW
+    ),
     "rotated_mnist": _transformed("mnist", make_rotated, 20, _ROTATED, _GEM),
     "split_mnist": _split("mnist", 5, "2 classes", paper=_SI),
     "split_fashion_mnist": _split("fashion_mnist", 5, "2 classes"),

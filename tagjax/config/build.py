@@ -13,8 +13,8 @@ import numpy as np
 import optax
 
 from tagjax import benchmarks
-from tagjax.config import plugins
-from tagjax.config.settings import Settings, members, schedules
+from tagjax.config import early, plugins
+from tagjax.config.settings import Settings, held, members, schedules
 from tagjax.core.errors import ConfigError
 from tagjax.core.keys import key_shape
 from tagjax.core.method import Method, Phase, Step, chain, keep_state, lift
@@ -24,6 +24,7 @@ from tagjax.engine.model import as_model, task_stacked
 from tagjax.methods import fresh_each_task
 from tagjax.models.torch_weights import load_torch_weights
 from tagjax.training.options import epochs_by_task
+from tagjax.training.schedule import visits_of
 from tagjax.transforms import Columns, freeze, only_current_task, scale_by_task_schedule
 from tagjax.transforms.schedules import product
 
@@ -196,13 +197,13 @@ def _schedule(settings: Settings, provided: Mapping[str, Any]) -> Any:
     return None
   shape, steps = _shape_of_schedule(settings, provided), provided["steps_per_epoch"]
   epochs = epochs_by_task(settings["epochs"], len(steps))
-  joint, cycles = settings["protocol"] == "joint", settings["cycles"]
+  joint = settings["protocol"] == "joint"
   make = functools.partial(
     scale_by_task_schedule,
     shape,
     steps_per_epoch=steps,
     over="task" if joint else settings["schedule_over"],  # there one task is the whole stream
-    cycles=cycles if settings["protocol"] == "multitask" else 1,
+    visits=[visit.task for visit in visits_of(early.run_options(settings), len(steps))],
   )
 
   @functools.cache  # a method is made anew in each trace
@@ -274,7 +275,7 @@ def check_parts(settings: Settings) -> None:
   """
   scenario: Scenario = settings["scenario"] or "task"
   classes = np.ones((1, 1), bool)
-  spec = StreamSpec(1, 1, classes, scenario, (1, 1, 1))
+  spec = StreamSpec(1, 1, classes, scenario, (1, 1, 1), attributes=np.ones((1, 1), np.float32))
   _check_pretrainable(settings, build_model(settings, spec))
   build_method({**settings, "schedule": None, "epochs": 1}, spec, [1])({})
   if settings["schedule"] is not None:
@@ -286,11 +287,14 @@ def _arguments(
 ) -> dict[str, Any]:
   """What the function is called with; an option that is None takes what the library provides."""
   given = {name: provided[name] for name in one.provided if name in provided}
+  inner = {
+    name: _call(other, settings, hyper, provided) for name, other in held(one, settings).items()
+  }
   for name in (*one.options, *one.shared):
     key = one.key(name)
     value = hyper.get(key, settings[key])
     given[name] = provided.get(name) if value is None else value
-  return given
+  return given | inner
 
 
 def _call(one: Declaration, settings: Settings, hyper: Hyper, provided: Mapping[str, Any]) -> Any:

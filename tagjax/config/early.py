@@ -4,11 +4,13 @@ import math
 from typing import TYPE_CHECKING
 
 from tagjax.config import plugins
+from tagjax.config.defaults import known_options
 from tagjax.config.settings import Settings
 from tagjax.core.errors import ConfigError
 
 if TYPE_CHECKING:
   from tagjax.training.options import RunOptions
+  from tagjax.training.tuning import TuningOptions
 
 _LEAST = {"num_tasks": 1, "first_task": 0, "end_task": 1, "sweep_tasks": 1}
 
@@ -24,6 +26,9 @@ def check(settings: Settings) -> None:
       joined = key in ("method", "schedule")
       for name in str(settings[key]).split("+") if joined else [settings[key]]:
         plugins.check_name(key, name.strip(), *kinds)
+  for key, option in known_options().items():
+    if option.names:
+      plugins.check_name(key, settings[key], option.names)
   for key, least in _LEAST.items():
     if settings[key] is not None and settings[key] < least:
       raise ConfigError(f"config.{key}={settings[key]!r}: must be at least {least}")
@@ -32,6 +37,22 @@ def check(settings: Settings) -> None:
       f"config.learning_rate={settings['learning_rate']!r}: must be positive and finite"
     )
   run_options(settings)
+  tuning(settings)
+
+
+def tuning(settings: Settings) -> "TuningOptions":
+  """How hyperparameters are chosen on tasks that are not judged.
+
+  Raises:
+    ConfigError: if an option is out of range.
+  """
+  from tagjax.training.tuning import TuningOptions  # it loads JAX
+
+  names = TuningOptions.__dataclass_fields__
+  try:
+    return TuningOptions(**{name: settings[f"tuning.{name}"] for name in names})
+  except ConfigError as error:
+    raise ConfigError(f"config.{error}") from error
 
 
 def run_options(settings: Settings) -> "RunOptions":

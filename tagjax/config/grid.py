@@ -27,6 +27,7 @@ _OF_THE_WHOLE = {
   "eval_batch_size",
   "evaluate_future_tasks",
   "learning_curve_batches",
+  "peak_accuracy",
   "forgetting",
   "checkpoint_every",
   "keep_checkpoints",
@@ -40,7 +41,7 @@ _OF_THE_WHOLE = {
 
 
 _NO_POINTS: Mapping[str, None] = MappingProxyType(
-  {"sweep": None, "sweep_tasks": None, "search": None}
+  {"sweep": None, "sweep_tasks": None, "search": None, "tuning.tasks": None}
 )
 
 
@@ -62,8 +63,8 @@ def at_point(settings: Settings, point: Point) -> Settings:
 
 def variable_keys(settings: Settings) -> set[str]:
   """The keys that the points of a grid or search may have."""
-  of_study = {key for key in settings if key.startswith("study.")}
-  return settings.keys() - _OF_THE_STREAM - _OF_THE_WHOLE - of_study
+  of_choosing = {key for key in settings if key.startswith(("study.", "tuning."))}
+  return settings.keys() - _OF_THE_STREAM - _OF_THE_WHOLE - of_choosing
 
 
 def check_sweep(settings: Settings) -> None:
@@ -116,7 +117,8 @@ def check_choice(settings: Settings, varied: Mapping[str, Sequence[Any]], where:
         f"{where}: {key} changes nothing in config.method={settings['method']!r} and "
         f"config.model={settings['model']!r}; it is read by {', '.join(readers(key))}"
       )
-  if settings["validation_fraction"] == 0:
+  on_test = settings["tuning.tasks"] is not None and settings["tuning.legacy"]
+  if settings["validation_fraction"] == 0 and not on_test:
     raise ConfigError(
       f"{where} chooses on validation examples: set config.validation_fraction, say to 0.1"
     )

@@ -182,6 +182,8 @@ def _default(option: Option) -> str:
 
 
 def _value(option: Option) -> str:
+  if option.names:
+    return f"the name of a {option.names}"
   if option.type is register.UNKNOWN or get_args(option.type) == ():
     return describe(type(option.default) if option.default is not None else option.type)
   return describe(option.type)

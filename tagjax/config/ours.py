@@ -13,6 +13,7 @@ from tagjax.config.index import GROUP
 from tagjax.core.errors import ConfigError, reason
 from tagjax.core.register import register as register
 from tagjax.training import study as study  # declares the section of that name
+from tagjax.training import tuning as tuning  # the same
 
 
 @functools.cache

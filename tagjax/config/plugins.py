@@ -7,7 +7,7 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tagjax.config.defaults import known_names
+from tagjax.config.defaults import known_names, known_options
 from tagjax.core import register as declarations
 from tagjax.core.errors import ConfigError, nearest, reason
 from tagjax.core.register import Declaration, Kind
@@ -51,8 +51,9 @@ def check_name(key: str, name: Any, *kinds: Kind) -> None:
     ConfigError: one line with the nearest name.
   """
   if not _is_place(name) and name not in (known := known_names(*kinds)):
+    what = next(one for one, those in KINDS.items() if set(kinds) <= set(those))
     raise ConfigError(
-      f"config.{key}={name!r} is unknown{nearest(name, known)}. `launch.py --list={key}s` prints "
+      f"config.{key}={name!r} is unknown{nearest(name, known)}. `launch.py --list={what}s` prints "
       "what there is; for your own, import a module that registers it, or give module:function"
     )
 
@@ -65,13 +66,20 @@ def import_named(texts: Iterable[tuple[str, str]]) -> None:
   """Imports the `module:attribute` in the values of a command line, so that their keys are known.
 
   Args:
-    texts: pairs of key and value; of the keys `method`, `model` and `benchmark` all parts of the
-      value that have a colon.
+    texts: pairs of key and value; of the keys `method`, `model`, `benchmark` and those that name a
+      part of one of these, all parts of the value that have a colon.
   """
   for key, text in texts:
-    for name in text.split("+") if key in KINDS and key != "schedule" else ():
-      if ":" in name:
-        resolve(key, name.strip(), *KINDS[key])
+    if ":" in text and key != "schedule" and (kinds := _kinds_of_key(key)):
+      for name in text.split("+"):
+        if ":" in name:
+          resolve(key, name.strip(), *kinds)
+
+
+def _kinds_of_key(key: str) -> tuple[Kind, ...]:
+  """What the value of the key may name; nothing, where it names no declaration."""
+  option = known_options().get(key)
+  return KINDS.get(key) or ((option.names,) if option and option.names else ())
 
 
 def _import(key: str, spelling: str, *kinds: Kind) -> Declaration:

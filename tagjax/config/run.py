@@ -12,10 +12,11 @@ from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError
 from tagjax.distributed import processes
 from tagjax.report.run import Grid, Run
-from tagjax.training import sweep
+from tagjax.training import protocol, sweep, tuning
 from tagjax.training.assemble import training_sizes
 from tagjax.training.cpu_devices import use_cpu_devices
 from tagjax.training.fit import ended_run, fit
+from tagjax.training.options import RunOptions
 from tagjax.training.search import train_search
 from tagjax.training.shares import ALONE, Process
 from tagjax.training.space import describe_space
@@ -29,8 +30,11 @@ def run_config(
   progress: bool = True,
   profile: bool = False,
   process: Process = ALONE,
+  accept_changes: bool = False,
 ) -> Run | Grid:
   """Trains the stream, every point of the grid `config.sweep`, or points of `config.search`.
+
+  With `config.tuning.tasks` these are tried on the first tasks, and the best is judged on others.
 
   Args:
     config: see `tagjax.config.defaults.base_config`.
@@ -38,9 +42,10 @@ def run_config(
     progress: see `tagjax.fit`.
     profile: see `tagjax.fit`; not for a grid or search.
     process: see `tagjax.fit`; not for a search, whose workers share a study.
+    accept_changes: see `tagjax.fit`.
 
   Returns:
-    The run, or the points of the grid or search.
+    The run, or the points of the grid or search. With `config.tuning.tasks` the judged runs.
 
   Raises:
     ConfigError: a key of the config cannot work; one line that names it.
@@ -50,8 +55,10 @@ def run_config(
   use_cpu_devices(at_least=early.run_options(values).data_parallel)  # before JAX computes anything
   settings = validate(values)
   try:
+    if settings["tuning.tasks"] is not None:
+      return _run_protocol(settings, workdir, progress, profile, process, accept_changes)
     if settings["sweep"] or settings["search"]:
-      return _run_points(settings, workdir, progress, profile, process)
+      return _run_points(settings, workdir, progress, profile, process, accept_changes)
     identity = nested(used(settings))
     if (ended := ended_run(workdir, identity)) is not None:
       return ended
@@ -66,18 +73,23 @@ def run_config(
       progress=progress,
       profile=profile,
       process=process,
+      accept_changes=accept_changes,
     )
   except ConfigError as error:
     raise ConfigError(_with_key(str(error), settings)) from error
 
 
-def make_parts(settings: Settings) -> sweep.Parts:
+def make_parts(settings: Settings, stream: Any = None) -> sweep.Parts:
   """The objects that settings name.
+
+  Args:
+    settings: of the run.
+    stream: what takes the place of their stream; None: nothing does.
 
   Raises:
     ConfigError: if one of them refuses a setting.
   """
-  stream = build.build_stream(settings)
+  stream = build.build_stream(settings) if stream is None else stream
   options = early.run_options(settings)
   model = build.build_model(settings, stream.spec)
   steps = [num_steps(options, size) for size in training_sizes(stream, options)]
@@ -93,12 +105,13 @@ def _run_points(
   progress: bool,
   profile: bool,
   process: Process,
+  accept_changes: bool,
 ) -> Grid:
   """A grid or a search."""
   if profile:
     name = "sweep" if settings["sweep"] else "search"
     raise ConfigError(f"config.{name} does not go with --profile: leave one of the two away")
-  base = {**settings, "evaluate_on": "validation"}
+  base = {**settings, "evaluate_on": "validation", "peak_accuracy": False}
   tasks = settings["sweep_tasks"]
   if tasks:
     base["end_task"] = settings["first_task"] + tasks
@@ -113,7 +126,7 @@ def _run_points(
       raise
 
   common = (early.run_options(settings), nested(used(settings)), workdir)
-  shown = {"tasks": settings["sweep_tasks"], "progress": progress}
+  shown = {"tasks": settings["sweep_tasks"], "progress": progress, "accept_changes": accept_changes}
   if settings["search"]:
     if process != ALONE:
       raise ConfigError(
@@ -124,6 +137,68 @@ def _run_points(
   points = sweep.grid_points(settings["sweep"])
   traced = grid.traced_of(settings, settings["sweep"])
   return sweep.train_grid(parts_of, points, traced, *common, **shown, process=process)
+
+
+def _run_protocol(
+  settings: Settings,
+  workdir: str | os.PathLike | None,
+  progress: bool,
+  profile: bool,
+  process: Process,
+  accept_changes: bool,
+) -> Run:
+  """A grid or a search over the first tasks, and the runs that are judged on the others."""
+  for flag, given in (("--profile", profile), ("--num_processes", process != ALONE)):
+    if given:
+      raise ConfigError(f"config.tuning.tasks does not go with {flag}: leave one of the two away")
+  identity = nested(used(settings))
+  if (ended := ended_run(workdir, identity)) is not None:
+    return ended
+  chooses, options = early.tuning(settings), early.run_options(settings)
+  first, rest = protocol.cut(build.build_stream(settings), chooses)
+  of_tuning = tuning.tuning_options(options, chooses)
+  base = {**settings, **_differing(options, of_tuning)}
+  judging = {**settings, **_differing(options, tuning.judging_options(options, chooses))}
+
+  def tune(folder: str | os.PathLike | None) -> Grid:
+    def parts_of(constants: sweep.Point) -> sweep.Parts:
+      return make_parts(grid.at_point(base, constants), first)
+
+    common = (of_tuning, identity, folder)
+    shown: dict[str, Any] = {
+      "tasks": chooses.tasks,
+      "split": chooses.split,
+      "progress": progress,
+      "accept_changes": accept_changes,
+    }
+    if settings["search"]:
+      return _run_search(settings, parts_of, common, shown)
+    points = sweep.grid_points(settings["sweep"])
+    traced = grid.traced_of(settings, settings["sweep"])
+    return sweep.train_grid(parts_of, points, traced, *common, **shown)
+
+  def judged(chosen: sweep.Point, stream: Any) -> sweep.Parts:
+    return make_parts(grid.at_point(judging, chosen), stream)
+
+  return protocol.run_protocol(
+    tune,
+    judged,
+    rest,
+    chooses,
+    options,
+    identity,
+    workdir,
+    progress=progress,
+    accept_changes=accept_changes,
+  )
+
+
+def _differing(one: RunOptions, other: RunOptions) -> dict[str, Any]:
+  """The options of `other` that `one` does not have."""
+  names = RunOptions.__dataclass_fields__
+  return {
+    name: getattr(other, name) for name in names if getattr(one, name) != getattr(other, name)
+  }
 
 
 def _run_search(settings: Settings, parts_of, common: tuple, shown: dict[str, Any]) -> Grid:

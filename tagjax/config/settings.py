@@ -105,10 +105,27 @@ def schedules(spelling: str | None) -> list[Declaration]:
 
 
 def declarations(settings: Settings) -> list[Declaration]:
-  """Those of the model, the benchmark, the schedule and every member of the method."""
+  """Those of the model, the benchmark, the schedule and every member, and of what they hold."""
   found = [plugins.resolve("model", settings["model"], "model"), *members(settings["method"])]
   found.append(plugins.resolve("benchmark", settings["benchmark"], "benchmark"))
-  return [*found, *schedules(settings["schedule"])]
+  found += schedules(settings["schedule"])
+  return found + [inner for one in found for inner in held(one, settings).values()]
+
+
+def held(one: Declaration, settings: Settings) -> dict[str, Declaration]:
+  """What the options of a declaration name, by option, see `tagjax.core.register.register`.
+
+  Raises:
+    ConfigError: on an unknown name, or one of a declaration that itself holds others.
+  """
+  found = {}
+  for name, option in one.options.items():
+    if option.names:
+      key = one.key(name)
+      found[name] = plugins.resolve(key, settings[key], option.names)
+      if any(inner.names for inner in found[name].options.values()):
+        raise ConfigError(f"config.{key}={settings[key]!r}: choose one that holds no other")
+  return found
 
 
 def used_keys(settings: Settings) -> list[str]:
@@ -117,7 +134,8 @@ def used_keys(settings: Settings) -> list[str]:
   of_parts = {
     f"{section}.{name}" for section, options in register.sections().items() for name in options
   }
-  sections = ("augmentation.", "study.") if settings["search"] else ("augmentation.",)
+  asked = {"augmentation.": True, "study.": settings["search"], "tuning.": settings["tuning.tasks"]}
+  sections = tuple(section for section, is_asked in asked.items() if is_asked)
   of_run = {key for key in of_parts if key.startswith(sections)}
   return [key for key in known_options() if key not in of_parts - of_run or key in read_by_parts]
 
@@ -138,8 +156,9 @@ def unused(settings: Settings, keys: Iterable[str]) -> list[str]:
 
 def readers(key: str) -> list[str]:
   """The names of the declarations that have this option."""
-  if key.startswith("study."):
-    return ["config.search"]
+  of_section = {"study": "config.search", "tuning": "config.tuning.tasks"}
+  if (section := key.partition(".")[0]) in of_section:
+    return [of_section[section]]
   found = register.declared(*register.KINDS).values()
   return [one.name for one in found if key in one.option_keys()]
 

@@ -37,6 +37,13 @@ def validate(config: ConfigDict | Settings) -> Settings:
       "config.select_epoch='best' chooses on validation examples: set config.validation_fraction, "
       "say to 0.1"
     )
+  if values["peak_accuracy"] and values["validation_fraction"] == 0:
+    raise ConfigError(
+      "config.peak_accuracy=True tests validation examples after each epoch: set "
+      "config.validation_fraction, say to 0.1"
+    )
+  if values["tuning.tasks"] is not None:
+    _check_tuning(values)
   if values["sweep"] is not None and values["search"]:
     raise ConfigError("config.search does not go with config.sweep: leave one of the two away")
   if values["sweep"] is not None:
@@ -53,6 +60,21 @@ def validate(config: ConfigDict | Settings) -> Settings:
   else:
     build.check_parts(values)
   return values
+
+
+def _check_tuning(values: Settings) -> None:
+  """Refuses tasks to choose by where there is nothing to choose."""
+  tasks = values["tuning.tasks"]
+  if values["sweep"] is None and not values["search"]:
+    _refuse("tuning.tasks", tasks, "there is no config.sweep or config.search to choose from")
+  if values["sweep_tasks"]:
+    _refuse(
+      "sweep_tasks", values["sweep_tasks"], "does not go with config.tuning.tasks: it chooses"
+    )
+  if values["evaluate_on"] == "validation":
+    _refuse(
+      "evaluate_on", "validation", "does not go with config.tuning.tasks: test examples judge"
+    )
 
 
 def _check_stream(values: Settings) -> None:
@@ -73,6 +95,10 @@ def _check_combination(values: Settings, members: list[Declaration]) -> None:
   if protocol != "sequential" and modifiers:
     names = "+".join(member.name for member in modifiers)
     _refuse("protocol", protocol, f"leaves {names} nothing to protect; use an optimizer alone")
+  if values["visit_order"] is not None and modifiers:
+    names = "+".join(member.name for member in modifiers)
+    reason = f"{names} has no rule for a task that comes again"
+    _refuse("visit_order", values["visit_order"], reason)
   if protocol in ("joint", "independent") and alone:
     _refuse("protocol", protocol, f"leaves {alone[-1]} no past tasks; use its base optimizer")
   if values["fresh_optimizer"] and members[-1].needs_past:

@@ -7,7 +7,7 @@ transformation.
 """
 
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import chex
@@ -122,6 +122,8 @@ class Step(NamedTuple):
     key: the method's own random key for this step.
     phase: static name of the training phase.
     epoch_step: which step of which epoch it is; None in a loop that does not tell.
+    before: the model's collections besides "params" as they were before that forward pass, for a
+      method that puts running averages back; None in a loop that does not tell.
     inner_task: traced int32 scalar, inside of an inner loop over tasks (see `tagjax.methods.itaml`)
       the task that all examples of `batch` are of; `task_id` stays the task being learned. None:
       there is no inner loop.
@@ -140,6 +142,7 @@ class Step(NamedTuple):
   key: chex.PRNGKey
   phase: str
   epoch_step: EpochStep | None = None
+  before: Variables | None = None
   inner_task: chex.Array | None = None
 
   @property
@@ -213,6 +216,20 @@ class Query(NamedTuple):
   once: OnceFn = _each_time
 
 
+class Cost(NamedTuple):
+  """What a training step costs beside the one pass of the model.
+
+  Attributes:
+    text: one line for people, such as "16 configurations".
+    bytes: what a step holds in any case, on each device.
+    way_out: what to change where that does not fit.
+  """
+
+  text: str
+  bytes: int
+  way_out: str
+
+
 State = Any
 Served = Any
 """What `Method.prepare` hands to `Method.predict`: the model's variables by default."""
@@ -249,6 +266,23 @@ def _diagnose_nothing(state: State) -> dict[str, chex.Array]:
   return {}
 
 
+def _costs_nothing(
+  params: chex.ArrayTree, layer_sizes: Sequence[int], batch_size: int
+) -> Cost | None:
+  del params, layer_sizes, batch_size
+  return None
+
+
+def _use_all(state: State, params: chex.ArrayTree, used: chex.ArrayTree) -> chex.ArrayTree:
+  del state, params
+  return used
+
+
+def _no_outcome(state: State, task_id: chex.Array) -> dict[str, chex.Array]:
+  del state, task_id
+  return {}
+
+
 _NO_SETTINGS: Mapping[str, Any] = types.MappingProxyType({})
 _ONE_PHASE = (Phase("train"),)
 
@@ -277,6 +311,20 @@ class Method(NamedTuple):
     diagnose: `state -> {name: float array [P, ...]}`, a row a parameter tensor: figures worth
       plotting, averaged over the steps of each task's last epoch and kept beside the results; no
       part of the algorithm. What is undefined in places is a `tagjax.core.types.PartlyDefined`.
+    monitor: `state -> {name: float array}`, of any shape: figures worth following from step to
+      step, such as a posterior. The log has their means over the steps of each chunk; no part of
+      the algorithm.
+    in_use: `(state, params, used) -> used`, after each task: which parameters the tasks so far
+      need. `used` is a tree like `params` of bool arrays that broadcast to them; by default all
+      parameters but the rows of tasks that have not begun, and what the model says. A method that
+      has capacity in reserve (units, weights) narrows it, such as `used & mask`.
+    outcome: `(state, task_id) -> {name: float array}`, of any shape, after each task: what has been
+      decided, such as the units of each layer (capacity) or a chosen configuration; kept by task
+      in the results, under its name.
+    cost: `(params, layer_sizes, batch_size) -> Cost | None`, of shapes: what a step costs, where
+      that is many times the model's; told before anything is compiled. `layer_sizes`: how many
+      numbers each layer makes of an image, where the model tells (a method `layer_sizes` of its
+      own, `image_shape -> sizes`), else nothing; `batch_size`: examples on a device.
     name: static; what it is called in reports and folders.
     settings: static; the values of its options, which tell its runs from others of the same name.
     phases: static; the training passes of each task, one after another.
@@ -298,6 +346,10 @@ class Method(NamedTuple):
   predict: Callable[..., chex.Array] = _predict_by_model
   restart: Callable[[State, chex.ArrayTree], State] = keep_state
   diagnose: Callable[[State], dict[str, chex.Array]] = _diagnose_nothing
+  monitor: Callable[[State], dict[str, chex.Array]] = _diagnose_nothing
+  in_use: Callable[[State, chex.ArrayTree, chex.ArrayTree], chex.ArrayTree] = _use_all
+  outcome: Callable[[State, chex.Array], dict[str, chex.Array]] = _no_outcome
+  cost: Callable[[chex.ArrayTree, Sequence[int], int], Cost | None] = _costs_nothing
   name: str = ""
   settings: Mapping[str, Any] = _NO_SETTINGS
   phases: tuple[Phase, ...] = _ONE_PHASE
@@ -325,6 +377,16 @@ def prepares(method: Method) -> bool:
 def predicts(method: Method) -> bool:
   """Whether the method has its own way to predict."""
   return method.predict is not _predict_by_model
+
+
+def reserves(method: Method) -> bool:
+  """Whether the method says which of the parameters are in use."""
+  return method.in_use is not _use_all
+
+
+def has_outcome(method: Method) -> bool:
+  """Whether the method has something to tell of each task that has ended."""
+  return method.outcome is not _no_outcome
 
 
 def num_boundary_examples(*methods: Method) -> int | None:
@@ -473,12 +535,11 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
   def restart(state, params):
     return tuple(member.restart(own, params) for member, own in zip(members, state, strict=True))
 
-  def diagnose(state):
-    return {
-      name: value
-      for member, member_state in zip(members, state, strict=True)
-      for name, value in member.diagnose(member_state).items()
-    }
+  def merged(ask, state):
+    figures = {}
+    for member, own in zip(members, state, strict=True):
+      figures |= ask(member, own)
+    return figures
 
   return Method(
     init=init,
@@ -488,7 +549,11 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
     prepare=_chain_prepare(members),
     predict=_chain_predict(members),
     restart=restart,
-    diagnose=diagnose,
+    diagnose=lambda state: merged(lambda member, own: member.diagnose(own), state),
+    monitor=lambda state: merged(lambda member, own: member.monitor(own), state),
+    in_use=_chain_in_use(members),
+    outcome=_chain_outcome(members),
+    cost=_chain_cost(members),
     name="+".join(member.name for member in members if member.name),
     settings=_merged_settings(members),
     phases=_common_phases(members),
@@ -584,6 +649,43 @@ def _chain_prepare(members: tuple[Method, ...]) -> Callable[..., Served]:
     return served
 
   return prepare
+
+
+def _chain_in_use(members: tuple[Method, ...]) -> Callable[..., chex.ArrayTree]:
+  """What all members need; the default if none has anything in reserve."""
+  if not any(reserves(member) for member in members):
+    return _use_all
+
+  def in_use(state, params, used):
+    for member, own in zip(members, state, strict=True):
+      used = member.in_use(own, params, used)
+    return used
+
+  return in_use
+
+
+def _chain_outcome(members: tuple[Method, ...]) -> Callable[..., dict[str, chex.Array]]:
+  """The outcomes of all members; the default if there is none."""
+  if not any(has_outcome(member) for member in members):
+    return _no_outcome
+
+  def outcome(state, task_id):
+    figures: dict[str, chex.Array] = {}
+    for member, own in zip(members, state, strict=True):
+      figures |= member.outcome(own, task_id)
+    return figures
+
+  return outcome
+
+
+def _chain_cost(members: tuple[Method, ...]) -> Callable[..., Cost | None]:
+  """That of the member whose step holds most."""
+
+  def cost(params, layer_sizes, batch_size):
+    told = [member.cost(params, layer_sizes, batch_size) for member in members]
+    return max(filter(None, told), key=lambda one: one.bytes, default=None)
+
+  return cost
 
 
 def _chain_predict(members: tuple[Method, ...]) -> Callable[..., chex.Array]:

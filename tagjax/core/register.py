@@ -57,12 +57,14 @@ class Option(NamedTuple):
     type: its annotation.
     default: its default.
     text: what the docstring says of it, in one line.
+    names: kind of the declaration that its value names; None: it names none.
   """
 
   name: str
   type: Any
   default: Any
   text: str
+  names: Kind | None = None
 
 
 class Family(NamedTuple):
@@ -136,6 +138,7 @@ def register(
   section: str | None = None,
   shares: str | None = None,
   traced: tuple[str, ...] = (),
+  holds: tuple[str, ...] = (),
   family: Family | None = None,
   needs_past: bool | None = None,
 ) -> Callable[[Callable], Callable]:
@@ -149,8 +152,10 @@ def register(
     section: the section of the config that holds its options; by default its name. Declarations
       with the same section share the options that both have.
     shares: name of a section declared by `register_section`; parameters that it holds are read
-      from there.
+      from there, all that it holds if the function collects the rest (`**options`).
     traced: options that are numbers and change no shape: a grid over them compiles once.
+    holds: options that name another declaration of the same kind. The function gets in their place
+      what that one makes, with the options of its own section.
     family: see `Family`; None: it may stand beside everything.
     needs_past: whether it has no meaning without past tasks. By default modifiers need them.
 
@@ -159,7 +164,8 @@ def register(
 
   Raises:
     RegisterError: if the name is taken, a parameter has neither a default nor a provider, an option
-      of a shared section has another default there, or `traced` names something that is no option.
+      of a shared section has another default there, or `traced` or `holds` names something that is
+      no option.
 
   >>> @register("doctest_pull", kind="modifier", traced=("strength",))
   ... def pull(strength: float = 1.0):
@@ -175,7 +181,7 @@ def register(
 
   def declare(function: Callable) -> Callable:
     made = _with_name(function, name) if kind in ("optimizer", "modifier") else function
-    _add(_read(made, name, kind, section or name, shares, traced, family, needs_past))
+    _add(_read(made, name, kind, section or name, shares, traced, holds, family, needs_past))
     return made
 
   return declare
@@ -253,7 +259,7 @@ def _add(new: Declaration) -> None:
   _declared[new.name] = new
 
 
-def _read(function, name, kind, section, shares, traced, family, needs_past) -> Declaration:
+def _read(function, name, kind, section, shares, traced, holds, family, needs_past) -> Declaration:
   if kind not in PROVIDED:
     raise RegisterError(f"kind={kind!r} of {name!r} is unknown{nearest(kind, PROVIDED)}")
   if shares is not None and shares not in _sections:
@@ -262,11 +268,14 @@ def _read(function, name, kind, section, shares, traced, family, needs_past) -> 
   own = parameters(function)
   provided = tuple(one for one in PROVIDED[kind] if one in own)
   options = dict(_options(function, without={*provided, *common}))
-  shared = {one: shares for one in own if one in common}
-  if unknown := sorted({*traced} - {*options, *provided}):
-    raise RegisterError(
-      f"traced={unknown[0]!r} of {name!r} is no option{nearest(unknown[0], options)}"
-    )
+  there = common if collects_rest(function) else own
+  shared = {one: shares for one in there if one in common}
+  for what, named in (("traced", {*traced} - {*provided}), ("holds", {*holds})):
+    if unknown := sorted(named - {*options}):
+      raise RegisterError(
+        f"{what}={unknown[0]!r} of {name!r} is no option{nearest(unknown[0], options)}"
+      )
+  options |= {one: options[one]._replace(names=kind) for one in holds}
   return Declaration(
     name=name,
     kind=kind,
@@ -302,6 +311,12 @@ def parameters(function: Callable) -> dict[str, inspect.Parameter]:
     for name, one in found.items()
     if one.kind not in collect and not (is_class and name in _OF_MODULES)
   }
+
+
+def collects_rest(function: Callable) -> bool:
+  """Whether the function takes keywords that its signature does not name."""
+  found = inspect.signature(_constructor(function)).parameters.values()
+  return any(one.kind == inspect.Parameter.VAR_KEYWORD for one in found)
 
 
 def _constructor(function: Callable) -> Callable:

@@ -58,6 +58,19 @@ _ENTRIES = {
     max_value=16,
     embedded=True,
   ),
+  "glyphs": Entry(
+    module="glyphs",
+    builder="Glyphs",
+    version="1.0.0",
+    image_shape=(28, 28, 1),
+    num_classes=62,
+    sizes=(9920, 3720),
+    title="letters and digits in 21 fonts, with attributes",
+    licence="those of the fonts, free",
+    homepage="https://matplotlib.org/",
+    num_attributes=27,
+    embedded=True,
+  ),
   "mnist": Entry(
     module="mnist",
     builder="Mnist",
@@ -261,7 +274,7 @@ def names() -> list[str]:
   """The names that `load` accepts.
 
   >>> names()[:3]
-  ['digits', 'mnist', 'fashion_mnist']
+  ['digits', 'glyphs', 'mnist']
   """
   return list(_ENTRIES)
 

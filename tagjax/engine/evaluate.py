@@ -190,6 +190,6 @@ def _add(
   loss = losses.cross_entropy(logits, batch.label, active)
   return Evaluation(
     correct=total.correct + jnp.sum(hits, dtype=jnp.int32),
-    loss=total.loss + jnp.sum(jnp.where(batch.mask, loss, 0.0)),
+    loss=total.loss + jnp.sum(jnp.where(batch.mask, loss, 0.0)).astype(total.loss.dtype),
     counts=jax.tree.map(jnp.add, total.counts, counts),
   )

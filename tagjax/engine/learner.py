@@ -1,7 +1,7 @@
 """Model + method + loss -> pure functions: the training step and what surrounds it."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tagjax.core import losses
+from tagjax.core import losses, register
 from tagjax.core.keys import run_keys, step_keys
 from tagjax.core.method import (
   Boundary,
@@ -24,12 +24,16 @@ from tagjax.core.method import (
   Step,
   check_phases,
   consolidates,
+  has_outcome,
   num_boundary_examples,
   predicts,
   prepares,
   rehearses,
+  reserves,
 )
+from tagjax.core.sharing import ROUTING, SEARCHED
 from tagjax.core.types import Batch, Hyper, StreamSpec, Variables
+from tagjax.engine import growth
 from tagjax.engine.model import call_names, model_name, variable_shapes
 from tagjax.engine.model_fns import ModelFns, make_model_fns
 from tagjax.input_pipeline.augmentation import Augmentation
@@ -83,11 +87,13 @@ class StepInfo(NamedTuple):
     loss: float32 scalar.
     accuracy: float32 scalar, fraction of the batch predicted right before the update.
     diagnostics: see `Method.diagnose`.
+    monitored: see `Method.monitor`.
   """
 
   loss: chex.Array
   accuracy: chex.Array
   diagnostics: dict[str, chex.Array]
+  monitored: dict[str, chex.Array]
 
 
 class Learner(NamedTuple):
@@ -106,6 +112,10 @@ class Learner(NamedTuple):
     plain: `(served, batch) -> logits`, float `[B, K]`, unmasked, of the model itself, whatever the
       method makes of them.
     diagnose: `state -> {name: array}`, see `Method`.
+    monitor: `state -> {name: array}`, see `Method`.
+    usage: `(state, used, tasks, task_id) -> tagjax.engine.growth.Usage`: what is in use of the
+      parameters when `tasks`, bool `[T]`, have begun, `task_id` the last of them; `used` as
+      `tagjax.engine.growth.rows_begun` gives it.
     spec: static, of the stream.
     phases: static, see `Method`.
     num_boundary_examples: static, see `Method`; how many the chunk of `consolidate` should have.
@@ -113,6 +123,7 @@ class Learner(NamedTuple):
     rehearses: static, whether `rehearsal` gives exemplars.
     prepares: static, whether `prepare` gives anything but the state's variables.
     predicts: static, whether `predict` gives anything but logits of the model, see `Method`.
+    reserves: static, whether `usage` gives anything but `used` itself.
   """
 
   init: Callable[..., LearnerState]
@@ -123,6 +134,8 @@ class Learner(NamedTuple):
   predict: Callable[..., chex.Array]
   plain: Callable[[ServedState, Batch], chex.Array]
   diagnose: Callable[[LearnerState], dict[str, chex.Array]]
+  monitor: Callable[[LearnerState], dict[str, chex.Array]]
+  usage: Callable[..., growth.Usage]
   spec: StreamSpec
   phases: tuple[Phase, ...]
   num_boundary_examples: int | None
@@ -130,6 +143,7 @@ class Learner(NamedTuple):
   rehearses: bool
   prepares: bool
   predicts: bool
+  reserves: bool
 
 
 def make_learner(
@@ -182,7 +196,8 @@ def make_learner(
   static = method_of({})
   check_phases(static)
   _check_required(static, model, spec)
-  parts = _Parts(fns, method_of, spec, static.phases[-1].name, keeps)
+  of_model = growth.of_model(model)
+  parts = _Parts(fns, method_of, spec, static.phases[-1].name, keeps, of_model)
 
   def bound(function):
     return functools.partial(function, parts)
@@ -196,6 +211,8 @@ def make_learner(
     predict=bound(_predict),
     plain=bound(_plain),
     diagnose=bound(_diagnose),
+    monitor=bound(_monitor),
+    usage=bound(_usage),
     spec=spec,
     phases=static.phases,
     num_boundary_examples=num_boundary_examples(static),
@@ -203,6 +220,7 @@ def make_learner(
     rehearses=rehearses(static),
     prepares=prepares(static),
     predicts=predicts(static),
+    reserves=of_model is not None or reserves(static) or has_outcome(static),
   )
 
 
@@ -213,21 +231,24 @@ def _check_required(method: Method, model: Any, spec: StreamSpec) -> None:
     return
   if missing := sorted(missing - set(variable_shapes(model, spec))):
     names = ", ".join(map(repr, missing))
-    way_out = _WAYS_OUT.get(missing[0], _ANY_WAY_OUT)
     raise ValueError(
       f"the method{f' {method.name}' if method.name else ''} requires {names} of the model, and "
-      f"{model_name(model)} does not have it: {way_out}"
+      f"{model_name(model)} does not have it: give it an argument of __call__ or a collection of "
+      f"variables of that name (docs/add_a_model.md){_models_with(missing)}"
     )
 
 
-_ANY_WAY_OUT = (
-  "choose a model whose __call__ takes an argument of that name, or that has a collection of "
-  "variables of that name"
-)
-_WAYS_OUT = {
-  "features": "give its __call__ an argument features: bool = False, and return the input of the "
-  "head where that is True (docs/add_a_model.md)"
-}
+def _models_with(names: Sequence[str]) -> str:
+  """As another way out, declared models that have these; by the arguments of their calls."""
+  if ROUTING in names:
+    way_out = f"a network whose layers are searched, sharing={SEARCHED!r}"
+    return f", or choose {way_out} (docs/lifelong_architectures.md)"
+  found = [
+    name
+    for name, declaration in sorted(register.declared("model").items())
+    if call_names(declaration.make).issuperset(names)
+  ]
+  return f", or choose one of {', '.join(found)}" if found else ""
 
 
 class _Parts(NamedTuple):
@@ -238,6 +259,7 @@ class _Parts(NamedTuple):
   spec: StreamSpec
   last_phase: str
   keeps: bool
+  parameters_in_use: Callable[..., Any] | None
 
 
 def _init(parts: _Parts, key: chex.PRNGKey, hyper: Hyper | None = None) -> LearnerState:
@@ -283,6 +305,7 @@ def _step(
     key=method_key,
     phase=phase,
     epoch_step=epoch_step,
+    before={name: value for name, value in state.variables.items() if name != "params"},
   )
   params = state.variables["params"]
   updates, method_state, *moved = method.update(grad, state.method, params, at=at)
@@ -292,6 +315,7 @@ def _step(
     loss=loss,
     accuracy=_accuracy(parts, logits, batch, task_id),
     diagnostics=method.diagnose(method_state),
+    monitored=method.monitor(method_state),
   )
   return state._replace(variables=variables, method=method_state, step=state.step + 1), info
 
@@ -356,6 +380,20 @@ def _plain(parts: _Parts, served: ServedState, batch: Batch) -> chex.Array:
 
 def _diagnose(parts: _Parts, state: LearnerState) -> dict[str, chex.Array]:
   return parts.method_of(state.hyper).diagnose(state.method)
+
+
+def _monitor(parts: _Parts, state: LearnerState) -> dict[str, chex.Array]:
+  return parts.method_of(state.hyper).monitor(state.method)
+
+
+def _usage(
+  parts: _Parts, state: LearnerState, used: Any, tasks: chex.Array, task_id: chex.Array
+) -> growth.Usage:
+  method, params = parts.method_of(state.hyper), state.variables["params"]
+  if parts.parameters_in_use is not None:
+    used = parts.parameters_in_use(state.variables, used, tasks)
+  used = method.in_use(state.method, params, used)
+  return growth.Usage(growth.counts(used, params), method.outcome(state.method, task_id))
 
 
 def _evaluation_keys(state: LearnerState | ServedState) -> tuple[chex.PRNGKey, chex.PRNGKey]:

@@ -46,6 +46,9 @@ class Model(NamedTuple):
   **Task-stacked parameters.** Leaves of what `init` returns may be boxes of Flax with names of axes
   (`nn.LogicallyPartitioned(value, ("task", None))`); see `task_stacked`. `apply` never sees them.
 
+  **Growth.** A Linen module may have a method `parameters_in_use(variables, used, tasks) -> used`,
+  which says what of its parameters `tasks`, bool `[T]`, need; see `tagjax.engine.growth`.
+
   Attributes:
     init: `(key, image) -> variables`; keywords: `task_id`, `mask`, `train` (False).
     apply: `(variables, image, *, task_id, mask, train, key, features) -> (logits [B, K],
@@ -193,9 +196,14 @@ def check_model(model: Any, spec: StreamSpec) -> Variables:
       other shapes than it was given.
     TypeError: see `as_model`.
   """
+  return checked_model(model, spec)[0]
+
+
+def checked_model(model: Any, spec: StreamSpec) -> tuple[Variables, chex.ArrayTree]:
+  """What `check_model` returns, and what `task_stacked` does: one look at the model for both."""
   model = as_model(model, spec)
   boxed = _traced(lambda: _boxed_shapes(model, spec), spec)
-  _stacked(boxed.get("params", {}), spec)
+  stacked = _stacked(boxed.get("params", {}), spec)
   before = {"params": {}, **nn.meta.unbox(boxed)}
   if not jax.tree.leaves(before["params"]):
     raise ValueError('the model has no parameters: its init must return some, under "params"')
@@ -203,7 +211,7 @@ def check_model(model: Any, spec: StreamSpec) -> Variables:
     logits, after = _traced(functools.partial(_outputs, model, spec, before, train), spec)
     _check_logits(logits, spec)
     _check_kept(before, after)
-  return before
+  return before, stacked
 
 
 def _outputs(model: Model, spec: StreamSpec, variables: Variables, train: bool):

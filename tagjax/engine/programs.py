@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import chex
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -19,8 +20,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tagjax.core.errors import ConfigError
 from tagjax.core.method import EpochStep
 from tagjax.core.types import Batch, Hyper
+from tagjax.engine import flops
 from tagjax.engine.counts import ACCURACY_ALONE, Measures
 from tagjax.engine.evaluate import Evaluation, evaluate
+from tagjax.engine.growth import Usage
 from tagjax.engine.learner import Learner, LearnerState, ServedState, serve
 from tagjax.engine.train_loop import DEVICE_AXIS, consolidate_task, order_epoch, train_chunk
 from tagjax.input_pipeline.device_examples import DeviceExamples
@@ -129,7 +132,7 @@ class Programs:
       measures: what evaluations measure.
       tested_in_order: whether examples to evaluate on are given in the order of the evaluation.
       plain: the learner of one device with a method that has no prediction of its own; validates.
-      validation_batch_size: examples a pass of a validation.
+      validation_batch_size: examples a pass over validation examples; 0: there are none.
     """
     layout = Layout() if layout is None else layout
     self.compile_seconds = 0.0
@@ -143,6 +146,7 @@ class Programs:
     self._learner = learner
     self._devices = _devices(layout.num_devices)
     self._compiled: dict[Any, Callable] = {}
+    self._traced: dict[Any, tuple[Any, chex.ArrayTree]] = {}
     self._copied: tuple[DeviceExamples, DeviceExamples] | None = None
     self._train = functools.partial(
       train_chunk,
@@ -157,7 +161,7 @@ class Programs:
     self._consolidate = functools.partial(
       consolidate_task, learner, batch_size=batch_size, in_order=in_order
     )
-    self._measures = measures
+    self._measures, self._eval_batch_size = measures, eval_batch_size
     self._evaluate = functools.partial(
       evaluate,
       single,
@@ -165,7 +169,7 @@ class Programs:
       measures=measures,
       in_order=tested_in_order,
     )
-
+    self._validate_served = functools.partial(evaluate, single, batch_size=validation_batch_size)
     self._validate = None
     if plain is not None:
       self._validate = functools.partial(evaluate, plain, batch_size=validation_batch_size)
@@ -297,6 +301,41 @@ class Programs:
     exemplars = self.single.rehearsal(state)
     return jnp.int32(0) if exemplars is None else jnp.sum(exemplars.mask, dtype=jnp.int32)
 
+  def usage(self, state: LearnerState, used: Any, tasks: np.ndarray, task_id: int) -> Usage:
+    """See `Learner.usage`; on the host, an axis of lanes in front."""
+    result = self._on_single("usage", self.single.usage, state, used, tasks, np.int32(task_id))
+    return self._figures(result, mapped=self.layout.share_lanes)
+
+  def step_flops(self, task_id: int) -> float | None:
+    """Operations of a training step of one lane at a task, of the phase in which they are most.
+
+    None before a step was traced.
+    """
+    of_phases = [self._flops_of_step(name, task_id) for name in self._traced if name != "evaluate"]
+    return max(of_phases, default=None)
+
+  def _flops_of_step(self, name, task_id: int) -> float:
+    jaxpr, (carried, examples, numbers) = self._traced[name]
+    start, stop, visit, epochs_and_step, num_steps = 0, 1, task_id, (0, 0, 0), 1
+    where = [task_id, visit, *epochs_and_step, num_steps]
+    values = np.array([task_id, start, stop, *where], np.int32)[: numbers.shape[0]]
+    examples = _known_of(examples)._replace(task_id=_all(task_id, examples.task_id))
+    known = (_known_of(carried), examples, values)
+    return flops.count(jaxpr, jax.tree.leaves(known)) * self.layout.batch_devices
+
+  def evaluation_flops(self, task_id: int) -> float | None:
+    """Operations to classify an image of a task when it is the last one learned.
+
+    Of a pass, over the images that it takes; None before one was traced.
+    """
+    if "evaluate" not in self._traced:
+      return None
+    jaxpr, (served, examples, task) = self._traced["evaluate"]
+    size = _all(1, examples.size)  # a single pass
+    examples = _known_of(examples)._replace(size=size, task_id=_all(task_id, examples.task_id))
+    known = (_known_of(served), examples, _all(task_id, task))
+    return flops.count(jaxpr, jax.tree.leaves(known)) / self._eval_batch_size
+
   def prepare(self, state: LearnerState, current_task) -> ServedState:
     """What `evaluate` takes, see `Learner.prepare`; to be made anew when the state has changed.
 
@@ -322,6 +361,10 @@ class Programs:
   def validate(self, state: LearnerState, examples, current_task) -> Evaluation:
     """As `evaluate`, of the model itself, whatever the method makes of it; reads `state` only."""
     return self._test("validate", self._validate, self._served(state), examples, current_task)
+
+  def validate_served(self, served: ServedState, examples, current_task) -> Evaluation:
+    """As `evaluate`, of single validation examples."""
+    return self._test("validate_served", self._validate_served, served, examples, current_task)
 
   def _test(self, name, function, served: ServedState, examples, current_task) -> Evaluation:
     shared = self.layout.share_lanes
@@ -495,7 +538,12 @@ class Programs:
   def _compiler(self, name, function, num_args, mapped, donate):
     def traced(*args):
       self.traces[name] += 1
-      return function(*args)
+      if jax.config.jax_disable_jit or (name != "evaluate" and name[0] != "train"):
+        return function(*args)
+      jaxpr, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
+      self._traced[name] = jaxpr, jax.tree.map(jax.typeof, args)
+      made = jax.extend.core.jaxpr_as_fun(jaxpr)(*jax.tree.leaves(args))
+      return jax.tree.unflatten(jax.tree.structure(shapes), made)
 
     in_axes = (0, *[None] * (num_args - 1))
     donated = (0,) if donate else ()
@@ -520,6 +568,16 @@ class Programs:
 
 
 _UNOPTIMISED = "jax_disable_most_optimizations"
+
+
+def _known_of(tree: chex.ArrayTree) -> chex.ArrayTree:
+  """Nothing is known of any leaf."""
+  return jax.tree.map(lambda leaf: flops.Unknown, tree)
+
+
+def _all(value: int, like: Any) -> np.ndarray:
+  """That value throughout; takes no memory."""
+  return np.broadcast_to(np.asarray(value, like.dtype), like.shape)
 
 
 def _quickly() -> dict[str, Any] | None:

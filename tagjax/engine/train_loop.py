@@ -36,6 +36,7 @@ class Chunk(NamedTuple):
     accuracy: float32 scalar, sum of the steps' accuracies.
     last_loss: float32 scalar.
     diagnostics: sums of `Method.diagnose`.
+    monitored: sums of `Method.monitor`.
   """
 
   steps: chex.Array
@@ -43,6 +44,7 @@ class Chunk(NamedTuple):
   accuracy: chex.Array
   last_loss: chex.Array
   diagnostics: dict[str, chex.Array]
+  monitored: dict[str, chex.Array]
 
 
 def order_epoch(
@@ -143,7 +145,7 @@ def train_chunk(
       finite = agree(finite.astype(jnp.int32), lane_axis) > 0
     return (index < stop) & finite
 
-  zero = _zero_chunk(learner.diagnose(state))
+  zero = _zero_chunk(learner.diagnose(state), learner.monitor(state))
   _, state, total = jax.lax.while_loop(go_on, body, (start, state, zero))
   return state, total
 
@@ -162,10 +164,11 @@ def _accumulate(total: Chunk, info) -> Chunk:
     accuracy=total.accuracy + info.accuracy,
     last_loss=info.loss,
     diagnostics=jax.tree.map(jnp.add, total.diagnostics, info.diagnostics),
+    monitored=jax.tree.map(jnp.add, total.monitored, info.monitored),
   )
 
 
-def _zero_chunk(diagnostics: dict[str, chex.Array]) -> Chunk:
+def _zero_chunk(diagnostics: dict[str, chex.Array], monitored: dict[str, chex.Array]) -> Chunk:
   zero = jnp.zeros((), jnp.float32)
   return Chunk(
     steps=jnp.zeros((), jnp.int32),
@@ -173,6 +176,7 @@ def _zero_chunk(diagnostics: dict[str, chex.Array]) -> Chunk:
     accuracy=zero,
     last_loss=zero,
     diagnostics=jax.tree.map(jnp.zeros_like, diagnostics),
+    monitored=jax.tree.map(jnp.zeros_like, monitored),
   )
 
 

@@ -51,7 +51,8 @@ def normalizer(
     image_dtype: of the stored images. Tokens (`tagjax.core.types.holds_tokens`) stay as they are.
 
   Returns:
-    `image -> image * scale + low`, float32; takes stored and floating images.
+    `image -> image * scale + low`, float32 (or wider, as floating images are); takes stored and
+    floating images.
 
   Raises:
     ValueError: if the name is unknown, has figures for other channels than the images have, or
@@ -78,7 +79,7 @@ def normalizer(
     return np.float32(bound).reshape(wide) if np.ndim(bound) else bound
 
   scale, low = as_wide((high - low) / max_value), as_wide(low)
-  return lambda image: image.astype(jnp.float32) * scale + low
+  return lambda image: image.astype(jnp.promote_types(image.dtype, jnp.float32)) * scale + low
 
 
 def _as_they_are(name: str, image_dtype: np.dtype) -> Callable[[chex.Array], chex.Array]:

@@ -5,6 +5,7 @@ from tagjax.methods import of_optax as of_optax
 from tagjax.methods.agem import agem as agem
 from tagjax.methods.bic import bic as bic
 from tagjax.methods.darts import darts as darts
+from tagjax.methods.den import den as den
 from tagjax.methods.der import der as der
 from tagjax.methods.der import der_plus_plus as der_plus_plus
 from tagjax.methods.er import er as er
@@ -14,12 +15,14 @@ from tagjax.methods.factor_penalty import factor_penalty as factor_penalty
 from tagjax.methods.fine_tuning import fresh_each_task as fresh_each_task
 from tagjax.methods.gdumb import gdumb as gdumb
 from tagjax.methods.gem import gem as gem
+from tagjax.methods.hat import hat as hat
 from tagjax.methods.icarl import icarl as icarl
 from tagjax.methods.itaml import itaml as itaml
 from tagjax.methods.lasem import lasem as lasem
 from tagjax.methods.lwf import lwf as lwf
 from tagjax.methods.mas import mas as mas
 from tagjax.methods.mas_local import mas_local as mas_local
+from tagjax.methods.packnet import packnet as packnet
 from tagjax.methods.rwalk import rwalk as rwalk
 from tagjax.methods.si import si as si
 from tagjax.methods.tag import tag_method as tag_method

@@ -1,19 +1,23 @@
 r"""A-GEM: the gradient is kept from raising the mean loss on exemplars of earlier tasks."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
+import chex
 import jax
 import jax.numpy as jnp
 
-from tagjax.core.method import Method, Step, identity
+from tagjax.core.method import Boundary, Method, Step, identity
 from tagjax.core.register import register
-from tagjax.core.types import StreamSpec
+from tagjax.core.types import Batch, StreamSpec
 from tagjax.memory import capacity as sizes
 from tagjax.memory import items, ring
 from tagjax.memory.capacity import Per
 from tagjax.transforms import projection
-from tagjax.transforms.checks import check_count
+from tagjax.transforms.checks import check_choice, check_count
 from tagjax.transforms.projection import agem_project
+
+Fill = Literal["ring", "end"]
+Constraint = Literal["mean", "random_task"]
 
 
 class AgemState(NamedTuple):
@@ -29,7 +33,13 @@ class AgemState(NamedTuple):
 
 @register("agem", kind="modifier", shares="memory", family=projection.FAMILY)
 def agem(
-  spec: StreamSpec, *, capacity: int = 1, per: Per = "class", batch_size: int = 10
+  spec: StreamSpec,
+  *,
+  capacity: int = 1,
+  per: Per = "class",
+  batch_size: int = 10,
+  fill: Fill = "ring",
+  constraint: Constraint = "mean",
 ) -> Method:
   r"""A-GEM: projects the gradient on that of a reference batch.
 
@@ -50,18 +60,25 @@ def agem(
     per: `"class"` or `"total"`, what `capacity` counts.
     batch_size: exemplars in a reference batch, drawn without replacement; all of them if fewer
       are stored.
+    fill: how the memory gets its exemplars. `"ring"`: as above, so that it holds the last ones of
+      each class. `"end"`: they are drawn from all examples of a class, uniformly, when the task has
+      ended; the paper's figures were made so.
+    constraint: what the gradient must not raise. `"mean"`: the mean loss on exemplars of all
+      earlier tasks. `"random_task"`: that of one of these tasks, drawn anew in each step; S-GEM.
 
   Returns:
     The method; its state is an `AgemState`, `()` with capacity 0.
 
   Raises:
     ValueError: if `capacity` or `per` is refused by `tagjax.memory.capacity.slot_sizes`, or
-      `batch_size` is less than 1.
+      `batch_size` is less than 1, or `fill` or `constraint` is unknown.
 
   Differs from the reference code:
     * That takes a second forward pass of the current batch, so that BatchNorm's running averages
       move twice a step. Here once.
-    * Places of the memory that were never written are random there, masked here.
+    * Places of the memory that were never written are random there, and zeros that count in the
+      mean in A-GEM's own code; here they are masked.
+    * A-GEM's own code divides a smaller last batch by the size of a whole one, here by its own.
 
   References:
     Chaudhry, Ranzato, Rohrbach, Elhoseiny. Efficient Lifelong Learning with A-GEM. ICLR 2019.
@@ -77,6 +94,8 @@ def agem(
     (4, 5, 4, 4, 1)
   """
   check_count("batch_size", batch_size)
+  check_choice("fill", fill, get_args(Fill))
+  check_choice("constraint", constraint, get_args(Constraint))
   slot_sizes = sizes.slot_sizes(spec, capacity, per)
   if not slot_sizes.any():
     return identity()
@@ -86,15 +105,26 @@ def agem(
     del params
     return AgemState(ring.empty(slot_sizes, items.exemplar(spec)))
 
-  def update(updates, state, params, *, at: Step):
-    batch = items.gather_in_order(at.gather, at.batch)
+  def remember(memory: ring.RingState, batch: Batch) -> ring.RingState:
     slots = jnp.asarray(slot_table)[batch.task_id, batch.label]
-    memory = ring.insert(state.memory, batch, slots, batch.mask)
+    return ring.insert(memory, batch, slots, batch.mask)
+
+  def constrained(key: chex.PRNGKey, task_id: chex.Array) -> chex.Array:
+    """Bool `[S]`: the slots that the reference batch is drawn from."""
+    tasks = jnp.asarray(slot_tasks)
+    if constraint == "mean":
+      return tasks < task_id
+    return tasks == jax.random.randint(key, (), 0, jnp.maximum(task_id, 1))
+
+  def update(updates, state, params, *, at: Step):
+    memory = state.memory
+    if fill == "ring":
+      memory = remember(memory, items.gather_in_order(at.gather, at.batch))
 
     def project(updates):
       sample_key, dropout_key = jax.random.split(at.key)
-      past = jnp.asarray(slot_tasks) < at.task_id
-      exemplars, mask = ring.sample(memory, sample_key, batch_size, past)
+      eligible = constrained(jax.random.fold_in(sample_key, 1), at.task_id)
+      exemplars, mask = ring.sample(memory, sample_key, batch_size, eligible)
       reference_batch = exemplars._replace(mask=mask)
       _, reference = at.grad_fn(params, reference_batch, key=dropout_key)
       return agem_project(updates, reference)
@@ -102,4 +132,9 @@ def agem(
     updates = jax.lax.cond(at.task_id > 0, project, lambda updates: updates, updates)
     return updates, AgemState(memory)
 
-  return Method(init, update)
+  def consolidate(state, variables, *, at: Boundary):
+    # The chunk is in random order: the last rows of each class are a uniform draw.
+    rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), at.chunk)
+    return AgemState(remember(state.memory, rows)), variables
+
+  return Method(init, update, consolidate) if fill == "end" else Method(init, update)

@@ -8,16 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from tagjax.core.method import Boundary, Method, Step
+from tagjax.core.method import Method, Step
 from tagjax.core.register import register
 from tagjax.core.sharing import MIXED, searched_layers
 from tagjax.methods.factor_penalty import checked
 from tagjax.methods.searched import (
   anchor_of,
-  keep_shared,
   known_gradient,
   learned_none,
-  routed,
+  searching,
   task_loss,
   with_penalties,
 )
@@ -32,6 +31,7 @@ class DartsState(NamedTuple):
     optimizer: state of the logits' optimizer.
     anchor: the shared parameters before the task, by layer.
     learned: bool `[T]`, the tasks that have ended.
+    shared: bool `[T, L]`, the layers that these share.
     steps: int32 scalar, steps of the task.
     epochs: int32 scalar, epochs of the tasks before it.
   """
@@ -40,6 +40,7 @@ class DartsState(NamedTuple):
   optimizer: optax.OptState
   anchor: chex.ArrayTree
   learned: chex.Array
+  shared: chex.Array
   steps: chex.Array
   epochs: chex.Array
 
@@ -66,7 +67,8 @@ def darts(
   starts anew with each task. At the task's end a layer is shared if `a[1] > a[0]`; what is not
   shared returns to the values before the task, as in `lasem`. A task that comes again is trained in
   its configuration. The reported training loss is not that of the mixture, but of the configuration
-  in "routing": all layers shared for a new task.
+  in "routing": all layers shared for a new task. The log has the weight of each shared layer,
+  `"mixture"` (`Run.monitored`), the results the shared layers of each task (`Run.outcomes`).
 
   Args:
     learning_rate: of the logits; at least 0. The schedule of the run does not change it.
@@ -101,14 +103,16 @@ def darts(
   # The factor follows, so that the rate may be traced and decay.
   direction = optax.rmsprop(1.0, decay=0.9, eps=1e-10, initial_scale=1.0)
 
-  def begin(params, learned, epochs) -> DartsState:
+  def begin(params, learned, shared, epochs) -> DartsState:
     logits = jnp.zeros((len(searched_layers(params)), 2))
     nothing = jnp.zeros((), jnp.int32)
     state = direction.init(logits)
-    return DartsState(logits, state, anchor_of(params), learned, nothing, epochs)
+    return DartsState(logits, state, anchor_of(params), learned, shared, nothing, epochs)
 
   def init(params):
-    return begin(params, learned_none(params, False), jnp.zeros((), jnp.int32))
+    learned = learned_none(params, False)
+    shared = jnp.zeros((len(learned), len(searched_layers(params))), bool)
+    return begin(params, learned, shared, jnp.zeros((), jnp.int32))
 
   def update(updates, state, params, *, at: Step):
     del updates
@@ -141,25 +145,19 @@ def darts(
     epoch = state.epochs + state.steps // jnp.asarray(lengths)[task_id]
     return learning_rate / (1 + decay * epoch)
 
-  def consolidate(state, variables, *, at: Boundary):
-    row = _row(state, variables, at.task_id)
-    params = keep_shared(variables["params"], state.anchor, row)
-    learned = state.learned.at[at.task_id].set(True)
-    length = 1 if lengths is None else jnp.asarray(lengths)[at.task_id]
-    state = begin(params, learned, state.epochs + state.steps // length)
-    return state, routed({**variables, "params": params}, at.task_id, row)
+  def end(state, params, task_id, row):
+    learned = state.learned.at[task_id].set(True)
+    length = 1 if lengths is None else jnp.asarray(lengths)[task_id]
+    shared = state.shared.at[task_id].set(row)
+    return begin(params, learned, shared, state.epochs + state.steps // length)
 
-  def prepare(state, variables, *, at: Boundary):
-    return routed(variables, at.task_id, _row(state, variables, at.task_id))
-
-  return Method(
+  return searching(
     init,
     update,
-    consolidate,
-    prepare=prepare,
-    ignores_updates=True,
-    num_boundary_examples=0,
-    requires=frozenset({"routing"}),
+    _row,
+    end,
+    monitor=lambda state: {"mixture": jax.nn.softmax(state.logits, axis=1)[:, 1]},
+    outcome=lambda state, task_id: {"shared_layers": state.shared[task_id].astype(jnp.float32)},
   )
 
 

@@ -11,9 +11,12 @@ from tagjax.core.method import Boundary, Method, identity
 from tagjax.core.register import register
 from tagjax.core.types import Batch, StreamSpec, Variables
 from tagjax.methods import per_example, quadratic
+from tagjax.methods.online_fisher import online_ewc
 from tagjax.transforms.checks import check_choice, check_range, is_off
 
-Variant = Literal["fixed", "tag-ref", "standard"]
+Variant = Literal["fixed", "tag-ref", "standard", "agem"]
+
+_DECAY = {"standard": 1.0, "agem": 0.1}
 
 
 class EwcState(NamedTuple):
@@ -37,8 +40,10 @@ def ewc(
   *,
   variant: Variant = "fixed",
   examples: int | None = 200,
-  decay: float = 1.0,
+  decay: float | Literal["auto"] = "auto",
+  update_every: int = 50,
   clip: float | Literal["auto"] | None = "auto",
+  legacy: bool = False,
   spec: StreamSpec | None = None,
 ) -> Method:
   """EWC: pulls each parameter to its value after the last task, as hard as the loss depends on it.
@@ -56,28 +61,39 @@ def ewc(
     wrong; after the last task the softmax is uniform over all outputs.
   - `"standard"`: `F ← decay F + mean_i g_i²`, with g_i the gradient of example i: the diagonal of
     the empirical Fisher information. `decay = 1` sums over tasks, less is online EWC.
+  - `"agem"`: online EWC as A-GEM's repository has it, of the training steps themselves. F is the
+    running mean of squared gradients of batches, refreshed every `update_every` steps and at the
+    end of a task, and the penalty takes it normalised: its least entry of the network is 0, its
+    largest 1. See `tagjax.methods.online_fisher`.
 
-  The loss is the cross-entropy over the active outputs, in evaluation mode; labels are the true
-  ones. The first task is not regularised. The state is two trees of the size of the parameters,
-  whatever the number of tasks; only the newest anchor is kept.
+  But for the last variant, the loss is the cross-entropy over the active outputs, in evaluation
+  mode; labels are the true ones. The first task is not regularised. The state is two trees of the
+  size of the parameters (`"agem"`: four), whatever the number of tasks; only the newest anchor is
+  kept.
 
   Args:
     strength: lambda, weight of the penalty, at least 0. 0 gives a method that does nothing.
-    variant: how F is made: `"fixed"`, `"tag-ref"` or `"standard"`; see
+    variant: how F is made: `"fixed"`, `"tag-ref"`, `"standard"` or `"agem"`; see
       `tagjax.methods.ewc`.
-    examples: the most examples of a task that F is made from, at least 1; None: all.
-    decay: share of the old F that is kept, in [0, 1]; `"standard"` only.
+    examples: the most examples of a task that F is made from, at least 1; None: all. Not `"agem"`.
+    decay: share of the old F that is kept, in [0, 1]; `"standard"` and `"agem"` only. `"auto"`: 1
+      in the one, 0.1 in the other.
+    update_every: steps between two refreshes of F, at least 1, in `"agem"`; its repository takes 10
+      for permuted MNIST, else 50.
     clip: largest global L2 norm of the pull, greater than 0; the task's gradient is not clipped.
       None: no limit.
-      `"auto"`: 100 as in TAG's code, and no limit in `"standard"`.
+      `"auto"`: 100 as in TAG's code, and no limit in `"standard"` and `"agem"`.
+    legacy: for `"agem"`, what the reference code does instead: the first refresh of a task comes
+      after `update_every - 1` steps and divides by `update_every`, and steps after the last one are
+      lost. Tasks of fewer steps, such as CUB's 30, leave F as it was, and nothing is protected.
     spec: the stream's head; needed by `"tag-ref"`.
 
   Returns:
-    The method; its state is an `EwcState`.
+    The method; its state is an `EwcState`, or `tagjax.methods.online_fisher.OnlineEwcState`.
 
   Raises:
-    ValueError: if an argument is out of range, if `decay` is given to a variant that has none, or
-      if `"tag-ref"` is asked for without a `spec` whose scenario is `"task"`.
+    ValueError: if an argument is out of range, if `decay` or `legacy` is given to a variant that
+      has none, or if `"tag-ref"` is asked for without a `spec` whose scenario is `"task"`.
 
   Differs from the reference code: minibatches of the consolidation are drawn from all examples of
   the task, and a clipped pull has the norm `clip` exactly (PyTorch adds 1e-6 to the norm).
@@ -87,6 +103,8 @@ def ewc(
     Malviya, Ravindran, Chandar. TAG: Task-based Accumulated Gradients for Lifelong Learning.
     CoLLAs 2022 (`"fixed"`, `"tag-ref"`).
     Schwarz et al. Progress & Compress. ICML 2018 (`decay`).
+    Chaudhry, Ranzato, Rohrbach, Elhoseiny. Efficient Lifelong Learning with A-GEM. ICLR 2019, its
+    code (`"agem"`).
 
   >>> import optax
   >>> from tagjax.core.method import chain
@@ -95,10 +113,14 @@ def ewc(
   0.0
   """
   if clip == "auto":
-    clip = None if variant == "standard" else 100.0
-  _check(strength, variant, examples, decay, clip, spec)
+    clip = None if variant in _DECAY else 100.0
+  if decay == "auto":
+    decay = _DECAY.get(variant, 1.0)
+  _check(strength, variant, examples, decay, clip, legacy, spec)
   if is_off(strength):
     return identity()
+  if variant == "agem":
+    return online_ewc(strength, decay=decay, clip=clip, update_every=update_every, legacy=legacy)
 
   def init(params):
     return EwcState(quadratic.zeros(params), quadratic.copy(params), jnp.zeros((), jnp.int32))
@@ -170,13 +192,15 @@ def _next_task_loss(at: Boundary, spec: StreamSpec):
   return objective
 
 
-def _check(strength, variant, examples, decay, clip, spec) -> None:
+def _check(strength, variant, examples, decay, clip, legacy, spec) -> None:
   quadratic.check(strength, clip)
   check_choice("variant", variant, get_args(Variant))
   per_example.check_examples(examples)
   check_range("decay", decay, 0, 1, "[0, 1]")
-  if variant != "standard" and decay != 1:
+  if variant not in _DECAY and decay != 1:
     raise ValueError(f'decay={decay} has no effect on variant={variant!r}: use "standard", or 1')
+  if legacy and variant != "agem":
+    raise ValueError(f'legacy=True has no effect on variant={variant!r}: use "agem", or False')
   if variant == "tag-ref" and (spec is None or spec.scenario != "task"):
     scenario = None if spec is None else spec.scenario
     raise ValueError(

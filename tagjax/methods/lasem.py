@@ -11,16 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from tagjax.core import losses
-from tagjax.core.method import Boundary, Method, Step
+from tagjax.core.method import Cost, Method, Step
 from tagjax.core.register import register
 from tagjax.core.sharing import ROUTED, resolve_sharing, searched_layers
 from tagjax.methods.factor_penalty import checked
 from tagjax.methods.searched import (
   anchor_of,
-  keep_shared,
   known_gradient,
   learned_none,
   routed,
+  searching,
   with_penalties,
 )
 from tagjax.transforms.checks import check_choice, check_count, check_range
@@ -42,6 +42,7 @@ class LasemState(NamedTuple):
     steps: int32 scalar, minibatches of the task, each with a posterior.
     anchor: the shared parameters before the task, by layer.
     chosen: int32 `[T]`, index of the configuration of each task; -1: not learned yet.
+    certainty: float32 `[T]`, π of that configuration when it was chosen.
   """
 
   prior: chex.Array
@@ -50,6 +51,7 @@ class LasemState(NamedTuple):
   steps: chex.Array
   anchor: chex.ArrayTree
   chosen: chex.Array
+  certainty: chex.Array
 
 
 @register("lasem", kind="modifier", shares="factors", needs_past=False)
@@ -86,6 +88,9 @@ def lasem(
   A step computes layer l, from 0, for 2^(l+1) beginnings of configurations, and hidden layers and
   head for 2^L. The reported training loss is that of the configuration which "routing" has, all
   layers shared for a new task.
+
+  The log has the posterior and π, means over the steps of each chunk (`Run.monitored`); the results
+  tell the shared layers of each task and the probability of its configuration (`Run.outcomes`).
 
   The network is a searched one (`--config.hps.sharing=searched`), and the paper gives each task a
   fresh optimizer (`--config.fresh_optimizer`).
@@ -136,7 +141,8 @@ def lasem(
     return configurations(len(searched_layers(params)), groups, candidates, at_once)
 
   def init(params):
-    return _begin(table_of(params), prior, params, learned_none(params, jnp.int32(-1)))
+    chosen = learned_none(params, jnp.int32(-1))
+    return _begin(table_of(params), prior, params, chosen, jnp.zeros(len(chosen)))
 
   def update(updates, state, params, *, at: Step):
     del updates
@@ -158,27 +164,37 @@ def lasem(
 
     return jax.lax.cond(state.chosen[at.task_id] >= 0, train_again, search)
 
-  def consolidate(state, variables, *, at: Boundary):
-    params = variables["params"]
-    table = table_of(params)
-    index = _index(state, at.task_id)
-    row = jnp.asarray(table.rows)[index]
-    params = keep_shared(params, state.anchor, row)
-    state = _begin(table, prior, params, state.chosen.at[at.task_id].set(index))
-    return state, routed({**variables, "params": params}, at.task_id, row)
+  def row_of(state, variables, task_id):
+    return jnp.asarray(table_of(variables["params"]).rows)[_index(state, task_id)]
 
-  def prepare(state, variables, *, at: Boundary):
-    rows = jnp.asarray(table_of(variables["params"]).rows)
-    return routed(variables, at.task_id, rows[_index(state, at.task_id)])
+  def end(state, params, task_id, row):
+    del row
+    index = _index(state, task_id)
+    is_new = state.chosen[task_id] < 0
+    probability = jnp.where(is_new, state.prior[index], state.certainty[task_id])
+    chosen = state.chosen.at[task_id].set(index)
+    certainty = state.certainty.at[task_id].set(probability)
+    return _begin(table_of(params), prior, params, chosen, certainty)
 
-  return Method(
+  def outcome(state, task_id):
+    table = configurations(len(state.anchor), groups, candidates, at_once)
+    row = jnp.asarray(table.rows)[_index(state, task_id)]
+    probability = jnp.where(
+      state.chosen[task_id] >= 0, state.certainty[task_id], jnp.max(state.prior)
+    )
+    return {"shared_layers": row.astype(jnp.float32), "configuration_probability": probability}
+
+  def cost(params, layer_sizes, batch_size):
+    return _cost(table_of(params), layer_sizes, batch_size)
+
+  return searching(
     init,
     update,
-    consolidate,
-    prepare=prepare,
-    ignores_updates=True,
-    num_boundary_examples=0,
-    requires=frozenset({"routing"}),
+    row_of,
+    end,
+    monitor=lambda state: {"posterior": state.posterior, "prior": state.prior},
+    outcome=outcome,
+    cost=cost,
   )
 
 
@@ -245,8 +261,9 @@ def configurations(
   number = 2 ** len(sizes)
   if number > MOST_CONFIGURATIONS:
     raise ValueError(
-      f"groups={tuple(sizes)} of {num_layers} layers make {number:,} configurations, and a step "
-      f"computes each of them; at most {MOST_CONFIGURATIONS:,} are possible. Give larger groups "
+      f"groups={tuple(sizes)} of {num_layers} layers make {number:,} configurations, and each of "
+      f"two passes of a step computes {sum(_all_beginnings(sizes)):,} convolutions for "
+      f"them; at most {MOST_CONFIGURATIONS:,} are possible. Give larger groups "
       f"(LASEM-group), such as groups={_larger(num_layers)} with 16 configurations"
     )
   rows = _all_rows(sizes)
@@ -254,6 +271,11 @@ def configurations(
   tails = rows[:: 2**apart].astype(np.int8)
   tails[:, : sum(sizes[:apart])] = ROUTED
   return Table(rows, rows[: 2**apart], tails)
+
+
+def _all_beginnings(sizes: Sequence[int]) -> list[int]:
+  """For each layer, how many beginnings of all configurations end with it."""
+  return [2 ** (group + 1) for group, size in enumerate(sizes) for _ in range(size)]
 
 
 def _larger(num_layers: int) -> tuple[int, ...]:
@@ -272,13 +294,36 @@ def _named(option: str, name: str, num_layers: int) -> tuple[bool, ...]:
     raise ValueError(f"{option}: {error}") from error
 
 
-def _begin(table: Table, prior: Prior, params: Any, chosen: chex.Array) -> LasemState:
+def _cost(table: Table, layer_sizes: Sequence[int], batch_size: int) -> Cost:
+  """What a step computes, and the least that its gradient keeps: the outputs of the layers."""
+  (number, layers), parts = table.rows.shape, len(table.heads)
+  tails = table.tails.tolist()
+  beginnings = [len({tuple(row[: layer + 1]) for row in tails}) for layer in range(layers)]
+  kept = batch_size * sum(n * size for n, size in zip(beginnings, layer_sizes, strict=False)) * 4
+  at_once = f", {number // parts} at once" if parts > 1 else ""
+  return Cost(
+    f"{number} configurations of {layers} layers{at_once}: each of two passes of a step computes "
+    f"{parts * sum(beginnings)} convolutions (one configuration after another {number * layers})",
+    kept,
+    "set lasem.at_once to a smaller number, or larger lasem.groups (LASEM-group)",
+  )
+
+
+def _begin(
+  table: Table, prior: Prior, params: Any, chosen: chex.Array, certainty: chex.Array
+) -> LasemState:
   """The state before a task."""
   number = len(table.rows)
   uniform = jnp.full(number, 1 / number, jnp.float32)
   total = jnp.ones(number) if prior == "count" else jnp.zeros(number)
   return LasemState(
-    uniform, jnp.copy(uniform), total, jnp.zeros((), jnp.int32), anchor_of(params), chosen
+    uniform,
+    jnp.copy(uniform),
+    total,
+    jnp.zeros((), jnp.int32),
+    anchor_of(params),
+    chosen,
+    certainty,
   )
 
 

@@ -18,6 +18,8 @@ Norm = Literal["L2", "L1", "vector"]
 Sequence = Literal["accumulate", "last", "recompute"]
 Normalise = Literal["none", "max", "mean"]
 
+_LEGACY_BATCH = 10
+
 
 class MasState(NamedTuple):
   """What MAS keeps between steps.
@@ -45,6 +47,7 @@ def mas(
   normalise: Normalise = "none",
   clip: float | None = None,
   capacity: int = 200,
+  legacy: bool = False,
   spec: StreamSpec | None = None,
 ) -> Method:
   """MAS: pulls each parameter to its value after the last task, as hard as it moves the outputs.
@@ -75,6 +78,9 @@ def mas(
     clip: largest global L2 norm of the pull, greater than 0; the task's gradient is not clipped.
       None: no limit.
     capacity: examples kept of each task, at least 1, for `"recompute"`.
+    legacy: what A-GEM's repository does: only the last task counts, and the absolute value is taken
+      of sums over batches of 10 examples, whatever batches the run trains on; a smaller last one is
+      left out, but its examples count in n. Takes the places of `sequence` and `per_batch`.
     spec: the stream's tasks and image shape, for `"recompute"`.
 
   Returns:
@@ -96,6 +102,8 @@ def mas(
   >>> method.init({"w": jnp.ones(2)})[0].importance["w"].tolist()
   [0.0, 0.0]
   """
+  if legacy:
+    sequence, per_batch = "last", True
   _check(strength, norm, sequence, examples, normalise, clip, capacity, spec)
   if is_off(strength):
     return identity()
@@ -112,7 +120,7 @@ def mas(
     return updates, state
 
   def consolidate(state, variables, *, at):
-    of_chunk = _importance(at, variables, norm, per_batch, normalise)
+    of_chunk = _importance(at, variables, norm, per_batch, normalise, legacy)
     importance = of_chunk(per_example.first_examples(at.chunk, examples))
     memory = state.memory
     if sequence == "recompute":
@@ -129,7 +137,7 @@ def mas(
 
 
 def _importance(
-  at: Boundary, variables: Variables, norm: str, per_batch: bool, normalise: str
+  at: Boundary, variables: Variables, norm: str, per_batch: bool, normalise: str, legacy: bool
 ) -> per_example.BatchFunction:
   """The function `chunk [N, B, ...] -> Omega` of its examples."""
   if norm == "vector":
@@ -142,12 +150,26 @@ def _importance(
 
   def of_chunk(chunk):
     if per_batch:
-      omega = per_example.divide_by_count(per_example.sum_over_batches(magnitude, chunk), chunk)
+      batches = _whole_batches(chunk, _LEGACY_BATCH) if legacy else chunk
+      omega = per_example.divide_by_count(per_example.sum_over_batches(magnitude, batches), chunk)
     else:
       omega = per_example.mean_over_examples(gradient, chunk, of=jnp.abs)
     return _normalised(omega, normalise)
 
   return of_chunk
+
+
+def _whole_batches(chunk: Batch, size: int) -> Batch:
+  """The chunk in batches of `size` rows, of which those that are not full are masked."""
+  number = chunk.mask.size
+  rows = -(-number // size) * size
+
+  def arrange(leaf):
+    flat = leaf.reshape(number, *leaf.shape[2:])
+    return _padded(flat, rows).reshape(-1, size, *flat.shape[1:])
+
+  batches = jax.tree.map(arrange, chunk)
+  return batches._replace(mask=batches.mask & batches.mask.all(axis=1, keepdims=True))
 
 
 def _output_norm(at: Boundary, norm: str):

@@ -103,6 +103,19 @@ def add_pull(
   return add(updates, clip_by_norm(pull(params, importance, anchor, strength), clip))
 
 
+def min_max(tree: chex.ArrayTree) -> chex.ArrayTree:
+  """`tree` with its smallest entry mapped to 0 and its largest to 1; 0 where all are equal.
+
+      (x - min x) / (max x - min x + 1e-32), with minimum and maximum over the whole network
+
+  >>> min_max({"w": jnp.array([1.0, 2.0]), "b": jnp.array([5.0])})["w"].tolist()
+  [0.0, 0.25]
+  """
+  low = jnp.stack([jnp.min(leaf) for leaf in jax.tree.leaves(tree)]).min()
+  high = jnp.stack([jnp.max(leaf) for leaf in jax.tree.leaves(tree)]).max()
+  return jax.tree.map(lambda x: (x - low) / (high - low + 1e-32), tree)
+
+
 def check(strength: Strength, clip: float | None = None) -> None:
   """Refuses a strength below 0 and a clip that is not above 0.
 

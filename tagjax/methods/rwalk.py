@@ -159,7 +159,7 @@ def rwalk(
       due = state.steps > 0
       state = jax.lax.cond(due, lambda s: _refresh(s, params, options), lambda s: s, state)
     score = _merge(state, legacy)
-    importance = jax.tree.map(jnp.add, _normalise(state.fisher), _normalise(score))
+    importance = jax.tree.map(jnp.add, quadratic.min_max(state.fisher), quadratic.min_max(score))
     return _new_task(params, importance, state.fisher, score, state.tasks + 1, options), variables
 
   return Method(init, update, consolidate, num_boundary_examples=0)
@@ -222,10 +222,3 @@ def _merge(state: RwalkState, legacy: bool) -> chex.ArrayTree:
     return jnp.where(state.tasks == 0, new, later)
 
   return jax.tree.map(leaf, state.score, state.task_score)
-
-
-def _normalise(tree: chex.ArrayTree) -> chex.ArrayTree:
-  """`tree` with its smallest entry mapped to 0 and its largest to 1; 0 where all are equal."""
-  low = jnp.stack([jnp.min(leaf) for leaf in jax.tree.leaves(tree)]).min()
-  high = jnp.stack([jnp.max(leaf) for leaf in jax.tree.leaves(tree)]).max()
-  return jax.tree.map(lambda x: (x - low) / (high - low + 1e-32), tree)

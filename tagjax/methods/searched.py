@@ -1,7 +1,7 @@
 """What methods that search for a configuration of shared layers have in common."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import chex
 import jax
@@ -9,10 +9,61 @@ import jax.numpy as jnp
 import numpy as np
 
 from tagjax.core import losses
-from tagjax.core.method import Step
+from tagjax.core.method import Boundary, Method, Step
 from tagjax.core.sharing import ROUTED, searched_layers
 from tagjax.core.types import Batch, Variables
 from tagjax.methods.factor_penalty import FactorPenalties, add_gradient
+
+
+class SearchState(Protocol):
+  """What `searching` asks of a state.
+
+  Attributes:
+    anchor: the shared parameters before the task, by layer.
+  """
+
+  anchor: chex.ArrayTree
+
+
+def searching(
+  init: Callable[..., Any],
+  update: Callable[..., Any],
+  row_of: Callable[[Any, Variables, chex.Array], chex.Array],
+  end: Callable[[Any, Mapping[str, Any], chex.Array, chex.Array], Any],
+  **others: Callable[..., Any],
+) -> Method:
+  """A method that chooses a configuration for each task.
+
+  At a task's end the shared parameters of the layers that its configuration does not share return
+  to what they were before it. In evaluation the task in progress has its configuration so far.
+
+  Args:
+    init: see `Method`; the state is a `SearchState`.
+    update: see `Method`.
+    row_of: `(state, variables, task_id)`: bool `[L]`, the configuration of the task.
+    end: `(state, params, task_id, row)`: the state after the task, `params` as they have become.
+    **others: parts of the `Method` that tell of it: `monitor`, `outcome`, `cost`.
+  """
+
+  def consolidate(state, variables, *, at: Boundary):
+    row = row_of(state, variables, at.task_id)
+    params = keep_shared(variables["params"], state.anchor, row)
+    state = end(state, params, at.task_id, row)
+    return state, routed({**variables, "params": params}, at.task_id, row)
+
+  def prepare(state, variables, *, at: Boundary):
+    return routed(variables, at.task_id, row_of(state, variables, at.task_id))
+
+  return Method(
+    init,
+    update,
+    consolidate,
+    prepare=prepare,
+    ignores_updates=True,
+    num_boundary_examples=0,
+    requires=frozenset({"routing"}),
+    **others,
+  )
 
 
 def routed(variables: Variables, task_id: chex.Array, row: chex.Array) -> Variables:

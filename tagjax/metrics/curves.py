@@ -56,14 +56,36 @@ def learning_curve_area(curves: ArrayLike, beta: int, kind: str = "mean") -> flo
   return float(area) if area.ndim == 0 else area
 
 
-def _as_curves(curves: ArrayLike, beta: int) -> np.ndarray:
+def average_learning_curve(curves: ArrayLike) -> np.ndarray:
+  r"""The average b-shot accuracy `Z_b = (1/T) sum_k a[k, b, k]` for each b.
+
+  Args:
+    curves: `[..., T, N]`, accuracy on each task after 0, 1, 2, ... of its minibatches; where it has
+      fewer they end in NaN, and the last value is repeated.
+
+  Returns:
+    `[..., N]`; the first is Z_0, the zero-shot accuracy.
+
+  Raises:
+    ValueError: if the curves are no fractions, or empty.
+
+  References:
+    Chaudhry et al., "Efficient Lifelong Learning with A-GEM", ICLR 2019.
+
+  >>> average_learning_curve([[0.2, 0.6, 0.7], [0.0, 0.4, None]]).round(6).tolist()
+  [0.1, 0.5, 0.55]
+  """
+  return _complete(_as_curves(curves, 0, whole=True)).mean(axis=-2)
+
+
+def _as_curves(curves: ArrayLike, beta: int, *, whole: bool = False) -> np.ndarray:
   values = as_fractions("curves", curves)
   if values.ndim < 2 or values.shape[-2] == 0 or values.shape[-1] < beta + 1:
     raise ValueError(
       f"curves has shape {values.shape}, but beta={beta} needs [T, at least {beta + 1}]: one "
       "accuracy before the first minibatch and one after each"
     )
-  return values[..., : beta + 1]
+  return values if whole else values[..., : beta + 1]
 
 
 def _complete(curves: np.ndarray) -> np.ndarray:

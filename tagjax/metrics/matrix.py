@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from tagjax.metrics.fractions import as_accuracy_matrix, as_fractions
 
-Definition = Literal["agem", "tag", "diagonal"]
+Definition = Literal["agem", "agem-ref", "tag", "diagonal"]
 
 DEFINITIONS = get_args(Definition)
 """The definitions of forgetting, see `forgetting`."""
@@ -72,7 +72,7 @@ def forgetting_per_task(
   else:
     # What a task scored before it was learned (zero-shot) is nothing that could be forgotten.
     is_known = np.tri(*earlier.shape[-2:], dtype=bool)
-    known = np.where(is_known, earlier, np.nan)
+    known = earlier if definition == "agem-ref" else np.where(is_known, earlier, np.nan)
     rows = known if definition == "tag" else known[..., :-1, :]
     before = np.fmax.reduce(rows, axis=-2, initial=np.nan)
   return before - earlier[..., -1, :]
@@ -87,16 +87,20 @@ def forgetting(
 
   - `"agem"`: `before_j = max_{l=j..k-1} a[l, j]`, the best so far. In [-1, 1]: negative when later
     tasks have helped.
+  - `"agem-ref"`: `before_j = max_{l=1..k-1} a[l, j]`, as A-GEM's paper and code write it: over
+    times before task j was learned as well. The same, unless tasks to come were evaluated and one
+    of them did better than ever since.
   - `"tag"`: `before_j = max_{l=j..k} a[l, j]`, the present time included. Never negative, as gains
     count as zero: it is the mean of `max(f_j, 0)` over the terms `f_j` of `"agem"`. For comparing
     with TAG's tables.
   - `"diagonal"`: `before_j = a[j, j]`, right after learning. The negative of `backward_transfer`.
 
-  The maxima pass over what was not evaluated, and over times before the task was learned.
+  The maxima pass over what was not evaluated and, but for `"agem-ref"`, over times before the task
+  was learned.
 
   Args:
     matrix: `[..., T, T]` accuracy matrix.
-    definition: `"agem"`, `"tag"` or `"diagonal"`; say which beside any figure.
+    definition: `"agem"`, `"agem-ref"`, `"tag"` or `"diagonal"`; say which beside any figure.
     after: index (from 0) of the task after which to look; the last task by default.
 
   Returns:
@@ -117,12 +121,15 @@ def forgetting(
   return _mean(forgetting_per_task(matrix, definition, after))
 
 
-def worst_case_forgetting(matrix: ArrayLike, after: int | None = None) -> float | np.ndarray:
-  """Forgetting of the task that lost most, `max_{j<k} f_j` in the definition `"agem"`.
+def worst_case_forgetting(
+  matrix: ArrayLike, after: int | None = None, definition: str = "agem"
+) -> float | np.ndarray:
+  """Forgetting of the task that lost most, `max_{j<k} f_j`.
 
   Args:
     matrix: `[..., T, T]` accuracy matrix.
     after: index (from 0) of the task after which to look; the last task by default.
+    definition: of each task's forgetting, see `forgetting`.
 
   Returns:
     The largest loss, `[...]`; NaN if only one task has been learned.
@@ -137,7 +144,7 @@ def worst_case_forgetting(matrix: ArrayLike, after: int | None = None) -> float 
   >>> round(worst_case_forgetting(matrix), 6)
   0.05
   """
-  losses = forgetting_per_task(matrix, "agem", after)
+  losses = forgetting_per_task(matrix, definition, after)
   # `initial` would hide a NaN of a task that was not evaluated: only for no task at all.
   return _plain(losses.max(axis=-1) if losses.shape[-1] else np.full(losses.shape[:-1], np.nan))
 

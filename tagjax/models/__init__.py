@@ -15,6 +15,16 @@ from tagjax.models.alexnet import AlexNet
 from tagjax.models.batch_norm import BatchNorm
 from tagjax.models.cifar_alexnet import CifarAlexNet
 from tagjax.models.convolution import Conv
+from tagjax.models.dfcnn import dfcnn
+from tagjax.models.gated import (
+  GatedNetwork,
+  attention_cnn,
+  attention_mlp,
+  expandable_cnn,
+  expandable_mlp,
+)
+from tagjax.models.hps import hps
+from tagjax.models.joint_embedding import JointEmbedding, joint_embedding
 from tagjax.models.lasem_cnn import LasemCNN
 from tagjax.models.lenet import LeNet
 from tagjax.models.mlp import MLP
@@ -23,7 +33,8 @@ from tagjax.models.progressive_mlp import ProgressiveMLP, prognn_mlp
 from tagjax.models.reduced_resnet import ReducedResNet
 from tagjax.models.resnet18 import ResNet18
 from tagjax.models.rps_net import RPSNet
-from tagjax.models.transfer_cnn import TransferCNN, dfcnn, hps, tf
+from tagjax.models.tf import tf
+from tagjax.models.transfer_cnn import TransferCNN
 
 __all__ = [
   "MLP",
@@ -31,6 +42,8 @@ __all__ = [
   "BatchNorm",
   "CifarAlexNet",
   "Conv",
+  "GatedNetwork",
+  "JointEmbedding",
   "LasemCNN",
   "LeNet",
   "ProgressiveCNN",
@@ -39,8 +52,13 @@ __all__ = [
   "ReducedResNet",
   "ResNet18",
   "TransferCNN",
+  "attention_cnn",
+  "attention_mlp",
   "dfcnn",
+  "expandable_cnn",
+  "expandable_mlp",
   "hps",
+  "joint_embedding",
   "prognn",
   "prognn_mlp",
   "resnet_b",

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from tagjax.core.by_task import by_task
 from tagjax.core.register import register
-from tagjax.core.types import StreamSpec
-from tagjax.models.checks import check_image, check_rates
-from tagjax.models.convolution import Convolve, convolve
-from tagjax.models.lasem_cnn import Preset
+from tagjax.core.types import StreamSpec, Variables
+from tagjax.models.checks import check_image
+from tagjax.models.lasem_network import Convolutions, LasemNetwork
 from tagjax.models.pooling import max_pool_same
 from tagjax.models.task_head import (
   Classes,
@@ -25,13 +25,12 @@ from tagjax.models.task_head import (
   outputs_by_task,
   placed,
 )
-from tagjax.models.task_rows import TASK, by_task, drawn_by_task, row_of
-from tagjax.models.transfer_cnn import sizes_of
-from tagjax.models.transfer_layers import Sizes, plain, plain_bias, plain_kernel
+from tagjax.models.task_rows import TASK, drawn_by_task, narrowed, row_of
+from tagjax.models.transfer_layers import Initializer, Sizes, plain, plain_bias, plain_kernel
 
 
-class ProgressiveCNN(nn.Module):
-  """Convolutions, hidden layers and a head for each task, with laterals from the tasks before.
+class ProgressiveCNN(LasemNetwork, kw_only=True):
+  """A `LasemNetwork` for each task, with laterals from those of the tasks before.
 
   Column t is an ordinary network; from its second convolution on, with h_q the output of the layer
   before in the column q of an earlier task, for the same image,
@@ -47,17 +46,8 @@ class ProgressiveCNN(nn.Module):
   each earlier task in it, are as wide as the widest, and 0 where a task has none.
 
   Attributes:
-    num_outputs: K, the outputs of the stream.
     classes: the outputs of each task, T tuples.
-    channels: output channels of each convolution.
-    kernels: height and width of each kernel, odd.
-    pools: size and stride of the max-pool after each convolution; 1: none.
-    hidden: widths of the hidden linear layers.
-    skips: pairs (first, last) of convolutions between which a skip leads, see `LasemCNN`.
     scale: by which laterals are narrower than their inputs, positive.
-    dropout: probability that a feature is dropped in training, after the convolutions; in [0, 1).
-    convolve: how convolutions are computed, see `tagjax.models.convolution`.
-    compute_dtype: of products, convolutions and activations; see `tagjax.models`.
 
   Differs from the reference code (LASEM's): skips are added after the ReLU, and all of them.
 
@@ -66,20 +56,10 @@ class ProgressiveCNN(nn.Module):
     Lee, Behpour, Eaton. Sharing Less is More. ICML 2021.
   """
 
-  num_outputs: int
   classes: Classes
-  channels: tuple[int, ...]
-  kernels: tuple[int, ...]
-  pools: tuple[int, ...]
-  hidden: tuple[int, ...]
-  skips: tuple[tuple[int, int], ...] = ()
   scale: float = 2.0
-  dropout: float = 0.5
-  convolve: Convolve = convolve
-  compute_dtype: jnp.dtype = jnp.float32
 
   def __post_init__(self):
-    check_rates(dropout=self.dropout)
     if not self.scale > 0:
       raise ValueError(f"scale must be positive, got {self.scale}")
     super().__post_init__()
@@ -119,21 +99,34 @@ class ProgressiveCNN(nn.Module):
     return by_task(forward, num_tasks, task_id, mask)
 
   def _parameters(self, image: chex.Array) -> dict[str, dict[str, Any]]:
-    channels, (height, width) = image.shape[-1], image.shape[1:3]
     num_tasks = len(self.classes)
     by_row = functools.partial(drawn_by_task, num_tasks=num_tasks)
     params = {}
-    for layer, (outputs, size, pool) in enumerate(self._layers()):
-      sizes = Sizes(size, channels, outputs)
+    for layer, sizes in enumerate(self.sizes(image.shape[-1])):
       draw = drawn({"task": plain(sizes)}, by_row)
       if layer and num_tasks > 1:
         draw = _with_laterals(draw, sizes, num_tasks, self.scale)
       params[f"conv{layer}"] = self.param(f"conv{layer}", draw)
-      channels, height, width = outputs, -(-height // pool), -(-width // pool)
-    linear = linear_layers(height * width * channels, self.hidden, self.classes)
+    linear = linear_layers(self.num_features(*image.shape[1:3]), self.hidden, self.classes)
     for name, leaves in linear.items():
       params[name] = self.param(name, drawn({"task": leaves}, by_row))
     return params
+
+  def parameters_in_use(
+    self, variables: Variables, used: Mapping[str, Any], tasks: chex.Array
+  ) -> Mapping[str, Any]:
+    """Without the laterals that no column has; see `TransferCNN.parameters_in_use`."""
+    del tasks
+    found = {}
+    for name, parts in used.items():
+      found[name] = dict(parts)
+      if "lateral" in parts:
+        kernel = variables["params"][name]["task"]["kernel"]
+        exists = _laterals(Sizes(*kernel.shape[-3:]), len(self.classes), self.scale)
+        found[name]["lateral"] = {
+          leaf: narrowed(mask, exists[leaf].exists) for leaf, mask in parts["lateral"].items()
+        }
+    return found
 
   def _earlier(self, x, params, task) -> list[chex.Array]:
     """What layers 0..L-2 of the columns before `task` give, `[T - 1, B, H, W, C]` each; else 0."""
@@ -152,9 +145,8 @@ class ProgressiveCNN(nn.Module):
 
   def _column(self, x, layers, earlier, task) -> list[chex.Array]:
     """What each layer of one column gives, after its max-pool."""
-    starts = {last: first for first, last in self.skips}
     inputs, made = [], []
-    for layer, (_, _, pool) in enumerate(self._layers()):
+    for layer, pool in enumerate(self.pools):
       inputs.append(x)
       own = layers[f"conv{layer}"]
       kernel, bias = (own["task"][leaf].astype(x.dtype) for leaf in ("kernel", "bias"))
@@ -162,8 +154,9 @@ class ProgressiveCNN(nn.Module):
       if "lateral" in own and earlier is not None:
         total = total + self._laterals(own["lateral"], earlier[layer - 1], task)
       x = nn.relu(total)
-      if layer in starts:
-        x = x + inputs[starts[layer]]
+      if (first := self.skipped(layer)) is not None:
+        self.check_skip(layer, inputs[first], x)
+        x = x + inputs[first]
       x = max_pool_same(x, pool)
       made.append(x)
     return made
@@ -182,9 +175,6 @@ class ProgressiveCNN(nn.Module):
     kernel = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], number * width, -1)
     return self.convolve(joined, kernel, 1)
 
-  def _layers(self) -> list[tuple[int, int, int]]:
-    return list(zip(self.channels, self.kernels, self.pools, strict=True))
-
 
 def lateral_width(inputs: int, column: int, scale: float) -> int:
   """Outputs of the 1×1 convolutions of a column, from 1.
@@ -197,27 +187,13 @@ def lateral_width(inputs: int, column: int, scale: float) -> int:
 
 def _with_laterals(draw: Callable, sizes: Sizes, num_tasks: int, scale: float) -> Callable:
   """`draw` and the laterals into the layer, 0 where a column has none."""
-  widest = lateral_width(sizes.inputs, 1, scale)
-  widths = [lateral_width(sizes.inputs, column, scale) for column in range(num_tasks)]
-  # [T, T - 1, n]: the column t, an earlier one q, and the outputs that a lateral has.
-  columns, earlier = np.arange(num_tasks)[:, None, None], np.arange(num_tasks - 1)[None, :, None]
-  there = (earlier < columns) & (np.arange(widest) < np.array(widths)[:, None, None])
+  laterals = _laterals(sizes, num_tasks, scale)
   pairs = (num_tasks, num_tasks - 1)
-  shapes: Mapping[str, tuple] = {
-    "alpha": (plain_kernel, (1,), there[..., :1]),
-    "reduce": (plain_kernel, (sizes.inputs, widest), there[:, :, None, :]),
-    "reduce_bias": (plain_bias, (widest,), there),
-    "kernel": (
-      plain_kernel,
-      (sizes.kernel, sizes.kernel, widest, sizes.outputs),
-      there[:, :, None, None, :, None],
-    ),
-  }
 
   def with_laterals(key):
-    own, *keys = jax.random.split(key, 1 + len(shapes))
+    own, *keys = jax.random.split(key, 1 + len(laterals))
     lateral = {}
-    for (leaf, (initializer, shape, exists)), one in zip(shapes.items(), keys, strict=True):
+    for (leaf, (initializer, shape, exists)), one in zip(laterals.items(), keys, strict=True):
       values = jnp.where(exists, initializer(one, (*pairs, *shape), jnp.float32), 0)
       lateral[leaf] = nn.LogicallyPartitioned(values, (TASK, *[None] * (len(shape) + 1)))
     return {**draw(own), "lateral": lateral}
@@ -225,42 +201,56 @@ def _with_laterals(draw: Callable, sizes: Sizes, num_tasks: int, scale: float) -
   return with_laterals
 
 
-@register("prognn", kind="model")
+class _Lateral(NamedTuple):
+  """A parameter of all laterals into a layer, `[T, T - 1, *shape]`, and where it is not 0."""
+
+  initializer: Initializer
+  shape: tuple[int, ...]
+  exists: np.ndarray
+
+
+def _laterals(sizes: Sizes, num_tasks: int, scale: float) -> dict[str, _Lateral]:
+  widest = lateral_width(sizes.inputs, 1, scale)
+  widths = [lateral_width(sizes.inputs, column, scale) for column in range(num_tasks)]
+  # [T, T - 1, n]: the column t, an earlier one q, and the outputs that a lateral has.
+  columns, earlier = np.arange(num_tasks)[:, None, None], np.arange(num_tasks - 1)[None, :, None]
+  there = (earlier < columns) & (np.arange(widest) < np.array(widths)[:, None, None])
+  return {
+    "alpha": _Lateral(plain_kernel, (1,), there[..., :1]),
+    "reduce": _Lateral(plain_kernel, (sizes.inputs, widest), there[:, :, None, :]),
+    "reduce_bias": _Lateral(plain_bias, (widest,), there),
+    "kernel": _Lateral(
+      plain_kernel,
+      (sizes.kernel, sizes.kernel, widest, sizes.outputs),
+      there[:, :, None, None, :, None],
+    ),
+  }
+
+
+@register("prognn", kind="model", shares="convolutions")
 def prognn(
   spec: StreamSpec,
   *,
-  preset: Preset = "cifar",
-  channels: tuple[int, ...] | None = None,
-  kernels: tuple[int, ...] | None = None,
-  pools: tuple[int, ...] | None = None,
-  hidden: tuple[int, ...] | None = None,
   scale: float = 2.0,
-  dropout: float = 0.5,
   compute_dtype: jnp.dtype = jnp.float32,
+  **convolutions: Any,
 ) -> ProgressiveCNN:
   """Progressive networks: a column for each task, with laterals from those of earlier tasks.
 
   Args:
-    spec: see `hps`.
-    preset: the sizes of `lasem_cnn`.
-    channels: see `hps`.
-    kernels: see `hps`.
-    pools: see `hps`.
-    hidden: see `hps`.
+    spec: the stream, of the scenario `"task"`.
     scale: by which laterals are narrower than their inputs, positive; the paper has 1 and 2.
-    dropout: see `hps`.
-    compute_dtype: see `ProgressiveCNN`.
+    compute_dtype: see `LasemNetwork`.
+    **convolutions: see `hps`.
 
   Raises:
     ValueError: if the scenario is not `"task"`, the sizes are not of the same number of layers, or
       `scale` is not positive.
   """
-  sizes = {"channels": channels, "kernels": kernels, "pools": pools, "hidden": hidden}
   return ProgressiveCNN(
     spec.num_outputs,
-    outputs_by_task(spec, "prognn"),
-    **sizes_of(preset, sizes),
+    classes=outputs_by_task(spec, "prognn"),
     scale=scale,
-    dropout=dropout,
     compute_dtype=compute_dtype,
+    **Convolutions(**convolutions).fields(),
   )

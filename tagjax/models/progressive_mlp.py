@@ -1,7 +1,7 @@
 """Progressive networks of linear layers, in A-GEM's form: laterals lead into every layer."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import chex
@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from tagjax.core.by_task import by_task
 from tagjax.core.register import register
-from tagjax.core.types import StreamSpec
+from tagjax.core.types import StreamSpec, Variables
 from tagjax.models import initializers
 from tagjax.models.checks import check_widths
 from tagjax.models.task_head import Classes, outputs_by_task, placed
-from tagjax.models.task_rows import by_task, drawn_by_task, row_of
+from tagjax.models.task_rows import drawn_by_task, narrowed, row_of
 
 
 class ProgressiveMLP(nn.Module):
@@ -78,6 +79,20 @@ class ProgressiveMLP(nn.Module):
 
     return by_task(forward, num_tasks, task_id, mask)
 
+  def parameters_in_use(
+    self, variables: Variables, used: Mapping[str, Any], tasks: chex.Array
+  ) -> Mapping[str, Any]:
+    """Without the laterals that no column has; see `TransferCNN.parameters_in_use`."""
+    del variables, tasks
+    exists = _exists(len(self.classes))
+    return {
+      name: {
+        part: narrowed(leaves, exists) if part == "lateral" else leaves
+        for part, leaves in parts.items()
+      }
+      for name, parts in used.items()
+    }
+
   def _parameters(self, inputs: int) -> dict[str, Any]:
     params = {}
     for layer, outputs in enumerate([*self.hidden, max(map(len, self.classes))]):
@@ -124,14 +139,18 @@ def _drawn(shape: tuple[int, int], num_tasks: int, key: chex.PRNGKey) -> dict[st
   own["bias"] = drawn_by_task(bias, num_tasks)(next(keys), shape[1:])
   if num_tasks == 1:
     return {"task": own}
-  there = np.arange(num_tasks - 1)[None, :] < np.arange(num_tasks)[:, None]
-  lateral = {}
+  there, lateral = _exists(num_tasks), {}
   for leaf, initializer, size in (("kernel", kernel, shape), ("bias", bias, shape[1:])):
     drawn = drawn_by_task(_of_pairs(initializer, num_tasks - 1), num_tasks)(next(keys), size)
     exists = there.reshape(*there.shape, *[1] * len(size))
     value = jnp.where(exists, drawn.value, 0)
     lateral[leaf] = drawn.replace(value=value, names=(*drawn.names, None))
   return {"task": own, "lateral": lateral}
+
+
+def _exists(num_tasks: int) -> np.ndarray:
+  """Bool `[T, T - 1]`: whether a lateral leads into the column (row) from the earlier one."""
+  return np.arange(num_tasks - 1)[None, :] < np.arange(num_tasks)[:, None]
 
 
 def _of_pairs(initializer: Callable, number: int) -> Callable:

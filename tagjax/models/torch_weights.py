@@ -22,7 +22,7 @@ _OTHER_HEAD_BYTES = 2**28  # what a head for another number of outputs may have 
 
 
 def load_torch_weights(
-  path: str | Path, like: Mapping[str, chex.ArrayTree], names: Mapping[str, str]
+  path: str | Path, like: Mapping[str, chex.ArrayTree], names: Mapping[str, str | None]
 ) -> dict[str, chex.ArrayTree]:
   """Reads a state dictionary of PyTorch and turns it into variables of a Flax model.
 
@@ -35,7 +35,8 @@ def load_torch_weights(
     path: see `tagjax.models.torch_files.read_tensors`.
     like: the model's variables, or their shapes.
     names: PyTorch's names of the model's layers, such as `{"stem": "conv1"}`; layers within layers
-      are joined by "/". Names of layers that the model lacks do no harm.
+      are joined by "/", and the model's own leaves are of the layer "". None: a layer that the file
+      does not have, whose values are new. Names of layers that the model lacks do no harm.
 
   Returns:
     A tree like `like`, of float32 NumPy arrays, without what is left out.
@@ -44,7 +45,11 @@ def load_torch_weights(
     OSError: if the file cannot be opened.
     ValueError: one line that names the keys and shapes that do not fit.
   """
-  leaves = flax.traverse_util.flatten_dict(like)
+  leaves = {
+    place: leaf
+    for place, leaf in flax.traverse_util.flatten_dict(like).items()
+    if names["/".join(place[1:-1])] is not None
+  }
   tensors = read_tensors(path, _OTHER_HEAD_BYTES + sum(4 * leaf.size for leaf in leaves.values()))
   wanted = {
     place: f"{names['/'.join(place[1:-1])]}.{_LEAVES[place[0], place[-1]]}" for place in leaves
@@ -60,8 +65,10 @@ def load_torch_weights(
 
 
 def _is_other_head(tensors: dict[str, np.ndarray], shapes: dict[str, tuple], head: str) -> bool:
-  """Whether the head takes the same features, to another number of outputs."""
+  """Whether the head takes the same features to another number of outputs, or there is none."""
   key = f"{head}.weight"
+  if key not in shapes:
+    return True
   if key not in tensors or tensors[key].ndim != 2:
     return False
   (theirs, their_inputs), (ours, our_inputs) = tensors[key].shape, shapes[key]

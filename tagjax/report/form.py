@@ -36,7 +36,12 @@ def check_run(results: Mapping[str, Any], num_seeds: int, num_tasks: int, where:
   check.entry("seeds", lambda value: _is_whole(value) or _list_of(_is_whole, num_seeds)(value))
   check.entry("used", _is_none_or(_list_of(_is_name)))
   check.entry("task_relatedness", _is_none_or(_is_array((num_seeds, num_tasks, num_tasks))))
+  check.entry("learning_curves", _is_curves((num_seeds, num_tasks)))
   check.counts(num_seeds, num_tasks)
+  check.growth(num_seeds, num_tasks)
+  if results.get("tuning") is not None:
+    check.entry("tuning", lambda value: isinstance(value, Mapping))
+    check_grid(results["tuning"], f"tuning of {where}")
   for name in [*results]:
     if name in _METRICS or (isinstance(results[name], Mapping) and "per_seed" in results[name]):
       check.entry(name, _is_summary(num_seeds))
@@ -73,7 +78,7 @@ class _Checker:
     names = dict.fromkeys(("method", "benchmark", "model"), _is_none_or(_is_name))
     config = {**names, "seed": _is_none_or(_is_whole)}
     self.entry("config", _is_none_or(lambda value: _is_settings(value) and _has(value, config)))
-    area = _is_table({"beta": _is_whole, "kind": _is_name})
+    area = _is_table({"beta": _is_whole})
     definitions = {
       "forgetting": lambda value: value in DEFINITIONS,
       "ddof": lambda value: _is_whole(value) and value < 10,
@@ -83,6 +88,7 @@ class _Checker:
     }
     self.entry("definitions", lambda value: isinstance(value, Mapping) and _has(value, definitions))
     self.entry("seconds", _is_none_or(is_numbers))
+    self.entry("bytes", _is_none_or(is_numbers))
     self.entry("command", lambda value: isinstance(value, str))
     origin = {
       "commit": _is_none_or(_is_name),
@@ -108,6 +114,22 @@ class _Checker:
       self.entry("confusion_matrix", _is_array((num_seeds, number, number)))
       classes = _list_of(lambda value: _is_whole(value) and value < number)
       self.entry("task_classes", _list_of(classes, num_tasks))
+
+  def growth(self, num_seeds: int, num_tasks: int) -> None:
+    """What the tasks need, and what the method tells of them."""
+    by_time, by_task = _is_array((num_seeds, num_tasks)), _is_array((num_tasks,))
+    known = {"parameters": by_time, "bytes": by_time, "step_flops": by_task}
+    known |= {"evaluation_flops": by_task, "allocated_parameters": _is_whole}
+    known |= {"allocated_bytes": _is_whole}
+    self.entry(
+      "growth",
+      lambda value: (
+        isinstance(value, Mapping)
+        and (not value or {*known} - {"step_flops", "evaluation_flops"} <= value.keys() <= {*known})
+        and _has(value, known)
+      ),
+    )
+    self.entry("outcomes", _is_outcomes((num_seeds, num_tasks)))
 
   def entry(self, key: str, is_right: Callable[[Any], bool]) -> None:
     """Refuses the entry if it is there and not right."""
@@ -219,6 +241,20 @@ def _is_continuum(by_time: tuple[int, int]) -> Callable[[Any], bool]:
   return check
 
 
+def _is_curves(shape: tuple[int, int]) -> Callable[[Any], bool]:
+  """Learning curves: of each seed and task as many points, each a fraction or None."""
+
+  def check(value: Any) -> bool:
+    try:
+      curves = np.asarray(value, np.float64)
+    except (TypeError, ValueError, OverflowError):
+      return False
+    is_right = np.isnan(curves) | ((curves >= 0) & (curves <= 1))
+    return curves.ndim == 3 and curves.shape[:2] == shape and curves.size > 0 and is_right.all()
+
+  return check
+
+
 def _values_of(number: Callable[[Any], bool], length: int | None) -> Callable[[Any], bool]:
   """A list, or in memory an array."""
   lists = _list_of(number, length)
@@ -233,3 +269,24 @@ def _is_array(shape: tuple[int, ...]) -> Callable[[Any], bool]:
       return False
 
   return check
+
+
+def _is_outcomes(by_time: tuple[int, int]) -> Callable[[Any], bool]:
+  """By name an array after each task, or None; those of a name have the same shape."""
+
+  def check(value: Any) -> bool:
+    if not isinstance(value, Mapping) or not all(map(_is_name, value)):
+      return False
+    return all(_has_one_shape(rows, by_time) for rows in value.values())
+
+  return check
+
+
+def _has_one_shape(rows: Any, by_time: tuple[int, int]) -> bool:
+  if not _list_of(_list_of(lambda one: True, by_time[1]), by_time[0])(rows):
+    return False
+  try:
+    told = [np.asarray(one, np.float64) for seed in rows for one in seed if one is not None]
+  except (TypeError, ValueError, OverflowError):
+    return False
+  return len({one.shape for one in told}) <= 1

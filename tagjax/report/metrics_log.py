@@ -6,7 +6,7 @@ after a task, or diagnostics of the method for each parameter tensor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,9 +64,26 @@ def training_curve(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
   >>> training_curve([*rows[:1], rows[1] | {"loss": 1.0}])["total_step"].tolist()
   [5, 8]
   """
+  curve = [
+    dict(zip(_PLACE, place, strict=True))
+    | {
+      "step": row["step"],
+      "total_step": done,
+      "loss": row["loss"],
+      "accuracy": row.get("accuracy"),
+    }
+    for row, place, done in _chunks(rows)
+  ]
+  columns = [*_PLACE, "step", "total_step", "loss", "accuracy"]
+  import pandas as pd  # a third of a second, which a run has no use for
+
+  return pd.DataFrame(curve, columns=columns)
+
+
+def _chunks(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], tuple, int]]:
+  """Each row of training, its place, and the steps of its seed so far."""
   done: dict[Any, int] = {}
   last: dict[Any, tuple] = {}
-  curve = []
   for row in rows:
     if "loss" not in row:
       continue
@@ -75,19 +92,39 @@ def training_curve(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     goes_on = before is not None and before[0] == place and row["step"] > before[1]
     done[seed] = done.get(seed, 0) + row["step"] - (before[1] if goes_on else 0)
     last[seed] = (place, row["step"])
-    curve.append(
-      dict(zip(_PLACE, place, strict=True))
-      | {
-        "step": row["step"],
-        "total_step": done[seed],
-        "loss": row["loss"],
-        "accuracy": row.get("accuracy"),
-      }
-    )
-  columns = [*_PLACE, "step", "total_step", "loss", "accuracy"]
+    yield row, place, done[seed]
+
+
+def monitored(rows: Sequence[Mapping[str, Any]], name: str) -> pd.DataFrame:
+  """What a method tells from step to step (`Method.monitor`), in long form.
+
+  Args:
+    rows: see `read_log`.
+    name: of the figure, such as "posterior".
+
+  Returns:
+    The columns `seed`, `task` (from 0), `step` (of the task, at the end of the chunk), `entry` (of
+    the figure, flattened, from 0) and `value`: the mean over the steps of the chunk, of which
+    `chunk_steps` says how many they are.
+
+  >>> row = {"seed": 1, "task": 3, "step": 5, "loss": 2.0}
+  >>> told = {"monitored": {"posterior": [0.25, 0.75]}}
+  >>> monitored([row | told], "posterior")[["task", "step", "entry", "value"]].values.tolist()
+  [[3.0, 5.0, 0.0, 0.25], [3.0, 5.0, 1.0, 0.75]]
+  """
+  found, begun = [], {}
+  for row, _, done in _chunks(rows):
+    seed, task = row["seed"], row["task"]
+    if begun.get(seed, (None,))[0] != task:
+      begun[seed] = (task, done - row["step"])
+    told = row.get("monitored") or {}
+    if name in told:
+      values = np.asarray(told[name], dtype=object).astype(np.float64).ravel()
+      where = {"seed": seed, "task": task, "step": done - begun[seed][1]}
+      found += [where | {"entry": n, "value": value} for n, value in enumerate(values.tolist())]
   import pandas as pd  # a third of a second, which a run has no use for
 
-  return pd.DataFrame(curve, columns=columns)
+  return pd.DataFrame(found, columns=["seed", "task", "step", "entry", "value"])
 
 
 def diagnostics(

@@ -20,7 +20,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from tagjax import metrics
-from tagjax.report import class_plots
+from tagjax.report import class_plots, curve_plots, growth_plots
 from tagjax.report.drawing import (
   BAND_OPACITY,
   COLORS,
@@ -44,6 +44,7 @@ from tagjax.report.drawing import (
   task_labels,
   weight_map,
 )
+from tagjax.report.growth import growth_of
 from tagjax.report.results import definition_of
 from tagjax.report.tables import value_text
 
@@ -314,7 +315,9 @@ def plots_of(results: Results) -> dict[str, Callable[[Results], Figure]]:
     }
   if results.get("task_relatedness") is not None:
     plots["task_relatedness"] = plot_task_relatedness
-  return plots | class_plots.plots_of(results)
+  if (grown := growth_of(results)) is not None and grown.grows:
+    plots["growth"] = growth_plots.plot_growth
+  return plots | curve_plots.plots_of(results) | class_plots.plots_of(results)
 
 
 def save_all(

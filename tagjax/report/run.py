@@ -15,7 +15,8 @@ from tagjax.core.untrusted import plain_strings
 from tagjax.report import form
 from tagjax.report.comparison import commit_of, flat_config
 from tagjax.report.continuum import Continuum, array_of, continuum_of
-from tagjax.report.metrics_log import diagnostics, read_log, training_curve
+from tagjax.report.growth import Growth, growth_of, outcomes_of
+from tagjax.report.metrics_log import diagnostics, monitored, read_log, training_curve
 from tagjax.report.results import definition_of
 from tagjax.report.tables import mean_and_std, metric_rows, sweep_rows
 from tagjax.storage.json_files import ResultsError, read_json, write_atomic, write_json_atomic
@@ -125,6 +126,14 @@ class Run:
     names = self.results.get("task_names")
     return list(names) if names else [f"task {task + 1}" for task in range(self.num_tasks)]
 
+  @property
+  def tuning(self) -> Grid | None:
+    """The grid that chose its values on tasks of its own; None for a run without such tasks."""
+    results = self.results.get("tuning")
+    if results is None:
+      return None
+    return Grid(results, None if self.folder is None else self.folder / "tuning", name=self.name)
+
   # Arrays.
 
   @property
@@ -192,6 +201,15 @@ class Run:
     return None if weights is None else np.asarray(weights, np.float64)
 
   @property
+  def learning_curves(self) -> np.ndarray | None:
+    """Accuracy on each task after 0, 1, ... of its first minibatches, float64 `[S, T, b]`.
+
+    `learning_curves[..., 0]` is zero-shot accuracy. NaN after a task's last minibatch; None unless
+    the run was asked for it, by `learning_curve_batches`.
+    """
+    return array_of(self.results, "learning_curves")
+
+  @property
   def continuum(self) -> Continuum | None:
     """Accuracies where test images arrive in runs of one task, arrays `[S, T, P]`.
 
@@ -223,6 +241,22 @@ class Run:
     None unless the run was asked for it.
     """
     return array_of(self.results, "confusion_matrix")
+
+  @property
+  def growth(self) -> Growth | None:
+    """Parameters, bytes and operations by number of tasks, arrays `[S, T]` and `[T]`.
+
+    None in results of older versions.
+    """
+    return growth_of(self.results)
+
+  @property
+  def outcomes(self) -> dict[str, np.ndarray]:
+    """What the method tells of each task that has ended, by name, float64 `[S, T, ...]`.
+
+    Such as LASEM's `shared_layers`, 1 where the task shares a layer.
+    """
+    return outcomes_of(self.results)
 
   # Frames.
 
@@ -306,6 +340,10 @@ class Run:
     """
     return diagnostics(self._log_rows(), name, self.results.get("tensor_names"))
 
+  def monitored(self, name: str = "posterior") -> pd.DataFrame:
+    """What the method tells from step to step; see `tagjax.report.metrics_log.monitored`."""
+    return monitored(self._log_rows(), name)
+
   def _log_rows(self) -> list[dict[str, Any]]:
     if self.folder is None:
       raise ResultsError(
@@ -331,6 +369,14 @@ class Run:
     """See `tagjax.report.plots.plot_task_relatedness`."""
     return report.plots.plot_task_relatedness(self.results)
 
+  def plot_learning_curve(self) -> Figure:
+    """See `tagjax.report.curve_plots.plot_learning_curves`."""
+    return report.curve_plots.plot_learning_curves({self.name: self.results})
+
+  def plot_zero_shot(self) -> Figure:
+    """See `tagjax.report.curve_plots.plot_zero_shot`."""
+    return report.curve_plots.plot_zero_shot({self.name: self.results})
+
   def plot_continuum(self) -> Figure:
     """See `tagjax.report.class_plots.plot_continuum`."""
     return report.class_plots.plot_continuum(self.results)
@@ -342,6 +388,14 @@ class Run:
   def plot_recency_bias(self) -> Figure:
     """See `tagjax.report.class_plots.plot_recency_bias`."""
     return report.class_plots.plot_recency_bias(self.results)
+
+  def plot_growth(self) -> Figure:
+    """See `tagjax.report.growth_plots.plot_growth`."""
+    return report.growth_plots.plot_growth(self.results)
+
+  def plot_monitored(self, name: str = "posterior") -> Figure:
+    """See `tagjax.report.growth_plots.plot_monitored`."""
+    return report.growth_plots.plot_monitored(self.results, self.monitored(name), name)
 
   def plot_loss(self) -> Figure:
     """See `tagjax.report.log_plots.plot_loss`."""
@@ -376,6 +430,8 @@ class Run:
       self.plot_loss().savefig(target / "loss.png")
       if not self.diagnostics().empty:
         self.plot_layer_weights().savefig(target / "layer_weights.png")
+      if not self.monitored().empty:
+        self.plot_monitored().savefig(target / "posterior.png")
     write_json_atomic(there, dict(self.results))  # last: its presence says that all is there
     return target
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from tagjax import metrics
 from tagjax.core.untrusted import plain_text
+from tagjax.report.growth import growth_of, outcomes_of
 
 Row = Mapping[str, str]
 """A row of a table: column -> text. All rows of a table have the same columns."""
@@ -20,11 +21,21 @@ Row = Mapping[str, str]
 _FIGURES = (
   ("average_accuracy", "average accuracy"),
   ("forgetting", "forgetting"),
+  ("worst_case_forgetting", "worst-case forgetting"),
   ("learning_accuracy", "learning accuracy"),
   ("backward_transfer", "backward transfer"),
   ("forward_transfer", "forward transfer"),
-  ("learning_curve_area", "learning curve area"),
 )
+
+PEAK_FIGURES = (("peak_accuracy", "peak accuracy"), ("final_to_peak", "final / peak"))
+"""Of runs that record the best epoch of each task."""
+
+CURVE_FIGURES = (
+  ("zero_shot_accuracy", "zero-shot accuracy"),
+  ("learning_curve_area", "learning curve area"),
+  ("learning_curve_area_trapezoid", "the same by trapezoids"),
+)
+"""Of runs that record how tasks begin."""
 
 INCREMENTAL_FIGURES = (
   ("average_incremental_accuracy", "average incremental accuracy"),
@@ -43,7 +54,7 @@ def metric_rows(results: Mapping[str, Any]) -> list[Row]:
   definitions = results.get("definitions", {})
   spread = f"std (ddof {definitions.get('ddof', 1)})"
   rows = []
-  for name, title in (*_FIGURES, *INCREMENTAL_FIGURES):
+  for name, title in (*_FIGURES, *PEAK_FIGURES, *CURVE_FIGURES, *INCREMENTAL_FIGURES):
     if name not in results:
       continue
     figure = results[name]
@@ -60,23 +71,73 @@ def metric_rows(results: Mapping[str, Any]) -> list[Row]:
 
 
 def task_rows(results: Mapping[str, Any]) -> list[Row]:
-  """One row a task: accuracy right after learning it and at the end, mean ± std over seeds."""
+  """One row a task: accuracy right after learning it and at the end, mean ± std over seeds.
+
+  The peak accuracy stands beside them where it is recorded.
+  """
   matrices = np.asarray(results["accuracy_matrix"], np.float64)
   ddof = results.get("definitions", {}).get("ddof", 1)
   names = results.get("task_names") or [""] * matrices.shape[-1]
   rows = []
+  peaks = results.get("peak_accuracies")
   for task, name in enumerate(names):
+    peak = {}
+    if peaks is not None:
+      of_task = np.asarray(peaks, np.float64)[:, task]
+      peak = {"peak (%)": mean_and_std(*metrics.summarise(of_task, ddof=ddof)[:2])}
     learned = metrics.summarise(matrices[:, task, task], ddof=ddof)
     final = metrics.summarise(matrices[:, -1, task], ddof=ddof)
     rows.append(
       {
         "task": f"{task + 1}  {name}".strip(),
+        **peak,
         "learned (%)": mean_and_std(learned.mean, learned.std),
         "final (%)": mean_and_std(final.mean, final.std),
         "change": percent(final.mean - learned.mean, sign=True),
       }
     )
   return rows
+
+
+def growth_rows(results: Mapping[str, Any]) -> list[Row]:
+  """One row a task, of a network that grows: what is in use after it, and what the method tells.
+
+  Such as the layers that LASEM shares. Means over seeds; no row where there is nothing to tell.
+  """
+  grown, outcomes = growth_of(results), outcomes_of(results)
+  columns: dict[str, list[str]] = {}
+  tasks = range(np.shape(results["accuracy_matrix"])[-1])
+  if grown is not None and grown.grows:
+    columns["parameters"] = [count_text(grown.parameters[:, task]) for task in tasks]
+    columns["bytes"] = [count_text(grown.bytes[:, task]) for task in tasks]
+  for title, values in outcomes.items():
+    columns[title.replace("_", " ")] = [_mean_text(values[:, task]) for task in tasks]
+  if not columns:
+    return []
+  names = results.get("task_names") or [""] * len(tasks)
+  titles = [f"{task + 1}  {name}".strip() for task, name in enumerate(names)]
+  return [
+    {"task": title, **dict(zip(columns, values, strict=True))}
+    for title, *values in zip(titles, *columns.values(), strict=True)
+  ]
+
+
+def count_text(values: np.ndarray) -> str:
+  """A mean number of parameters or bytes, with commas; a dash for what is unknown.
+
+  >>> count_text(np.array([1200.0, 1201.0])), count_text(np.array([np.nan]))
+  ('1,200', '–')
+  """
+  known = values[~np.isnan(values)]
+  return f"{int(known.mean()):,}" if len(known) else "–"  # noqa: RUF001
+
+
+def _mean_text(values: np.ndarray) -> str:
+  """The mean over seeds of a figure, of any shape."""
+  known = values[~np.isnan(values.reshape(len(values), -1)).any(axis=1)]
+  mean = known.mean(axis=0) if len(known) else np.full(1, np.nan)
+  texts = [f"{value:.3g}" for value in np.atleast_1d(mean).ravel().tolist()]
+  return " ".join(texts) if len(known) else "–"  # noqa: RUF001
 
 
 def run_table(results: Mapping[str, Any]) -> Table:
@@ -92,10 +153,17 @@ def task_table(results: Mapping[str, Any]) -> Table:
 
 
 def print_run(results: Mapping[str, Any], console: Console | None = None) -> None:
-  """Prints both tables, on stdout by default."""
+  """Prints the tables, on stdout by default.
+
+  Before them come the points that were chosen from, after them growth where there is some.
+  """
   console = console or Console()
+  if "tuning" in results:
+    print_sweep(results["tuning"], console, is_judged=True)
   console.print(run_table(results))
   console.print(task_table(results))
+  if rows := growth_rows(results):
+    console.print(rich_table(rows, "in use after each task"))
 
 
 def sweep_rows(results: Mapping[str, Any]) -> list[Row]:
@@ -107,7 +175,8 @@ def sweep_rows(results: Mapping[str, Any]) -> list[Row]:
     values = {key: value_text(value) for key, value in point["values"].items()}
     figures = {
       f"{title} (%)": mean_and_std(point[name]["mean"], point[name]["std"]) if point[name] else "–"  # noqa: RUF001
-      for name, title in _FIGURES[:3]
+      for name, title in _FIGURES
+      if name in ("average_accuracy", "forgetting", "learning_accuracy")
     }
     rows.append({**values, **figures, "": _note(point)})
   return rows
@@ -132,11 +201,22 @@ def _mean(point: Mapping[str, Any]) -> float:
   return point["average_accuracy"]["mean"] if point["average_accuracy"] else -math.inf
 
 
-def print_sweep(results: Mapping[str, Any], console: Console | None = None) -> None:
-  """Prints the points of a grid or search, the choice and how to run it; on stdout by default."""
+def print_sweep(
+  results: Mapping[str, Any], console: Console | None = None, *, is_judged: bool = False
+) -> None:
+  """Prints the points of a grid or search, the choice and how to run it.
+
+  Args:
+    results: what results.json of a grid holds.
+    console: where to; None: stdout.
+    is_judged: whether the choice has been run already, on other tasks.
+  """
   console = console or Console()
-  seeds = results["selected_on"]["seeds"]
-  title = f"{_name(results)}, validation, {seeds} seed{'s' if seeds > 1 else ''} a point"
+  chosen_on = results["selected_on"]
+  seeds, tasks = chosen_on["seeds"], chosen_on.get("tasks")
+  where = chosen_on.get("split", "validation")
+  where += f" of the first {tasks} task{'s' if tasks > 1 else ''}" if tasks else ""
+  title = f"{_name(results)}, {where}, {seeds} seed{'s' if seeds > 1 else ''} a point"
   console.print(rich_table(sweep_rows(results), title))
   if results["chosen"] is None:
     console.print("Every point diverged: try smaller learning rates or strengths.")
@@ -145,6 +225,13 @@ def print_sweep(results: Mapping[str, Any], console: Console | None = None) -> N
   console.print(plain_text(f"Chosen: {flags}"), markup=False, soft_wrap=True)
   for key in map(plain_text, results["at_edge"]):
     console.print(f"{key} is at the edge of what was tried: try values beyond it.", markup=False)
+  if not is_judged:
+    console.print(
+      "Nothing is judged yet: run the choice, or let config.tuning.tasks choose by the first tasks "
+      "and judge on the others.",
+      markup=False,
+      soft_wrap=True,
+    )
 
 
 def rich_table(rows: Sequence[Row], title: str | None = None) -> Table:
@@ -268,5 +355,5 @@ def _with_definition(title: str, name: str, definitions: Mapping[str, Any]) -> s
   if name == "task_accuracy" and definitions.get("continuum", 1) > 1:
     return f"{title} (p {definitions['continuum']})"
   if name == "learning_curve_area" and name in definitions:
-    return f"{title} (beta {definitions[name]['beta']}, {definitions[name]['kind']})"
+    return f"{title} (beta {definitions[name]['beta']})"
   return title

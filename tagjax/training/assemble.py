@@ -13,18 +13,20 @@ import numpy as np
 from tagjax import benchmarks
 from tagjax.core.errors import ConfigError
 from tagjax.core.keys import key_shape
-from tagjax.core.method import Method, identity, lift
+from tagjax.core.method import Cost, Method, identity, lift
+from tagjax.core.sharing import ROUTING, SEARCHED
 from tagjax.core.types import Hyper, StreamSpec, Variables
 from tagjax.engine.batch_statistics import check_batch_statistics, check_padding_of_method
 from tagjax.engine.counts import Measures
-from tagjax.engine.learner import Learner, make_learner
-from tagjax.engine.model import check_model
+from tagjax.engine.learner import Learner, LearnerState, make_learner
+from tagjax.engine.model import checked_model
 from tagjax.engine.programs import Layout, Programs
 from tagjax.engine.train_loop import DEVICE_AXIS
 from tagjax.input_pipeline.data_source import evaluation_source, training_source
 from tagjax.storage import tree_bytes
 from tagjax.training import memory_estimate
 from tagjax.training.checks import check_examples, check_method, check_stream, is_ours
+from tagjax.training.growth import Growth
 from tagjax.training.memory_estimate import Forecast
 from tagjax.training.options import RunOptions
 from tagjax.training.placement import choose_layout
@@ -125,7 +127,7 @@ def assemble(
   sizes = training_sizes(stream, options)
   if not isinstance(stream, benchmarks.Stream):
     check_examples(stream, options)
-  _check_model(model, stream.spec, sizes, options)
+  stacked = _check_model(model, stream.spec, sizes, options)
 
   def learner(axis_name: str | None, columns: Columns) -> Learner:
     def own(hyper: Hyper) -> Method:
@@ -158,6 +160,7 @@ def assemble(
   plain, validation = None, None
   if options.select_epoch == "best":
     plain = _learner(stream, model, lambda hyper: identity(), options, None, None)
+  if options.needs_validation:
     validation = evaluation_source(
       lambda task: stream[task].validation,
       num_tasks=len(stream),
@@ -165,14 +168,16 @@ def assemble(
       eval_batch_size=options.eval_batch_size,
       streamed=_is_streamed(stream, "validation"),
     )
-  rows = {
+  one = jax.eval_shape(single.init, key_shape(), _hyper_shapes(trials[0]))
+  _check_chosen(one, made)
+  besides = {
     "training_rows": training.rows(single.num_boundary_examples),
     "evaluation_rows": evaluation.rows + (validation.rows if validation else 0),
+    "prepared": memory_estimate.of_prepared(single, one),
   }
-  one = jax.eval_shape(single.init, key_shape(), _hyper_shapes(trials[0]))
   placed = dataclasses.replace(options, seeds_together=together or options.seeds_together)
   alone = streamed or evaluation.in_order  # each trial sees an order of its own
-  layout = _layout(one, made, stream.spec, trials, placed, rows, alone)
+  layout = _layout(one, made, stream.spec, trials, placed, besides, alone)
   shared = Columns(DEVICE_AXIS, layout.num_devices) if layout.share_columns else Columns()
   programs = Programs(
     learner(DEVICE_AXIS, shared) if layout.batch_devices > 1 else single,
@@ -187,6 +192,7 @@ def assemble(
     plain=plain,
     validation_batch_size=validation.pass_size if validation else 0,
   )
+  growth = Growth(programs, stacked, one)
   trainer = Trainer(
     trials,
     options,
@@ -196,13 +202,34 @@ def assemble(
     sizes=sizes,
     keep_going=keep_going,
     method=made.name,
+    num_bytes=memory_estimate.by_kind(memory_estimate.of_state(one, made)),
     validation=validation,
+    growth=growth,
   )
   held = programs.held(*trainer.start_shapes())
   shared_memory = jax.default_backend() == "cpu"
-  forecast = memory_estimate.foresee(held, made, stream.spec, layout, **rows, shared=shared_memory)
+  forecast = memory_estimate.foresee(
+    held, made, stream.spec, layout, **besides, shared=shared_memory
+  )
+  step = _cost_of_step(model, made, one, stream.spec, options, layout)
+  forecast = forecast._replace(step=step, rows=round(growth.share_of_rows * forecast.params))
   memory_estimate.check(forecast, options, _available(), made)
+  batch = memory_estimate.batch_bytes(stream.spec, options, layout, shared=shared_memory)
+  memory_estimate.check_batch(batch, forecast.total, options, _available())
   return trainer, forecast
+
+
+def _cost_of_step(model, method, one, spec, options, layout) -> Cost | None:
+  """What the method tells, for all lanes that take a step at once."""
+  sizes_of = None if isinstance(model, type) else getattr(model, "layer_sizes", None)
+  sizes = sizes_of(spec.image_shape) if sizes_of else []
+  rows = options.batch_size // layout.batch_devices
+  cost = method.cost(one.variables["params"], sizes, rows)
+  if cost is None:
+    return None
+  lanes = 1 if layout.in_turn else layout.lanes_a_device
+  copies = layout.num_devices if jax.default_backend() == "cpu" else 1
+  return cost._replace(bytes=cost.bytes * lanes * copies)
 
 
 def training_sizes(stream: Stream, options: RunOptions) -> list[int]:
@@ -231,9 +258,10 @@ def state_digest(trainer: Trainer) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def tensor_names(trainer: Trainer) -> list[str]:
-  """The names of the parameter tensors, in the order of the diagnostics."""
-  return parameter_names(trainer.programs.held(*trainer.start_shapes()).variables["params"])
+def describe_trainer(trainer: Trainer) -> dict[str, Any]:
+  """What results tell of it: the parameter tensors' names, in order, and the bytes of a trial."""
+  names = parameter_names(trainer.programs.held(*trainer.start_shapes()).variables["params"])
+  return {"tensor_names": names, "bytes": trainer.num_bytes}
 
 
 def _measures(options: RunOptions) -> Measures:
@@ -265,10 +293,10 @@ def _learner(stream, model, method_of, options, pretrained, axis_name) -> Learne
     raise ConfigError(str(error)) from error
 
 
-def _check_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: RunOptions) -> None:
-  """Refuses a model that does not fit the stream."""
+def _check_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: RunOptions) -> Any:
+  """Refuses a model that does not fit the stream; returns `tagjax.task_stacked` of it."""
   try:
-    shapes = check_model(model, spec)
+    shapes, stacked = checked_model(model, spec)
     check_batch_statistics(
       model,
       spec,
@@ -280,6 +308,17 @@ def _check_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: Ru
     )
   except (TypeError, ValueError) as error:
     raise ConfigError(f"model: {error}") from error
+  return stacked
+
+
+def _check_chosen(state: LearnerState, method: Method) -> None:
+  """Refuses a searched network whose configuration nothing would choose."""
+  if "sharing" in state.variables.get(ROUTING, {}) and ROUTING not in method.requires:
+    raise ConfigError(
+      f"model: its shared layers are to be searched (sharing={SEARCHED!r}), and "
+      f"{method.name or 'the method'} does not search: add a method that does "
+      "(docs/lifelong_architectures.md), or choose a configuration, such as sharing='all'"
+    )
 
 
 def _check_padding(model: Any, spec: StreamSpec, method: Method, options: RunOptions) -> None:
@@ -290,9 +329,9 @@ def _check_padding(model: Any, spec: StreamSpec, method: Method, options: RunOpt
     raise ConfigError(f"model: {error}") from error
 
 
-def _layout(one, method, spec, trials, options, rows, streamed) -> Layout:
+def _layout(one, method, spec, trials, options, besides, streamed) -> Layout:
   """As many trials together as are allowed and have room; memory is linear in them."""
-  estimate = memory_estimate.foresee(one, method, spec, Layout(), **rows)
+  estimate = memory_estimate.foresee(one, method, spec, Layout(), **besides)
   room = memory_estimate.Room(
     _available(),
     lane=max(1, estimate.total - estimate.examples),

@@ -27,18 +27,31 @@ class RunRecord:
       is chosen.
     chosen_epoch: `[S][T]`, the place among these of the epoch whose weights task t (its last phase)
       ended with, or None.
+    epoch_validation: as `validation`, but as the method predicts; empty unless peak accuracies are
+      recorded.
+    peak: `[S][T]` accuracies on the test examples of task t after the first epoch in which its own
+      validation examples gave the most, or None.
     exemplars: `{"trial/visit": number}`, examples that were mixed into the task's own.
     counts: `{name: [S][T]}` of what else is counted (`tagjax.engine.counts.Counts`), as nested
       lists: after task t, over the tests of the tasks until then; None: not evaluated. Names of
       what is not measured are missing, and the confusion matrix is kept of the last task only.
     diagnostics: `{name: [S][T]}` of the tensor mean of `Method.diagnose`, averaged over the last
       epoch of each task.
+    growth: `{name: [S][T]}`, parameters and bytes in use after each task, see
+      `tagjax.training.growth.Figures`; None: not evaluated.
+    outcomes: `{name: [S][T]}` of what `Method.outcome` tells after each task, as nested lists.
+    flops: `{name: [T]}`, see `tagjax.training.growth.Growth`.
+    allocated: `{name: number}` of the static shapes, see `tagjax.training.growth.Growth`.
     epoch_sums: `{name: nested list}`, sums of the diagnostics over the steps of this epoch, for
       each of the trials that go side by side.
     epoch_steps: the number of those steps.
     steps: training steps taken, each counted once for trials side by side.
     seconds: `{"compile", "train", "evaluate", "total"}` so far.
     metrics_bytes: length of metrics.jsonl at this point.
+    metrics_sha256: digest of these bytes.
+    of: what the run is, see `tagjax.training.fingerprint`.
+    starts: of the run, each that has trained something: where it began and by which code, see
+      `tagjax.training.fingerprint`.
   """
 
   accuracy: list
@@ -47,9 +60,15 @@ class RunRecord:
   diverged: list
   validation: list
   chosen_epoch: list
+  epoch_validation: list
+  peak: list
   exemplars: dict[str, int] = dataclasses.field(default_factory=dict)
   counts: dict[str, list] = dataclasses.field(default_factory=dict)
   diagnostics: dict[str, list] = dataclasses.field(default_factory=dict)
+  growth: dict[str, list] = dataclasses.field(default_factory=dict)
+  outcomes: dict[str, list] = dataclasses.field(default_factory=dict)
+  flops: dict[str, list] = dataclasses.field(default_factory=dict)
+  allocated: dict[str, int] = dataclasses.field(default_factory=dict)
   epoch_sums: dict[str, Any] = dataclasses.field(default_factory=dict)
   epoch_steps: int = 0
   steps: int = 0
@@ -57,6 +76,9 @@ class RunRecord:
     default_factory=lambda: dict.fromkeys(("compile", "train", "evaluate", "total"), 0.0)
   )
   metrics_bytes: int = 0
+  metrics_sha256: str = ""
+  of: dict[str, Any] = dataclasses.field(default_factory=dict)
+  starts: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
   @classmethod
   def empty(cls, num_trials: int, num_tasks: int) -> "RunRecord":
@@ -68,6 +90,8 @@ class RunRecord:
       diverged=[False] * num_trials,
       validation=[[[] for _ in range(num_tasks)] for _ in range(num_trials)],
       chosen_epoch=[[None] * num_tasks for _ in range(num_trials)],
+      epoch_validation=[[[] for _ in range(num_tasks)] for _ in range(num_trials)],
+      peak=[[None] * num_tasks for _ in range(num_trials)],
     )
 
   def to_json(self) -> dict[str, Any]:
@@ -89,7 +113,9 @@ class RunRecord:
     except TypeError as error:
       reason = plain_text(str(error))
       raise WorkdirError(f"the record of the run is of another form: {reason:.200}") from error
-    if len(sizes) > 1 or not _is_count(record.metrics_bytes) or not _is_count(record.steps):
+    counts = (record.metrics_bytes, record.steps)
+    has_form = isinstance(record.of, dict) and isinstance(record.starts, list)
+    if len(sizes) > 1 or not all(map(_is_count, counts)) or not has_form:
       raise WorkdirError("the record of the run is of another form: its parts do not fit together")
     return record
 
@@ -99,7 +125,7 @@ class RunRecord:
     whole = cls.empty(0, 0)
     for record in records:
       first = len(whole.accuracy)
-      for name in ("accuracy", "baseline", "curves", "diverged", "validation", "chosen_epoch"):
+      for name in _BY_TRIAL:
         getattr(whole, name).extend(getattr(record, name))
       for key, number in record.exemplars.items():
         trial, visit = key.split("/")
@@ -107,11 +133,16 @@ class RunRecord:
       for own, others in (
         (whole.diagnostics, record.diagnostics),
         (whole.counts, record.counts),
+        (whole.growth, record.growth),
+        (whole.outcomes, record.outcomes),
       ):
         for name, rows in others.items():
           own.setdefault(name, []).extend(rows)
+      whole.allocated |= record.allocated
+      whole.flops |= record.flops
       whole.steps += record.steps
       whole.metrics_bytes += record.metrics_bytes
+      whole.starts += record.starts
       for name, seconds in record.seconds.items():
         whole.seconds[name] += seconds
     return whole
@@ -168,6 +199,30 @@ class RunRecord:
       if name == "confusion" and task:
         rows[task - 1] = None
 
+  def add_growth(
+    self,
+    trial: int,
+    task: int,
+    figures: Mapping[str, int],
+    outcome: Mapping[str, np.ndarray],
+    *,
+    to_former: bool,
+  ) -> None:
+    """Keeps what is in use after `task`.
+
+    Args:
+      trial: the trial.
+      task: the task just learned.
+      figures: by name, in use.
+      outcome: see `tagjax.core.method.Method`.
+      to_former: whether the networks of the tasks before are kept beside this one, and count too.
+    """
+    for name, value in figures.items():
+      rows = self.growth.setdefault(name, self._no_rows())[trial]
+      rows[task] = value + rows[task - 1] if to_former else value
+    for name, array in outcome.items():
+      self.outcomes.setdefault(name, self._no_rows())[trial][task] = to_lists(array)
+
   def _no_rows(self) -> list:
     return [[None] * len(matrix) for matrix in self.accuracy]
 
@@ -175,6 +230,12 @@ class RunRecord:
     """Average accuracy over tasks `0..task`, if they have all been evaluated after `task`."""
     row = self.accuracy[trial][task][: task + 1] if task >= 0 else []
     return None if not row or None in row else sum(row) / len(row)
+
+
+_BY_TRIAL = (
+  *("accuracy", "baseline", "curves", "diverged"),
+  *("validation", "chosen_epoch", "epoch_validation", "peak"),
+)
 
 
 def _is_count(value: Any) -> bool:

@@ -1,10 +1,11 @@
 """What a run does with its trials: between the compiled programs and the record."""
 
 import contextlib
+import functools
 import math
 import time
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -16,15 +17,18 @@ from tagjax.core.method import EpochStep
 from tagjax.core.types import Hyper
 from tagjax.distributed.shared_workdir import Store
 from tagjax.engine.counts import Counts
+from tagjax.engine.evaluate import Evaluation
 from tagjax.engine.learner import LearnerState
 from tagjax.engine.programs import Programs
 from tagjax.input_pipeline.data_source import EvaluationSource, TrainingSource
 from tagjax.input_pipeline.device_examples import DeviceExamples
 from tagjax.report.progress import Progress
 from tagjax.storage.workdir import Log, NoLog
+from tagjax.training.growth import Growth
+from tagjax.training.memory_estimate import num_bytes
 from tagjax.training.options import RunOptions
-from tagjax.training.record import RunRecord
-from tagjax.training.schedule import Place, Span, Visit
+from tagjax.training.record import RunRecord, to_lists
+from tagjax.training.schedule import Place, Span, Visit, visits_of
 
 
 class Trial(NamedTuple):
@@ -49,7 +53,9 @@ class Trainer:
     programs: the compiled programs.
     record: what has been measured.
     state: the learner's state of the current group, on the device (or devices).
+    num_bytes: what a trial holds from one step to the next, by kind.
     num_tasks: T.
+    visits: the stays at the tasks, in order.
     steps_per_epoch: for each task, without exemplars that are mixed into it.
   """
 
@@ -66,13 +72,17 @@ class Trainer:
     sizes: Sequence[int],
     keep_going: bool,
     method: str = "",
+    num_bytes: Mapping[str, int] = types.MappingProxyType({}),
     validation: EvaluationSource | None = None,
+    growth: Growth,
   ):
     """Compiles nothing yet; `sizes`: training examples of each task, `method`: its name."""
     self.trials = list(trials)
+    self.num_bytes = dict(num_bytes)
     self.keep_going = keep_going
     self.programs = programs
     self.num_tasks = len(sizes)
+    self.visits = visits_of(options, self.num_tasks)
     self.steps_per_epoch = [num_steps(options, size) for size in sizes]
     self.record = RunRecord.empty(len(trials), self.num_tasks)
     together = programs.layout.num_lanes
@@ -80,6 +90,7 @@ class Trainer:
     self.groups = [
       range(first, min(first + together, count)) for first in range(0, count, together)
     ]
+    self._growth = growth
     self._sizes = list(sizes)
     self._options = options
     self._method = method
@@ -160,11 +171,13 @@ class Trainer:
         first=first,
       )
     chunk = jax.tree.map(lambda leaf: leaf[: len(place.trials)], chunk)
-    for index, taken, loss, accuracy in zip(
-      place.trials, chunk.steps, chunk.loss, chunk.accuracy, strict=True
+    for lane, (index, taken, loss, accuracy) in enumerate(
+      zip(place.trials, chunk.steps, chunk.loss, chunk.accuracy, strict=True)
     ):
       if self._is_finite(float(loss), index, place.task, span.start + int(taken)):
-        figures = {"loss": float(loss / taken), "accuracy": float(accuracy / taken)}
+        figures: dict[str, Any] = {"loss": float(loss / taken), "accuracy": float(accuracy / taken)}
+        told = {name: _told(sums[lane] / taken) for name, sums in chunk.monitored.items()}
+        figures |= {"monitored": told} if told else {}
         self._log.write(**self._place(place, index), step=span.stop, **figures)
     taken = int(chunk.steps.max())
     self.record.steps += taken
@@ -183,7 +196,8 @@ class Trainer:
     """Tests on validation examples, and keeps the weights of the trials that were never better."""
     task, seen = place.task, self._seen(place.visit)
     with self._timed("evaluate"):
-      columns = [self._validate_task(other, seen.stop - 1) for other in seen]
+      validate = functools.partial(self.programs.validate, self.state)
+      columns = [self._validate_task(other, seen.stop - 1, validate) for other in seen]
     rows = np.stack(columns, axis=1)
     better = np.ones(len(rows), bool)
     for lane, (index, row) in enumerate(zip(place.trials, rows.tolist(), strict=False)):
@@ -193,6 +207,28 @@ class Trainer:
       self._log.write(**self._place(place, index), validation_accuracy=row)
     with self._timed("train"):
       self.state = self.programs.keep(self.state, better)
+
+  def test_if_peak(self, place: Place) -> None:
+    """Tests validation examples as the method predicts, and the task itself if it has a peak."""
+    task, seen = place.task, self._seen(place.visit)
+    served = self._prepare(task)
+    with self._timed("evaluate"):
+      validate = functools.partial(self.programs.validate_served, served)
+      rows = np.stack([self._validate_task(other, task, validate) for other in seen], axis=1)
+    at_peak = []
+    for index, row in zip(place.trials, rows.tolist(), strict=False):
+      known, own = self.record.epoch_validation[index][task], task - seen.start
+      if all(row[own] > before[own] for before in known):
+        at_peak.append(index)
+      known.append(row)
+      self._log.write(**self._place(place, index), epoch_validation=row)
+    if not at_peak:
+      return
+    accuracies, _ = self._evaluate_task(served, place.trials, task, task)
+    for index in at_peak:
+      peak = accuracies[index - place.trials.start]
+      self.record.peak[index][task] = peak
+      self._log.write(**self._place(place, index), peak_accuracy=peak)
 
   def take_best(self, place: Place) -> None:
     """Puts the weights of the phase's best epoch back."""
@@ -223,7 +259,7 @@ class Trainer:
     """A row of the accuracy matrix."""
     task = visit.task
     rows = [self.record.accuracy[index][task] for index in trials]
-    first, last = 0, self.num_tasks if self._options.evaluate_future_tasks else task + 1
+    first, last = 0, self.num_tasks if self._options.evaluate_future_tasks else visit.begun
     if self._options.protocol == "independent" and task:
       first = task  # the networks of the tasks before have not changed
       for index, row in zip(trials, rows, strict=True):
@@ -235,9 +271,10 @@ class Trainer:
       for index, row, accuracy, loss in zip(trials, rows, accuracies, losses, strict=True):
         self._is_finite(loss, index, task, self.steps_per_epoch[task])
         row[other] = accuracy
-      if other <= task:
+      if other < visit.begun:
         counts = own if counts is None else jax.tree.map(np.add, counts, own)
     self._keep_counts(trials, task, counts, to_former=first > 0)
+    self._keep_growth(trials, visit, to_former=first > 0)
     for index, row in zip(trials, rows, strict=True):
       if self.record.diverged[index]:
         row[:] = [None] * len(row)
@@ -250,12 +287,16 @@ class Trainer:
     """Whether none of the trials is worth going on with."""
     return all(self.record.diverged[index] for index in trials)
 
-  def resume(self, store: Store) -> int:
-    """Takes state and record from the newest good checkpoint; returns the position it is of."""
+  def resume(self, store: Store, check: Callable[[RunRecord], None]) -> int:
+    """Takes state and record from the newest good checkpoint; returns the position it is of.
+
+    `check` is shown its record, and raises if the run must not go on from it.
+    """
+    template = self.programs.template(*self.start_shapes())
+    store.check_room(num_bytes(template))
     if store.is_empty():
       return 0
-    template = self.programs.template(*self.start_shapes())
-    restored = store.restore_latest(template)
+    restored = store.restore_latest(template, lambda record: check(RunRecord.from_json(record)))
     assert restored is not None, "is_empty has said that there is one"
     position, state, record = restored
     self.state = self.programs.to_devices(state)
@@ -265,6 +306,7 @@ class Trainer:
   def save(self, store: Store, position: int) -> None:
     """Writes a checkpoint from which the run goes on at `position`."""
     self.record.metrics_bytes = self._log.sync()
+    self.record.metrics_sha256 = self._log.sha256()
     store.save(position, self.programs.to_host(self.state), self.record.to_json())
 
   def start(self, indices: Sequence[int]) -> tuple[chex.PRNGKey, Hyper]:
@@ -338,18 +380,34 @@ class Trainer:
       own = {name: value[place] for name, value in counts._asdict().items() if value is not None}
       self.record.add_counts(index, task, own, to_former=to_former)
 
+  def _keep_growth(self, trials: range, visit: Visit, *, to_former: bool) -> None:
+    self.record.allocated = self._growth.allocated
+    self.record.flops = self.record.flops or self._growth.flops()
+    with self._timed("evaluate"):
+      figures = self._growth.after(self.state, visit.task, self._seen(visit))
+    for place, index in enumerate(trials):
+      if self.record.diverged[index]:
+        continue
+      outcome = {name: value[place] for name, value in figures.outcome.items()}
+      own = {"parameters": int(figures.parameters[place]), "bytes": int(figures.bytes[place])}
+      self.record.add_growth(index, visit.task, own, outcome, to_former=to_former)
+      told = {name: to_lists(value) for name, value in outcome.items()}
+      self._log.write(**self._name(index), task=visit.task, **own, outcome=told)
+
   def _seen(self, visit: Visit) -> range:
     """The tasks that the network has been trained on, the current one included."""
     if self._options.protocol == "independent":
       return range(visit.task, visit.task + 1)
-    return range(self.num_tasks if visit.again else visit.task + 1)
+    return range(visit.begun)
 
-  def _validate_task(self, task: int, current_task: int) -> np.ndarray:
-    """Accuracy of the model itself in each lane, on validation examples."""
-    assert self._validation is not None, "see RunOptions.select_epoch"
+  def _validate_task(
+    self, task: int, current_task: int, validate: Callable[..., Evaluation]
+  ) -> np.ndarray:
+    """Accuracy in each lane, on validation examples."""
+    assert self._validation is not None, "see RunOptions.needs_validation"
     correct, size = np.zeros(len(self.groups[0]), np.int64), 0
     for examples in self._validation.windows(task):
-      result = self.programs.validate(self.state, examples, current_task)
+      result = validate(examples, current_task)
       correct, size = correct + result.correct, size + int(examples.size)
     return correct / size
 
@@ -390,8 +448,11 @@ class Trainer:
     self.record.seconds["compile"] += compiling
     self.record.seconds[name] += time.perf_counter() - start - compiling
 
+  def names(self) -> list[dict[str, Any]]:
+    """What tells each trial from the others in the log."""
+    return [self._name(index) for index in range(len(self.trials))]
+
   def _name(self, index: int) -> dict[str, Any]:
-    """What tells a trial from the others in the log."""
     return {"seed": self.trials[index].seed, **self.trials[index].hyper}
 
   def _place(self, place: Place, index: int) -> dict[str, Any]:
@@ -408,6 +469,11 @@ def num_steps(options: RunOptions, size: int) -> int:
   if options.drop_last:
     return size // options.batch_size
   return -(-size // options.batch_size)
+
+
+def _told(figures: np.ndarray) -> list:
+  """For the log: a posterior over many configurations is long enough with six digits."""
+  return np.vectorize(lambda value: float(f"{value:.6g}"), otypes=[float])(figures).tolist()
 
 
 def _key(trials: range, visit: Visit) -> str:

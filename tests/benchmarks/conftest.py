@@ -59,6 +59,7 @@ FAKES = {
     "test_per_class": 1,
     "shape": (2, 2, 1),
   },
+  "glyphs": {"num_classes": 62},
   "awa2": {"num_classes": 50, "attributes": np.arange(150, dtype=np.float32).reshape(50, 3)},
   "omniglot_by_drawer": {"num_classes": 11, "class_names": _drawer_names()},
   "office_home": {"num_classes": 260, "class_names": _office_names()},

@@ -137,6 +137,8 @@ def test_of_large_files_some_images_are_looked_at(monkeypatch):
     ([wide()], {}, r"task 0, training images hold integers from 0 to 1099511627776"),
     ([task()], {"attributes": np.ones((3, 2))}, r"attributes are float64 \(3, 2\).*num_outputs=2"),
     ([task()], {"attributes": [1, 2]}, "attributes are int64"),
+    ([task()], {"attributes": [[1, 2], [np.nan, 1]]}, "attributes of output 1 hold NaN or"),
+    ([task()], {"attributes": [[1e39], [1]]}, "attributes of output 0 hold NaN or infinity"),
     ([task()], {"attributes": [["a"], ["b"]]}, "attributes are <U1"),
     ([(*task()[:1], *task((0,))[1:])], {}, "4 images, but 1 labels"),
     ([(task()[0], np.zeros(4), *task()[2:])], {}, "labels are float64"),

@@ -112,3 +112,36 @@ def test_folders_that_are_not_there(tmp_path):
     load_benchmark("image_folders", image_folders=tmp_path / "nowhere")
   with pytest.raises(ValueError, match=r"in which there are 0 folders, at least 1 wanted"):
     load_benchmark("image_folders", image_folders=tmp_path)
+
+
+def test_a_table_beside_the_folders_describes_the_classes(tasks):
+  path = tasks / "attributes.csv"
+  path.write_text(
+    "class,legs,wings\n dog , 4, 0\ncat,4,0\n\nbee,6,4\nant,6,0\neel,0,-1.5\nowl,2,2\n"
+  )
+  stream = load_benchmark("image_folders", image_folders=tasks, image_size=4)
+  expected = [[6, 0], [6, 4], [4, 0], [4, 0], [0, -1.5]]
+  np.testing.assert_array_equal(stream.spec.attributes, expected)
+  assert stream.spec.attributes.dtype == np.float32
+  shared = load_benchmark("image_folders", image_folders=tasks, image_size=4, scenario="domain")
+  assert shared.spec.attributes is None
+
+
+@pytest.mark.parametrize(
+  ("text", "words"),
+  [
+    ("", "must begin with a line 'class,NAME,...'"),
+    ("class\nant\n", "must begin with a line"),
+    ("class,legs\nant,6\nbee,6\ncat,4\n", "has no line of class 'dog' and of 1 more: add it"),
+    ("class,legs\nant,6\nbee,6,7\n", "attributes.csv, line 3: 2 attributes, the heading has 1"),
+    ("class,legs\nant,six\n", "line 2: could not convert string to float: 'six'"),
+    ("class,legs,wings\nant,nan,0\n", "line 2: attributes must be finite, got nan, 0"),
+    ("class,legs\nant,1e39\n", "line 2: attributes must be finite, got 1e39"),
+    ("class,legs\nant,6\nant,6\n", "line 3: class 'ant' comes twice"),
+    ("class,legs\n\xff\n", "cannot read the attributes in"),
+  ],
+)
+def test_tables_that_describe_nothing(tasks, text, words):
+  (tasks / "attributes.csv").write_text(text, encoding="latin-1")
+  with pytest.raises(datasets.DatasetUnavailableError, match=words):
+    load_benchmark("image_folders", image_folders=tasks, image_size=1)

@@ -7,7 +7,8 @@ import optax
 import pytest
 
 from tagjax.config import build, early
-from tagjax.config.settings import typed
+from tagjax.config.settings import typed, used_keys
+from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError
 from tagjax.core.method import Boundary, Method, Step, chain, lift
 from tagjax.core.register import declared, find, forget, register
@@ -15,9 +16,11 @@ from tagjax.core.types import StreamSpec
 from tagjax.engine.model import as_model, variable_shapes
 from tagjax.input_pipeline.augmentation import Augmentation
 from tagjax.methods import ewc
+from tagjax.models import MLP, LeNet
 from tagjax.training.options import RunOptions
 
 SPEC = StreamSpec(2, 4, np.kron(np.eye(2, dtype=bool), [[True] * 2]), "task", (32, 32, 3))
+SPEC = SPEC._replace(attributes=np.eye(4, 3, dtype=np.float32) + 1)
 STEPS = [5, 5]
 STEP = Step(*[None] * len(Step._fields))._replace(task_id=jnp.int32(0), key=jax.random.key(0))
 BOUNDARY = Boundary(*[None] * len(Boundary._fields))._replace(key=jax.random.key(0))
@@ -64,7 +67,8 @@ def test_every_model_gets_the_head_of_the_stream(name):
   settings = typed({"model": name, "compute_dtype": "bfloat16"})
   spec = SPEC._replace(image_shape=(64, 64, 3))
   model = build.build_model(settings, spec)
-  assert (model.num_outputs, model.compute_dtype) == (4, jnp.bfloat16)
+  network = getattr(model, "features", model)  # of a joint embedding
+  assert (network.num_outputs, network.compute_dtype) == (4, jnp.bfloat16)
   shapes = variable_shapes(model, spec)
   assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(shapes))
 
@@ -87,14 +91,50 @@ def other(default):
   if isinstance(default, int):
     return default + 1
   if isinstance(default, float):
-    return 0.25
+    return 0.25 if default <= 1 else 2 * default
   if isinstance(default, tuple) and all(isinstance(one, int) for one in default):
     return tuple(one + 1 for one in default)
   return None
 
 
+def test_a_joint_embedding_holds_the_network_that_is_named():
+  values = {"model": "joint_embedding", "joint_embedding.features": "lenet", "mlp.hidden": (3,)}
+  chosen = typed({**values, "lenet.dropout": 0.25, "joint_embedding.shuffle_attributes": 1})
+  model = build.build_model(chosen, SPEC)
+  assert (type(model.features), model.features.dropout) == (LeNet, 0.25)
+  assert (model.shuffle_attributes, model.attributes) == (1, tuple(map(tuple, SPEC.attributes)))
+  assert {"joint_embedding.features", "lenet.dropout"} <= {*used_keys(chosen)}
+  assert "mlp.hidden" not in used_keys(chosen)
+  own = build.build_model(typed({"model": "joint_embedding", "mlp.hidden": (3,)}), SPEC)
+  assert own.features == MLP(4, hidden=(3,))
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    ({"features": "mpl"}, "config.joint_embedding.features='mpl' is unknown .did you mean mlp"),
+    ({"features": "joint_embedding"}, "choose one that holds no other"),
+    ({"features": "prognn"}, "features='prognn': must be a network with one head"),
+    ({"shuffle_attributes": -1}, "config.joint_embedding.shuffle_attributes=-1: must be at least"),
+  ],
+)
+def test_what_a_joint_embedding_cannot_hold_is_told_by_its_key(changes, words):
+  keys = {f"joint_embedding.{key}": value for key, value in changes.items()}
+  values = typed({"model": "joint_embedding", **keys})
+  with pytest.raises(ConfigError, match=words):
+    validate(values)
+
+
+def test_a_joint_embedding_without_attributes_is_refused():
+  values = typed({"model": "joint_embedding"})
+  with pytest.raises(ConfigError, match=r"joint_embedding in config.model='jo.*needs att"):
+    build.build_model(values, SPEC._replace(attributes=None))
+
+
 def test_a_preset_of_the_lasem_network_reaches_it():
-  model = build.build_model(typed({"model": "lasem_cnn", "lasem_cnn.preset": "office_home"}), SPEC)
+  model = build.build_model(
+    typed({"model": "lasem_cnn", "convolutions.preset": "office_home"}), SPEC
+  )
   assert model.kernels == (11, 5, 3, 3)
 
 

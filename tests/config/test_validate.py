@@ -84,7 +84,7 @@ WRONG = [
   ("tag.accumulator_dtype", "float16", "There are: float32, bfloat16"),
   ("stable_sgd.reset", "never", "There are: task, epoch"),
   ("resnet18.stem", "cifr", "did you mean cifar"),
-  ("lasem_cnn.preset", "stl", "There are: cifar, office_home, stl10"),
+  ("convolutions.preset", "stl", "There are: cifar, office_home, stl10"),
   ("cifar_alexnet.dropout", (0.2, 0.2), "must have 3 values, and has 2"),
   ("memory.per", "task", "There are: class, total"),
 ]
@@ -120,7 +120,7 @@ WRONG_OF_MODELS = [
   ("resnet18", "resnet18.epsilon", float("nan"), "must be a finite number"),
   ("resnet18", "resnet18.width", 0, "must be positive integers"),
   ("reduced_resnet", "reduced_resnet.dropout", -0.5, "must be in .0, 1."),
-  ("lasem_cnn", "lasem_cnn.dropout", 1.0, "must be in .0, 1."),
+  ("lasem_cnn", "convolutions.dropout", 1.0, "must be in .0, 1."),
   ("alexnet", "alexnet.dropout", -0.1, "must be in .0, 1."),
   ("cifar_alexnet", "cifar_alexnet.hidden_dropout", 1.0, "must be in .0, 1."),
   ("cifar_alexnet", "cifar_alexnet.dropout", (0.1, 0.2, 1.0), "must be in .0, 1.|three rates"),
@@ -222,6 +222,15 @@ def test_classes_and_orders_are_names_texts_or_sequences(classes, order):
   config.classes_per_task = (5, 3)
   values = validate(config)
   assert (values["classes"], values["class_order"]) == (classes, order)
+
+
+def test_modifiers_without_a_rule_for_tasks_that_come_again_are_refused():
+  config = base_config()
+  config.method, config.visit_order, config.benchmark = "er+sgd", "0-1, 0-4", "split_digits"
+  with pytest.raises(ConfigError, match="er has no rule for a task that comes again"):
+    validate(config)
+  config.method = "tag"
+  assert validate(config)["visit_order"] == "0-1, 0-4"
 
 
 def test_modifiers_that_need_the_past_are_refused_where_there_is_none():

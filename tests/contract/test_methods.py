@@ -18,10 +18,15 @@ from tagjax.config.settings import members
 from tagjax.config.validate import validate
 from tagjax.core.register import declared
 from tagjax.input_pipeline import device_examples
+from tagjax.models import JointEmbedding
 from tagjax.transforms import optax_options
 
 STREAM = helpers.spec()
-MODIFIERS = [name for name, one in declared("modifier").items() if one.needs_past]
+ISOLATING = ("packnet", "hat", "den")
+"""Modifiers for streams that tell tasks apart, which tests/contract/test_isolating.py tries."""
+MODIFIERS = [
+  name for name, one in declared("modifier").items() if one.needs_past and name not in ISOLATING
+]
 OPTIMIZERS = ["sgd", "rmsprop", "adagrad", "adam", "radam", "stable_sgd"] + [
   name for name in declared("optimizer") if name.startswith("tag")
 ]
@@ -130,7 +135,7 @@ def naive(optimizer: str, scenario: str = "task") -> list[np.ndarray]:
 
 def test_the_product_names_everything_that_is_declared():
   known = {*REGULARISERS[1:], *ONE_A_RUN, *OF_THE_GRADIENT, *OF_NETWORKS}
-  assert known == set(declared("modifier"))
+  assert known | set(ISOLATING) == set(declared("modifier"))
   assert known - {*OF_THE_GRADIENT, *OF_NETWORKS} == set(MODIFIERS)
   ours = {name for name, one in declared("optimizer").items() if not is_optax(one)}
   assert set(OPTIMIZERS) == ours
@@ -247,6 +252,24 @@ def test_seeds_side_by_side_are_the_seeds_alone(name):
   for index, key in enumerate(keys):
     for a, b in zip(helpers.readable(together), helpers.readable(alone(key)), strict=True):
       np.testing.assert_allclose(a[index], b, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("method", "scenario"), [("ewc+mas+agem+tag", "task"), ("si+rwalk+er", "class")]
+)
+def test_a_joint_embedding_is_a_model_like_any_other(method, scenario):
+  stream = helpers.spec(scenario)
+  rows = np.random.default_rng(0).uniform(size=(6, 3))
+  model = JointEmbedding(helpers.TinyModel(6, batch_norm=True), rows)
+  run = programs(method, stream, model=model)
+  before = run.init(jnp.atleast_1d(jax.random.key(0)), None).variables
+  before = jax.tree.map(np.asarray, before)  # training takes its place
+  after = train(run, stream).variables
+  assert all(count == 1 for count in run.traces.values())
+  assert all(np.isfinite(leaf).all() for leaf in helpers.readable(after["params"]))
+  for a, b in zip(*(map(helpers.readable, (before["params"], after["params"]))), strict=True):
+    assert (a != b).any()
+  np.testing.assert_array_equal(before["attributes"]["rows"], after["attributes"]["rows"])
 
 
 @pytest.mark.parametrize("name", [name for name in REGULARISERS if name])

@@ -52,7 +52,7 @@ def test_the_section_is_the_signature():
   one = find("pull")
   assert list(one.options) == ["strength", "norm", "depth"]
   assert one.provided == ("spec",)
-  assert one.options["strength"] == ("strength", float, 1.0, "how hard, at least 0.")
+  assert one.options["strength"] == ("strength", float, 1.0, "how hard, at least 0.", None)
   assert one.options["norm"].type == Literal["L1", "L2"]
   assert one.options["norm"].text == "which norm."
   assert one.options["depth"].type is library.UNKNOWN
@@ -178,6 +178,7 @@ def without_default(something, strength: float = 1.0):
     (with_number, {"section": "pulls"}, r"strength=2.0 differs from 1.0 of pull in the section"),
     (with_number, {"section": "memory"}, "section='memory' of 'own' is a shared section: choose"),
     (with_number, {"shares": "memry"}, "shares='memry' of 'own' is no section .did you mean mem"),
+    (with_number, {"holds": ("strngth",)}, "holds='strngth' of 'own' is no option .did you mean"),
     (with_number, {"traced": ("strngth",)}, "traced='strngth' of 'own' is no option .did you mean"),
     (
       without_default,

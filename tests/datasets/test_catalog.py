@@ -53,5 +53,5 @@ def test_every_file_to_fetch_by_hand_has_a_page(name):
 def test_unknown_name_gets_the_nearest_ones():
   with pytest.raises(ValueError, match=r"unknown data set 'cifar-10' .did you mean cifar10"):
     datasets.load("cifar-10")
-  with pytest.raises(ValueError, match=r"'xyz'.*digits, mnist"):
+  with pytest.raises(ValueError, match=r"'xyz'.*digits, glyphs, mnist"):
     datasets.load("xyz")

@@ -144,6 +144,7 @@ def test_stopped_at_every_position(tiny, tmp_path, monkeypatch, method):
   config.method, config.learning_rate, config.scenario = method, 0.01, "class"
   # The best epoch's weights and what it was chosen by are part of a checkpoint.
   config.epochs, config.select_epoch, config.validation_fraction = (1, 2), "best", 0.2
+  config.peak_accuracy = True
   programs = []
 
   def once(*arguments, **options):

@@ -187,7 +187,9 @@ def test_features_reach_the_method_that_requires_them(model, width):
     state.variables, chunk.image[0] / 255, task_id=None, mask=None, train=False, key=None
   )
   assert logits.shape == (6, K)
-  with pytest.raises(ValueError, match=r"requires 'features'.*does not have it: give its __call__"):
+  with pytest.raises(
+    ValueError, match=r"requires 'features'.*does not have it: .*choose one of .*mlp, "
+  ):
     make_learner(Plain(), chain(method, optax.sgd(0.1)), STREAM)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tagjax.models import LasemCNN
-from tagjax.models.lasem_cnn import PRESETS
+from tagjax.models.lasem_network import PRESETS
 
 SMALL = {"channels": (4, 4, 6), "kernels": (5, 3, 3), "pools": (1, 3, 2), "hidden": (8, 7)}
 

@@ -14,7 +14,9 @@ from tagjax.core.types import StreamSpec
 from tagjax.engine.model import check_model, task_stacked
 from tagjax.models import dfcnn, hps, prognn, tf
 from tagjax.models.convolution import direct
-from tagjax.models.transfer_layers import DFCNN, TF, Sizes, glorot
+from tagjax.models.dfcnn import DFCNN
+from tagjax.models.tf import TF
+from tagjax.models.transfer_layers import Sizes, glorot
 
 CLASSES = np.array([[1, 1, 0, 0, 0], [0, 0, 1, 1, 1], [1, 0, 0, 0, 1]], bool)
 SPEC = StreamSpec(3, 5, CLASSES, "task", (8, 8, 3))

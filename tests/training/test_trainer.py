@@ -119,7 +119,8 @@ def train(tasks, method=None, **options):
 
 @pytest.fixture(scope="module")
 def best():
-  return train(noisy(), select_epoch="best", epochs=(4, 3), seeds=2, seed_axis="loop")
+  options = {"select_epoch": "best", "peak_accuracy": True, "epochs": (4, 3), "seeds": 2}
+  return train(noisy(), **options, seed_axis="loop")
 
 
 def test_the_weights_of_the_best_epoch_are_put_back(best):
@@ -134,6 +135,9 @@ def test_the_weights_of_the_best_epoch_are_put_back(best):
   ):
     alone = train(noisy(), evaluate_on=part, epochs=chosen + 1, seed=1 + seed)
     assert alone["accuracy_matrix"][0][0][0] == expected
+  # The method predicts as the model does, so that the peak is the same epoch of the first task.
+  assert best["peak_epochs"][seed][0] == chosen
+  assert best["peak_accuracies"][seed][0] == best["accuracy_matrix"][seed][0][0]
 
 
 def test_all_tasks_seen_are_validated_after_each_epoch(best):
@@ -141,14 +145,39 @@ def test_all_tasks_seen_are_validated_after_each_epoch(best):
   assert shapes == [[(4, 1), (3, 2)]] * 2
   for rows, chosen in zip(best["validation_accuracy"], best["chosen_epoch"], strict=True):
     assert chosen[1] == np.mean(rows[1], axis=1).argmax()
+  assert best["epoch_validation"] == best["validation_accuracy"]
+
+
+def test_a_peak_is_the_first_best_epoch_as_the_method_predicts():
+  def predict(served, *, at):
+    return jnp.zeros((len(at.batch.mask), 4))  # always the first class of the task
+
+  method = lift(optax.sgd(RATE))._replace(predict=predict)
+  found = train(noisy("task"), method, peak_accuracy=True, epochs=2)
+  assert found["peak_epochs"] == [[0, 0]]
+  matrix = np.array(found["accuracy_matrix"][0], float)
+  assert found["peak_accuracies"] == [matrix[1].tolist()]
+  assert found["final_to_peak"]["mean"] == 1
+  rows = found["epoch_validation"][0]
+  assert rows[0][0] == rows[0][1] == rows[1][0][:1]
+  assert found["final_validation_accuracy"]["mean"] == np.mean(rows[1][1])
+
+
+def test_each_network_of_its_own_has_its_peak():
+  options = {"peak_accuracy": True, "epochs": 3, "protocol": "independent"}
+  found = train(noisy("task"), **options)
+  values = [np.ravel(rows) for rows in found["epoch_validation"][0]]
+  assert found["peak_epochs"] == [[value.argmax() for value in values]]
+  assert found["final_validation_accuracy"]["mean"] == np.mean([value[-1] for value in values])
 
 
 @pytest.mark.parametrize(
   "options", [{"seed_axis": "devices"}, {"seed_axis": "vmap", "data_parallel": 2}]
 )
 def test_the_choice_is_the_same_side_by_side_and_on_several_devices(best, options):
-  found = train(noisy(), select_epoch="best", epochs=(4, 3), seeds=2, **options)
-  for key in ("chosen_epoch", "validation_accuracy", "accuracy_matrix"):
+  options |= {"select_epoch": "best", "peak_accuracy": True, "epochs": (4, 3), "seeds": 2}
+  found = train(noisy(), **options)
+  for key in ("chosen_epoch", "validation_accuracy", "accuracy_matrix", "peak_accuracies"):
     assert found[key] == best[key]
 
 
@@ -169,6 +198,18 @@ def test_consolidation_sees_the_weights_of_the_best_epoch():
   alone = lift(optax.sgd(RATE))._replace(consolidate=look, num_boundary_examples=0)
   train(noisy(), alone, epochs=int(values[0][:3].argmax()) + 1, seed=2)
   np.testing.assert_array_equal(seen[0], seen[4])
+
+
+def test_tasks_that_come_again_are_trained_as_in_cycles():
+  found = train(noisy("task"), visit_order="0-1, 0-1", peak_accuracy=True)
+  cycles = train(noisy("task"), protocol="multitask", cycles=2)
+  assert found["accuracy_matrix"][0][1] == cycles["accuracy_matrix"][0][1]
+  assert None not in found["accuracy_matrix"][0][0]  # after the second stay at it
+  assert [np.shape(rows) for rows in found["epoch_validation"][0][1]] == [(2,), (2,)]
+  with pytest.raises(ConfigError, match="in the scenario 'class' the outputs in use depend"):
+    train(noisy(), visit_order=(0, 1, 0, 1))
+  with pytest.raises(ConfigError, match="is for protocol='sequential', not 'joint'"):
+    train(noisy(), visit_order=(0, 1), protocol="joint")
 
 
 def test_the_best_epoch_needs_validation_examples():

@@ -1,0 +1,338 @@
+"""Networks whose units are gated by the task: by hard attention, or by time stamps."""
+
+from typing import Any, Literal
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from tagjax.core.register import register
+from tagjax.core.types import StreamSpec
+from tagjax.core.units import ATTENTION, STAMPS, UNBORN
+from tagjax.models.checks import check_image, check_rates, check_widths
+from tagjax.models.convolution import Conv, Convolve, convolve
+from tagjax.models.mlp import torch_dense
+from tagjax.models.pooling import max_pool_same
+from tagjax.models.task_head import outputs_by_task
+from tagjax.models.task_rows import drawn_by_task
+
+Gates = Literal["attention", "stamps"]
+
+
+class GatedNetwork(nn.Module):
+  """Convolutions and linear layers whose units each task has or does not have, then a head.
+
+      conv_l → ReLU → · gate → max-pool, for each l → Dropout → (Dense → ReLU → · gate) … → Dense
+
+  Each row of a batch has the gates of its own task t:
+
+  - `"attention"`: `sigmoid(scale · e_t)`, with embeddings e in the parameters `attention/{layer}`,
+    `[T, U]`, task-stacked, and `scale` in the collection "attention";
+  - `"stamps"`: 1 if `born <= t < until`, else 0, with both stamps, int32 `[U]`, in the collection
+    "stamps". The first `start` of the units are born in task 0, the others are reserves.
+
+  Attributes:
+    num_outputs: K, the outputs of the head.
+    num_tasks: T.
+    gates: see above.
+    channels: output channels of each convolution; `()`: there is none.
+    kernels: height and width of each kernel, odd.
+    pools: size and stride of the max-pool after each convolution; 1: none.
+    hidden: widths of the hidden linear layers.
+    scale: s_max of `"attention"`, which `hat` anneals to in training; greater than 1.
+    start: share of the units that are there from the start, in (0, 1); of `"stamps"`.
+    dropout: probability that a feature is dropped in training, after the convolutions and after
+      each linear layer; in [0, 1).
+    convolve: how convolutions are computed, see `tagjax.models.convolution`.
+    compute_dtype: of products, convolutions and activations; see `tagjax.models`.
+
+  References:
+    Serrà, Surís, Miron, Karatzoglou. Overcoming Catastrophic Forgetting with Hard Attention to the
+      Task. ICML 2018.
+    Yoon, Yang, Lee, Hwang. Lifelong Learning with Dynamically Expandable Networks. ICLR 2018.
+  """
+
+  num_outputs: int
+  num_tasks: int
+  gates: Gates
+  channels: tuple[int, ...] = ()
+  kernels: tuple[int, ...] = ()
+  pools: tuple[int, ...] = ()
+  hidden: tuple[int, ...] = (256, 256)
+  scale: float = 400.0
+  start: float = 0.5
+  dropout: float = 0.0
+  convolve: Convolve = convolve
+  compute_dtype: jnp.dtype = jnp.float32
+
+  def __post_init__(self):
+    check_rates(dropout=self.dropout)
+    check_widths(hidden=tuple(self.hidden), channels=tuple(self.channels))
+    sizes = {"kernels": self.kernels, "pools": self.pools}
+    for name, values in sizes.items():
+      if len(values) != len(self.channels):
+        raise ValueError(
+          f"{name}={tuple(values)!r} has {len(values)} values: give one for each of the "
+          f"{len(self.channels)} convolutions"
+        )
+    if not self.scale > 1:
+      raise ValueError(f"scale must be greater than 1, got {self.scale!r}")
+    if not (self.channels or self.hidden):
+      raise ValueError("hidden=() leaves no unit that a task could have: give a hidden layer")
+    super().__post_init__()
+
+  @nn.compact
+  def __call__(
+    self,
+    image: chex.Array,
+    *,
+    task_id: chex.Array,
+    mask: chex.Array,
+    train: bool,
+    features: bool = False,
+  ) -> chex.Array:
+    """Computes the logits, each row by the units of its task.
+
+    Args:
+      image: float `[B, ...]`; `[B, H, W, C]` for convolutions.
+      task_id: int32 `[B]`.
+      mask: bool `[B]`, unused: rows do not meet.
+      train: whether to drop features, with the random key "dropout".
+      features: whether to return the input of the head instead.
+
+    Returns:
+      float32 `[B, K]`, or features `[B, d]`.
+
+    Raises:
+      ValueError: if there are convolutions and the image is not `[B, H, W, C]`.
+    """
+    del mask
+    gates = self._gates(task_id)
+    x = image.astype(self.compute_dtype)
+    if self.channels:
+      check_image(image, "GatedNetwork")
+      x = self._convolutions(x, gates)
+    x = self._dropped(x.reshape(x.shape[0], -1), train) if self.channels else _flat(x)
+    for layer, width in enumerate(self.hidden):
+      name = f"hidden{layer}"
+      x = nn.relu(torch_dense(x, width, name)) * gates[name].astype(x.dtype)
+      x = self._dropped(x, train)
+    if features:
+      return x.astype(jnp.float32)
+    return torch_dense(x, self.num_outputs, "head").astype(jnp.float32)
+
+  def _dropped(self, x: chex.Array, train: bool) -> chex.Array:
+    return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+  def _convolutions(self, x: chex.Array, gates: dict[str, chex.Array]) -> chex.Array:
+    for layer, sizes in enumerate(zip(self.channels, self.kernels, self.pools, strict=True)):
+      outputs, size, pool = sizes
+      name = f"conv{layer}"
+      conv = Conv(outputs, size, use_bias=True, convolve=self.convolve, name=name)
+      x = nn.relu(conv(x)) * gates[name].astype(x.dtype)[:, None, None]
+      x = max_pool_same(x, pool)
+    return x
+
+  def _widths(self) -> dict[str, int]:
+    convolutions = {f"conv{layer}": width for layer, width in enumerate(self.channels)}
+    return convolutions | {f"hidden{layer}": width for layer, width in enumerate(self.hidden)}
+
+  def _gates(self, task_id: chex.Array) -> dict[str, chex.Array]:
+    """Of each layer, float32 `[B, U]`."""
+    widths = self._widths()
+    if self.gates == "attention":
+      embeddings = self.param(ATTENTION, self._embeddings)
+      scale = self.variable(ATTENTION, "scale", jnp.full, (), self.scale).value
+      return {name: jax.nn.sigmoid(scale * rows[task_id]) for name, rows in embeddings.items()}
+    born = {name: _first(width, self.start) for name, width in widths.items()}
+    until = {name: np.full(width, UNBORN, np.int32) for name, width in widths.items()}
+    born = self.variable(STAMPS, "born", _on_device, born).value
+    until = self.variable(STAMPS, "until", _on_device, until).value
+    task = task_id[:, None]
+    return {
+      name: ((born[name][None] <= task) & (task < until[name][None])).astype(jnp.float32)
+      for name in widths
+    }
+
+  def _embeddings(self, key: chex.PRNGKey) -> dict[str, Any]:
+    draw = drawn_by_task(nn.initializers.normal(1.0), self.num_tasks)
+    keys = jax.random.split(key, len(self._widths()))
+    widths = self._widths().items()
+    return {name: draw(own, (width,)) for own, (name, width) in zip(keys, widths, strict=True)}
+
+
+def _flat(x: chex.Array) -> chex.Array:
+  return x.reshape(x.shape[0], -1)
+
+
+def _first(width: int, share: float) -> np.ndarray:
+  """The stamps of a layer of which a share, at least one unit, is there from the start."""
+  number = max(1, round(share * width))
+  return np.where(np.arange(width) < number, 0, UNBORN).astype(np.int32)
+
+
+def _on_device(tree: dict[str, np.ndarray]) -> dict[str, chex.Array]:
+  return jax.tree.map(jnp.asarray, tree)
+
+
+def _check_start(start: float) -> None:
+  if not 0 < start < 1:
+    way_out = "give less than 1, or plain mlp and lasem_cnn with another method"
+    what = "leaves no room to expand" if start == 1 else "must be in (0, 1)"
+    raise ValueError(f"start={start!r} {what}: {way_out}")
+
+
+@register("attention_mlp", kind="model")
+def attention_mlp(
+  spec: StreamSpec,
+  *,
+  hidden: tuple[int, ...] = (256, 256),
+  scale: float = 400.0,
+  dropout: float = 0.0,
+  compute_dtype: jnp.dtype = jnp.float32,
+) -> GatedNetwork:
+  """A perceptron with hard attention to the task over its hidden units, for the method `hat`.
+
+  Args:
+    spec: the stream, of the scenario `"task"`.
+    hidden: widths of the hidden layers, at least 1.
+    scale: s_max, the hardness of the gates in evaluation, greater than 1.
+    dropout: probability that a hidden unit is dropped in training; in [0, 1).
+    compute_dtype: see `GatedNetwork`.
+
+  Raises:
+    ValueError: if the scenario is not `"task"`, or a number is out of range.
+  """
+  outputs_by_task(spec, "attention_mlp")
+  return GatedNetwork(
+    spec.num_outputs,
+    spec.num_tasks,
+    "attention",
+    hidden=hidden,
+    scale=scale,
+    dropout=dropout,
+    compute_dtype=compute_dtype,
+  )
+
+
+@register("attention_cnn", kind="model")
+def attention_cnn(
+  spec: StreamSpec,
+  *,
+  channels: tuple[int, ...] = (32, 32, 64, 64),
+  kernels: tuple[int, ...] = (3, 3, 3, 3),
+  pools: tuple[int, ...] = (1, 2, 1, 2),
+  hidden: tuple[int, ...] = (64,),
+  scale: float = 400.0,
+  dropout: float = 0.0,
+  compute_dtype: jnp.dtype = jnp.float32,
+) -> GatedNetwork:
+  """Convolutions with hard attention to the task over channels and hidden units, for `hat`.
+
+  Args:
+    spec: the stream, of the scenario `"task"`.
+    channels: output channels of each convolution; the defaults are LASEM's for CIFAR.
+    kernels: height and width of each kernel, odd.
+    pools: size and stride of the max-pool after each convolution; 1: none.
+    hidden: widths of the hidden linear layers; may be empty.
+    scale: s_max, the hardness of the gates in evaluation, greater than 1.
+    dropout: see `GatedNetwork`.
+    compute_dtype: see `GatedNetwork`.
+
+  Raises:
+    ValueError: if the scenario is not `"task"`, a number is out of range, or the sizes are not of
+      the same number of convolutions.
+  """
+  outputs_by_task(spec, "attention_cnn")
+  return GatedNetwork(
+    spec.num_outputs,
+    spec.num_tasks,
+    "attention",
+    channels,
+    kernels,
+    pools,
+    hidden,
+    scale,
+    dropout=dropout,
+    compute_dtype=compute_dtype,
+  )
+
+
+@register("expandable_mlp", kind="model")
+def expandable_mlp(
+  spec: StreamSpec,
+  *,
+  hidden: tuple[int, ...] = (256, 256),
+  start: float = 0.5,
+  dropout: float = 0.0,
+  compute_dtype: jnp.dtype = jnp.float32,
+) -> GatedNetwork:
+  """A perceptron whose hidden units have time stamps, with reserves, for the method `den`.
+
+  Args:
+    spec: the stream, of the scenario `"task"`.
+    hidden: largest widths of the hidden layers, reserves included.
+    start: share of the units that the first task has, in (0, 1).
+    dropout: probability that a hidden unit is dropped in training; in [0, 1).
+    compute_dtype: see `GatedNetwork`.
+
+  Raises:
+    ValueError: if the scenario is not `"task"`, a number is out of range, or there is no reserve.
+  """
+  outputs_by_task(spec, "expandable_mlp")
+  _check_start(start)
+  return GatedNetwork(
+    spec.num_outputs,
+    spec.num_tasks,
+    "stamps",
+    hidden=hidden,
+    start=start,
+    dropout=dropout,
+    compute_dtype=compute_dtype,
+  )
+
+
+@register("expandable_cnn", kind="model")
+def expandable_cnn(
+  spec: StreamSpec,
+  *,
+  channels: tuple[int, ...] = (64, 64, 128, 128),
+  kernels: tuple[int, ...] = (3, 3, 3, 3),
+  pools: tuple[int, ...] = (1, 2, 1, 2),
+  hidden: tuple[int, ...] = (128,),
+  start: float = 0.5,
+  dropout: float = 0.0,
+  compute_dtype: jnp.dtype = jnp.float32,
+) -> GatedNetwork:
+  """Convolutions whose channels, like the hidden units, have time stamps, for the method `den`.
+
+  Args:
+    spec: the stream, of the scenario `"task"`.
+    channels: largest output channels of each convolution; half of the defaults are LASEM's network
+      for CIFAR.
+    kernels: see `attention_cnn`.
+    pools: see `attention_cnn`.
+    hidden: largest widths of the hidden linear layers; may be empty.
+    start: share of the units that the first task has, in (0, 1).
+    dropout: see `GatedNetwork`.
+    compute_dtype: see `GatedNetwork`.
+
+  Raises:
+    ValueError: see `attention_cnn`; or if there is no reserve.
+  """
+  outputs_by_task(spec, "expandable_cnn")
+  _check_start(start)
+  return GatedNetwork(
+    spec.num_outputs,
+    spec.num_tasks,
+    "stamps",
+    channels,
+    kernels,
+    pools,
+    hidden,
+    start=start,
+    dropout=dropout,
+    compute_dtype=compute_dtype,
+  )

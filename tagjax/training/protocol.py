@@ -1,0 +1,360 @@
+"""Tasks to choose hyperparameters by, then tasks that are seen once and judged: one command.
+
+    WORKDIR/tuning/         the grid or search over the first tasks: a folder like any other grid's
+    WORKDIR/runs/3/         the run of seed 3 over the other tasks, with the chosen values
+    WORKDIR/runs/3.json     what it has measured; there once it has ended
+    WORKDIR/results.json    those of all runs together, and of the first stage; there at the end
+
+References:
+  Chaudhry, Ranzato, Rohrbach, Elhoseiny. Efficient Lifelong Learning with A-GEM. ICLR 2019.
+"""
+
+import dataclasses
+import functools
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from tagjax.benchmarks import Stream
+from tagjax.core.errors import ConfigError, InterruptedRun
+from tagjax.report.run import Grid, Run
+from tagjax.report.tables import percent, value_text
+from tagjax.storage.json_files import read_json, write_json_atomic
+from tagjax.storage.workdir import NoWorkdir, Workdir
+from tagjax.training import group_size
+from tagjax.training.assemble import assemble, describe_trainer
+from tagjax.training.checks import check_stream
+from tagjax.training.cpu_devices import use_cpu_devices
+from tagjax.training.ending import Ending
+from tagjax.training.fingerprint import Origin, fingerprint
+from tagjax.training.fit import make_options, results_of, train_trials
+from tagjax.training.identity import describe_run, flat_keys
+from tagjax.training.options import RunOptions
+from tagjax.training.provenance import provenance
+from tagjax.training.record import RunRecord
+from tagjax.training.sweep import Parts, Point, check_grid, grid_points, split_grid, train_grid
+from tagjax.training.trainer import Trial
+from tagjax.training.tuning import TuningOptions, judging_options, tuning_options
+
+TUNING, RUNS = "tuning", "runs"
+
+
+def tune_then_judge(
+  stream: Stream,
+  model: Any,
+  method_of: Callable[[Mapping[str, Any]], Any],
+  *,
+  grid: Mapping[str, Sequence[Any]],
+  tuning: TuningOptions | int = 3,
+  workdir: str | os.PathLike | None = None,
+  options: RunOptions | None = None,
+  progress: bool = True,
+  accept_changes: bool = False,
+  **changes: Any,
+) -> Run:
+  """Chooses a point of a grid on the first tasks, then trains the others with it and judges these.
+
+  The first tasks are trained once for each point and seed, and validation examples choose the best
+  point, as in `tagjax.sweep`. The chosen values are then fixed. For each seed a new network learns
+  the other tasks, held-out examples included, each seed in an order of its own
+  (`tagjax.Stream.shuffled`); classes of the first tasks are never among them.
+
+  Args:
+    stream: a `tagjax.Stream`, with validation examples (`validation_fraction`).
+    model: see `tagjax.fit`; a model that reads the attributes of the stream's classes is given as a
+      function of the stream's spec.
+    method_of: from the values of a point (a mapping) to the method. Floats may be traced.
+    grid: see `tagjax.sweep`.
+    tuning: which tasks choose, and how; a number of tasks, or `TuningOptions`.
+    workdir: folder of both stages, created if missing; what was interrupted goes on there. None:
+      nothing is written.
+    options: of the judged runs; None: the defaults.
+    progress: show a line of progress on stderr.
+    accept_changes: see `tagjax.fit`.
+    **changes: fields of `RunOptions`.
+
+  Returns:
+    The judged runs, a seed each; `Run.tuning` is the grid of the first stage.
+
+  Raises:
+    ConfigError: an argument cannot work; or every point of the grid diverged.
+    WorkdirError, CheckpointError, DivergedError, InterruptedRun: see `tagjax.fit`.
+
+  >>> import numpy as np, optax, tagjax
+  >>> image, label = np.eye(4, dtype=np.float32), np.array([0, 1, 0, 1])
+  >>> tasks = [(image, label, image, label)] * 3
+  >>> stream = tagjax.Stream.from_arrays(
+  ...   "mine", tasks, scenario="domain", validation_fraction=0.5)
+  >>> run = tagjax.tune_then_judge(stream, tagjax.models.MLP(2, hidden=(8,)),
+  ...   lambda h: optax.sgd(h["rate"]), grid={"rate": [0.1, 0.01]}, tuning=1, progress=False)
+  >>> run.num_tasks, sorted(run.tuning.chosen)
+  (2, ['rate'])
+  """
+  tuning = TuningOptions(tuning) if isinstance(tuning, int) else tuning
+  options = make_options(options, changes)
+  points = grid_points(check_grid(grid))
+  first, rest = cut(stream, tuning)
+  of_run, traced = split_grid(grid)
+
+  def parts(part: Stream, values: Point, own: RunOptions) -> Parts:
+    own = make_options(own, {key: values[key] for key in values if key in of_run})
+    fixed = {key: value for key, value in values.items() if key not in of_run}
+    made = model(part.spec) if _is_of_spec(model) else model
+    return Parts(part, made, lambda hyper: method_of({**fixed, **hyper}), own)
+
+  of_tuning = tuning_options(options, tuning)
+  check_stream(first, of_tuning)
+  shown_model = model(first.spec) if _is_of_spec(model) else model
+  identity = {
+    **describe_run(stream, shown_model, method_of, options, None),
+    "sweep": {key: list(values) for key, values in grid.items()},
+    "tuning": dataclasses.asdict(tuning),
+  }
+
+  def tune(folder: str | os.PathLike | None) -> Grid:
+    return train_grid(
+      lambda constants: parts(first, constants, of_tuning),
+      points,
+      traced,
+      of_tuning,
+      identity,
+      folder,
+      tasks=tuning.tasks,
+      split=tuning.split,
+      progress=progress,
+      accept_changes=accept_changes,
+    )
+
+  def judged(chosen: Point, stream: Stream) -> Parts:
+    return parts(stream, chosen, judging_options(options, tuning))
+
+  return run_protocol(
+    tune,
+    judged,
+    rest,
+    tuning,
+    options,
+    identity,
+    workdir,
+    progress=progress,
+    accept_changes=accept_changes,
+  )
+
+
+def _is_of_spec(model: Any) -> bool:
+  """Whether the model is a plain function, of the spec."""
+  return callable(model) and type(model).__name__ == "function"
+
+
+def cut(stream: Stream, tuning: TuningOptions) -> tuple[Stream, Stream]:
+  """The streams of the two stages; the second has no validation examples.
+
+  Raises:
+    ConfigError: if no task is left to be judged on, a class is in both, or the stream is of another
+      kind and cannot be cut.
+  """
+  assert tuning.tasks is not None, "see TuningOptions.tasks"
+  if not hasattr(stream, "cut"):
+    raise ConfigError(
+      f"tuning.tasks={tuning.tasks}: the stream ({type(stream).__name__}) cannot be cut in two: "
+      "make a tagjax.Stream of it"
+    )
+  try:
+    return stream.cut(tuning.tasks)
+  except ValueError as error:
+    raise ConfigError(f"tuning.tasks={tuning.tasks}: {error}") from error
+
+
+def run_protocol(
+  tune: Callable[[str | os.PathLike | None], Grid],
+  judged: Callable[[Point, Stream], Parts],
+  rest: Stream,
+  tuning: TuningOptions,
+  options: RunOptions,
+  identity: Mapping[str, Any],
+  workdir: str | os.PathLike | None,
+  *,
+  progress: bool = True,
+  accept_changes: bool = False,
+) -> Run:
+  """Both stages, from where an earlier call was stopped.
+
+  Args:
+    tune: carries the first stage out in a folder.
+    judged: from the chosen values and the tasks of a run to what is trained.
+    rest: the tasks that are judged.
+    tuning: how the first stage chooses.
+    options: of the run.
+    identity: JSON values that the folder belongs to, told as `config`.
+    workdir: see `tune_then_judge`.
+    progress: show lines of progress on stderr.
+    accept_changes: see `tagjax.fit`.
+
+  Returns:
+    The run. Its results are those of `tagjax.fit`, and `tuning`: the results of the first stage;
+    `runs`: for each seed its `task_names` and `seconds`.
+
+  Raises:
+    ConfigError, WorkdirError, CheckpointError, DivergedError, InterruptedRun: see
+      `tune_then_judge`.
+  """
+  use_cpu_devices(at_least=options.data_parallel)
+  if jax.process_count() > 1:
+    raise ConfigError(
+      f"tuning.tasks={tuning.tasks} does not go with {jax.process_count()} joined processes: start "
+      "one"
+    )
+  origin = provenance()
+  name, folder = dict(identity), NoWorkdir() if workdir is None else Workdir(workdir)
+  with folder.lock():
+    folder.check(name)
+    if folder.has_results():
+      _say(progress, f"both stages have ended already: nothing was trained in {folder.path}")
+      return Run.load(folder.results)
+    folder.claim(name)
+    try:
+      grid = tune(None if folder.path is None else folder.path / TUNING)
+      chosen = _choice(grid)
+      _say(progress, _tell_choice(grid))
+
+      def trained(seeds: Sequence[int], tasks: Stream) -> dict[str, Any]:
+        path = None if folder.path is None else folder.path / RUNS / str(seeds[0])
+        of_run = {**name, "chosen": _plain(chosen), "seeds": list(seeds)}
+        make = functools.partial(judged, chosen, tasks)
+        return _train_run(make, seeds, path, of_run, origin, progress, accept_changes)
+
+      results = _judge(trained, judged(chosen, rest).options, rest, tuning)
+    except InterruptedRun as stop:
+      if folder.path is None:
+        raise
+      raise InterruptedRun(
+        f"stopped and saved: the same command goes on in {folder.path}"
+      ) from stop
+    results |= {
+      "tuning": grid.results,
+      "used": sorted(flat_keys(name)),
+      "config": name,
+      "command": shlex.join(["python", *sys.argv]),
+      "provenance": origin,
+    }
+    Ending(folder, options.plots).write(results)
+  return Run(results, folder.path)
+
+
+def _choice(grid: Grid) -> Point:
+  if grid.chosen is None:
+    raise ConfigError(
+      f"tuning: every point of the grid diverged: try smaller learning rates or strengths"
+      f"{f', in another folder than {grid.folder}' if grid.folder else ''}"
+    )
+  return {key: tuple(v) if isinstance(v, list) else v for key, v in grid.chosen.items()}
+
+
+def _tell_choice(grid: Grid) -> str:
+  assert grid.chosen is not None
+  best = max(one["average_accuracy"]["mean"] for one in grid.results["points"] if _ended(one))
+  values = " ".join(f"{key}={value_text(value)}" for key, value in grid.chosen.items())
+  edges = "".join(f"; {key} is at the edge of what was tried" for key in grid.at_edge)
+  split = grid.results["selected_on"]["split"]
+  return f"chosen on {split} examples: {values}  {percent(best)} %{edges}"
+
+
+def _ended(point: Mapping[str, Any]) -> bool:
+  return point["average_accuracy"] is not None
+
+
+def _judge(
+  trained: Callable[[Sequence[int], Stream], dict[str, Any]],
+  options: RunOptions,
+  rest: Stream,
+  tuning: TuningOptions,
+) -> dict[str, Any]:
+  """Trains each seed on the tasks that are judged; the results of all."""
+  if options.select_epoch == "last":
+    rest = rest.without_validation()
+  seeds = list(range(options.seed, options.seed + options.seeds))
+  groups = [[seed] for seed in seeds] if tuning.shuffle else [seeds]
+  streams = [rest.shuffled(group[0]) if tuning.shuffle else rest for group in groups]
+  _check_sizes(streams, options)
+  runs, records, measured = [], [], {}
+  for group, stream in zip(groups, streams, strict=True):
+    own = trained(group, stream)
+    record = RunRecord.from_json(own["record"])
+    records.append(record)
+    measured = own["told"]
+    told = {"task_names": list(stream.task_names), "seconds": record.seconds}
+    runs += [{"seed": seed, **told} for seed in group]
+  results = results_of(RunRecord.join(records), streams[0], options)
+  if any(one["task_names"] != runs[0]["task_names"] for one in runs):
+    results["task_names"] = [f"task {place + 1}" for place in range(len(rest))]
+  return {**results, **measured, "seeds": seeds, "runs": runs}
+
+
+def _check_sizes(streams: Sequence[Stream], options: RunOptions) -> None:
+  """Counts of test images are joined over runs, and figures of them weigh tasks by their sizes."""
+  needs_sizes = options.records_details or streams[0].spec.scenario == "class"
+  place = 2 if options.evaluate_on == "test" else 1
+  sizes = {tuple(size[place] for size in stream.sizes) for stream in streams}
+  if needs_sizes and len(sizes) > 1:
+    raise ConfigError(
+      "tuning.shuffle=True: tasks of different runs would have test sets of different sizes, by "
+      "which this scenario's figures weigh them: set test_examples_per_task, or shuffle=False"
+    )
+
+
+def _train_run(
+  make: Callable[[], Parts],
+  seeds: Sequence[int],
+  path: Any,
+  name: dict[str, Any],
+  code: Mapping[str, Any],
+  progress: bool,
+  accept_changes: bool,
+) -> dict[str, Any]:
+  """What the run of these seeds has measured; from its newest checkpoint on if it has not ended."""
+  ended = None if path is None else path.with_name(f"{path.name}.json")
+  if ended is not None and ended.exists():
+    return read_json(ended)
+  begun, parts = time.perf_counter(), make()
+  folder = NoWorkdir() if path is None else Workdir(path)
+  with folder.lock():
+    folder.check(name)
+    trials = [Trial(seed) for seed in seeds]
+    trainer, forecast = assemble(
+      parts.stream,
+      parts.model,
+      parts.method,
+      trials,
+      parts.options,
+      pretrained=parts.pretrained,
+      together=group_size.kept(folder.path),
+    )
+    origin = Origin(fingerprint(name, trials, parts[:3], code), code, accept_changes)
+    train_trials(
+      trainer,
+      parts.options,
+      folder,
+      forecast,
+      begun,
+      progress,
+      origin,
+      claim=lambda: folder.claim(name),
+    )
+  measured = {"record": trainer.record.to_json(), "told": describe_trainer(trainer)}
+  if ended is not None:
+    write_json_atomic(ended, measured)
+  return measured
+
+
+def _plain(point: Point) -> Point:
+  return {key: list(value) if isinstance(value, tuple) else value for key, value in point.items()}
+
+
+def _say(progress: bool, text: str) -> None:
+  if progress:
+    print(text, file=sys.stderr, flush=True)
