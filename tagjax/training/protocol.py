@@ -10,6 +10,7 @@ References:
 """
 
 import dataclasses
+import functools
 import os
 import shlex
 import sys
@@ -19,16 +20,18 @@ from typing import Any
 
 import jax
 
+from tagjax.benchmarks import Stream
 from tagjax.core.errors import ConfigError, InterruptedRun
 from tagjax.report.run import Grid, Run
 from tagjax.report.tables import percent, value_text
 from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
 from tagjax.training import group_size
-from tagjax.training.assemble import Stream, assemble, describe_trainer
+from tagjax.training.assemble import assemble, describe_trainer
 from tagjax.training.checks import check_stream
 from tagjax.training.cpu_devices import use_cpu_devices
 from tagjax.training.ending import Ending
+from tagjax.training.fingerprint import Origin, fingerprint
 from tagjax.training.fit import make_options, results_of, train_trials
 from tagjax.training.identity import describe_run, flat_keys
 from tagjax.training.options import RunOptions
@@ -51,6 +54,7 @@ def tune_then_judge(
   workdir: str | os.PathLike | None = None,
   options: RunOptions | None = None,
   progress: bool = True,
+  accept_changes: bool = False,
   **changes: Any,
 ) -> Run:
   """Chooses a point of a grid on the first tasks, then trains the others with it and judges these.
@@ -71,6 +75,7 @@ def tune_then_judge(
       nothing is written.
     options: of the judged runs; None: the defaults.
     progress: show a line of progress on stderr.
+    accept_changes: see `tagjax.fit`.
     **changes: fields of `RunOptions`.
 
   Returns:
@@ -122,12 +127,23 @@ def tune_then_judge(
       tasks=tuning.tasks,
       split=tuning.split,
       progress=progress,
+      accept_changes=accept_changes,
     )
 
   def judged(chosen: Point, stream: Stream) -> Parts:
     return parts(stream, chosen, judging_options(options, tuning))
 
-  return run_protocol(tune, judged, rest, tuning, options, identity, workdir, progress=progress)
+  return run_protocol(
+    tune,
+    judged,
+    rest,
+    tuning,
+    options,
+    identity,
+    workdir,
+    progress=progress,
+    accept_changes=accept_changes,
+  )
 
 
 def _is_of_spec(model: Any) -> bool:
@@ -164,6 +180,7 @@ def run_protocol(
   workdir: str | os.PathLike | None,
   *,
   progress: bool = True,
+  accept_changes: bool = False,
 ) -> Run:
   """Both stages, from where an earlier call was stopped.
 
@@ -176,6 +193,7 @@ def run_protocol(
     identity: JSON values that the folder belongs to, told as `config`.
     workdir: see `tune_then_judge`.
     progress: show lines of progress on stderr.
+    accept_changes: see `tagjax.fit`.
 
   Returns:
     The run. Its results are those of `tagjax.fit`, and `tuning`: the results of the first stage;
@@ -203,7 +221,14 @@ def run_protocol(
       grid = tune(None if folder.path is None else folder.path / TUNING)
       chosen = _choice(grid)
       _say(progress, _tell_choice(grid))
-      results = _judge(judged, chosen, rest, tuning, folder, name, progress)
+
+      def trained(seeds: Sequence[int], tasks: Stream) -> dict[str, Any]:
+        path = None if folder.path is None else folder.path / RUNS / str(seeds[0])
+        of_run = {**name, "chosen": _plain(chosen), "seeds": list(seeds)}
+        make = functools.partial(judged, chosen, tasks)
+        return _train_run(make, seeds, path, of_run, origin, progress, accept_changes)
+
+      results = _judge(trained, judged(chosen, rest).options, rest, tuning)
     except InterruptedRun as stop:
       if folder.path is None:
         raise
@@ -244,17 +269,12 @@ def _ended(point: Mapping[str, Any]) -> bool:
 
 
 def _judge(
-  judged: Callable[[Point, Stream], Parts],
-  chosen: Point,
+  trained: Callable[[Sequence[int], Stream], dict[str, Any]],
+  options: RunOptions,
   rest: Stream,
   tuning: TuningOptions,
-  folder: Workdir | NoWorkdir,
-  identity: Mapping[str, Any],
-  progress: bool,
 ) -> dict[str, Any]:
   """Trains each seed on the tasks that are judged; the results of all."""
-  plain = judged(chosen, rest)
-  options = plain.options
   if options.select_epoch == "last":
     rest = rest.without_validation()
   seeds = list(range(options.seed, options.seed + options.seeds))
@@ -263,10 +283,7 @@ def _judge(
   _check_sizes(streams, options)
   runs, records, measured = [], [], {}
   for group, stream in zip(groups, streams, strict=True):
-    path = None if folder.path is None else folder.path / RUNS / str(group[0])
-    own = _train_run(
-      lambda stream=stream: judged(chosen, stream), group, path, identity, chosen, progress
-    )
+    own = trained(group, stream)
     record = RunRecord.from_json(own["record"])
     records.append(record)
     measured = own["told"]
@@ -294,9 +311,10 @@ def _train_run(
   make: Callable[[], Parts],
   seeds: Sequence[int],
   path: Any,
-  identity: Mapping[str, Any],
-  chosen: Point,
+  name: dict[str, Any],
+  code: Mapping[str, Any],
   progress: bool,
+  accept_changes: bool,
 ) -> dict[str, Any]:
   """What the run of these seeds has measured; from its newest checkpoint on if it has not ended."""
   ended = None if path is None else path.with_name(f"{path.name}.json")
@@ -304,7 +322,6 @@ def _train_run(
     return read_json(ended)
   begun, parts = time.perf_counter(), make()
   folder = NoWorkdir() if path is None else Workdir(path)
-  name = {**identity, "chosen": _plain(chosen), "seeds": list(seeds)}
   with folder.lock():
     folder.check(name)
     trials = [Trial(seed) for seed in seeds]
@@ -317,8 +334,17 @@ def _train_run(
       pretrained=parts.pretrained,
       together=group_size.kept(folder.path),
     )
-    folder.claim(name)
-    train_trials(trainer, parts.options, folder, forecast, begun, progress)
+    origin = Origin(fingerprint(name, trials, parts[:3], code), code, accept_changes)
+    train_trials(
+      trainer,
+      parts.options,
+      folder,
+      forecast,
+      begun,
+      progress,
+      origin,
+      claim=lambda: folder.claim(name),
+    )
   measured = {"record": trainer.record.to_json(), "told": describe_trainer(trainer)}
   if ended is not None:
     write_json_atomic(ended, measured)

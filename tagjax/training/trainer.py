@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+import sys
 import time
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -391,6 +392,8 @@ class Trainer:
       self.record.add_growth(index, visit.task, own, outcome, to_former=to_former)
       told = {name: to_lists(value) for name, value in outcome.items()}
       self._log.write(**self._name(index), task=visit.task, **own, outcome=told)
+    for line in lacking(visit.task, figures.outcome):
+      print(line, file=sys.stderr, flush=True)
 
   def _seen(self, visit: Visit) -> range:
     """The tasks that the network has been trained on, the current one included."""
@@ -456,6 +459,20 @@ class Trainer:
   def _place(self, place: Place, index: int) -> dict[str, Any]:
     where = {"task": place.task, "phase": place.phase, "epoch": place.epoch}
     return {**self._name(index), **where}
+
+
+def lacking(task: int, outcome: Mapping[str, np.ndarray]) -> list[str]:
+  """A line for each kind of thing for which there was no room, see `Method.outcome`.
+
+  >>> lacking(3, {"units_lacking": np.array([0.0, 12.0]), "units": np.ones((2, 1))})
+  ['task 3: 12 units found no room in the network: give it larger layers']
+  """
+  return [
+    f"task {task}: {int(value.max())} {name.removesuffix('_lacking')} found no room in the "
+    "network: give it larger layers"
+    for name, value in outcome.items()
+    if name.endswith("_lacking") and value.max() > 0
+  ]
 
 
 def num_steps(options: RunOptions, size: int) -> int:
