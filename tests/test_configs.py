@@ -61,9 +61,6 @@ def test_every_tuned_name_is_valid_and_each_value_set_and_used(module):
 HELPERS = ("__init__", "class_incremental", "common", "layers")
 """Files that others take their values from."""
 
-DEFAULTS = {"agem": "agem", "itaml": "itaml", "lasem": "lasem"}
-"""The default method of the files that are named after one; TAG of others."""
-
 
 @pytest.mark.parametrize("name", [name for name in FILES if name not in HELPERS])
 def test_every_file_has_a_default(name):
