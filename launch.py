@@ -11,6 +11,10 @@ the method. docs/options.md describes every key. A run is in runs/BENCHMARK-METH
 --config.method=module:function, docs/add_a_method.md. Several processes: docs/scaling.md.
 """
 
+from tagjax.core import interrupts
+
+if __name__ == "__main__":
+  interrupts.watch()  # first of all: what follows takes seconds to load
 import functools
 import gc
 import os

@@ -83,75 +83,6 @@ def compositions(
   }
 
 
-CONTINUUM = (1, 2, 5, 10, 20, 50, 100)
-"""The lengths p of the continuum by which iTAML's paper and code report."""
-
-RANDOM_CHANGES: Mapping[str, Any] = MappingProxyType(
-  {"augmentation.crop": 4, "augmentation.flip": True, "augmentation.rotation": 10.0}
-)
-"""What iTAML does to training images in colour."""
-
-LOCAL_CLASSES: Mapping[str, Any] = MappingProxyType(
-  {
-    "epochs": 1,
-    "train_examples_per_task": 200,
-    "test_examples_per_task": 100,
-    "memory.capacity": 100,
-  }
-)
-"""What `,runlocal` sets of class-incremental runs of a small network."""
-
-FEW_STEPS_OF_CLASSES: Mapping[str, Any] = MappingProxyType(
-  {
-    **FEW_STEPS,
-    "test_examples_per_task": 100,  # the longest run of the continuum
-    "memory.capacity": 40,
-  }
-)
-"""The same where a step is slow; the streams have at most 20 classes in two tasks."""
-
-
-def class_incremental(
-  optimizer: str,
-  values: Mapping[str, Any],
-  tag: Mapping[str, Any],
-  others: Mapping[str, Any] | None = None,
-) -> dict[str, dict[str, Any]]:
-  """The method iTAML and what it is compared with, each before an optimizer.
-
-  Args:
-    optimizer: the end of each chain, such as `"weight_decay+sgd"`.
-    values: `{key: value}` of the optimizer.
-    tag: `{key: value}` of TAG, where it takes the place of the optimizer.
-    others: `{key: value}` of the optimizer of what iTAML is compared with; None: `values`.
-
-  Returns:
-    `{name: {key: value}}`. `sgd` is the naive learner and `joint` the upper bound, both with this
-    optimizer, whatever it is.
-  """
-  yardsticks = ("er", "er_ace", "derpp", "lwf", "icarl", "bic")
-  others = values if others is None else others
-  return {
-    "itaml": {"method": f"itaml+{optimizer}", **values},
-    "itaml+tag": {**tag},
-    "sgd": {"method": optimizer, **others},
-    **{name: {"method": f"{name}+{optimizer}", **others} for name in yardsticks},
-    "gdumb": {"method": "gdumb", "epochs": 1, "schedule": None},  # the stream teaches it nothing
-    "joint": {"method": optimizer, "protocol": "joint", **others},
-  }
-
-
-def continuum(config: ConfigDict, lengths: tuple[int, ...] = CONTINUUM, p: int = 20) -> None:
-  """The scenario, memory and test of iTAML: 2000 exemplars in all, runs of p images at test."""
-  config.scenario = "class"
-  config.memory.capacity = 2000
-  config.memory.per = "total"
-  config.memory.batch_size = config.batch_size  # what ER, ER-ACE and DER++ replay
-  config.continuum = p
-  config.continuum_lengths = lengths
-  config.confusion_matrix = True
-
-
 RATES = (0.1, 0.05, 0.01, 0.001)
 TAG_RATES = (5e-3, 1e-3, 5e-4, 1e-4, 5e-5, 1e-5)
 GRIDS = {
@@ -184,4 +115,115 @@ def add_grid(config: ConfigDict) -> ConfigDict:
   config.sweep = {key: sorted({*values, flat[key]}) for key, values in grid.items()}
   config.validation_fraction = 0.1
   config.seeds = 5
+  return config
+
+
+AGEM_RATES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
+AGEM_STRENGTHS = (0.1, 1.0, 10.0, 100.0)
+"""All values of the grids of A-GEM's scripts."""
+
+_STRENGTHS = {
+  **dict.fromkeys(("ewc", "mas", "rwalk"), AGEM_STRENGTHS),
+  "si": AGEM_STRENGTHS[:3],
+}
+_ITS_RATES = {"tag": (0.003, 0.001, 0.0003, 0.0001, 0.00003, 0.00001)}
+
+LOCAL_PROTOCOL: Mapping[str, Any] = MappingProxyType(
+  {
+    **FEW_STEPS,
+    "end_task": 3,
+    "tuning.tasks": 1,
+    "seeds": 2,
+    "validation_fraction": 0.5,
+  }
+)
+"""What `,runlocal` sets where hyperparameters are chosen first: one task chooses, two judge."""
+
+
+def agem_tuned(
+  chosen: Mapping[str, float | tuple[float, float]], memory: tuple[int, int], update_every: int = 50
+) -> dict[str, dict[str, Any]]:
+  """The methods of A-GEM's tables as its repository has them, with what its authors chose.
+
+  Args:
+    chosen: `{method: learning rate}`, or `{method: (learning rate, strength)}`.
+    memory: exemplars of each class of each task, and exemplars a step.
+    update_every: steps between two refreshes of the Fisher information.
+
+  Returns:
+    `{method: {key: value}}`. Methods that use a memory have that of A-GEM.
+  """
+  capacity, batch_size = memory
+  of_memory = {"memory.capacity": capacity, "memory.batch_size": batch_size}
+  options: dict[str, dict[str, Any]] = {
+    "ewc": {"ewc.variant": "agem", "ewc.update_every": update_every},
+    "mas": {"mas.legacy": True},
+    "rwalk": {"rwalk.update_every": update_every},
+    "er": {"memory.capacity": capacity},
+    "gem": {"memory.capacity": capacity},
+    "agem": {**of_memory, "agem.fill": "end"},
+  }
+  tuned = {}
+  for name, value in chosen.items():
+    rate, *strength = value if isinstance(value, tuple) else (value,)
+    tuned[name] = {"learning_rate": rate}
+    for member in name.split("+"):
+      tuned[name] |= options.get(member, {})
+    if strength:
+      tuned[name][f"{name}.strength"] = strength[0]
+  return tuned
+
+
+def joint(learning_rate: float) -> dict[str, dict[str, Any]]:
+  """`joint`: all tasks at once, what A-GEM's tables call multitask."""
+  values = {"method": "sgd", "protocol": "joint", "learning_rate": learning_rate}
+  return {"joint": {**values, "learning_curve_batches": None}}
+
+
+def with_attributes(
+  tuned: Mapping[str, Mapping[str, Any]], features: str
+) -> dict[str, dict[str, Any]]:
+  """`je_METHOD` for each method: the same over the joint embedding of a network of features."""
+  model = {"model": "joint_embedding", "joint_embedding.features": features}
+  return {f"je_{name}": {"method": name, **model, **values} for name, values in tuned.items()}
+
+
+def agem_protocol(
+  config: ConfigDict,
+  tuned: Mapping[str, Mapping[str, Any]],
+  argument: str,
+  local: Mapping[str, Any] = LOCAL_PROTOCOL,
+) -> ConfigDict:
+  """Sets a method, the grid that its hyperparameters are chosen from, and A-GEM's protocol.
+
+  The first 3 tasks choose, on a tenth of their training examples; the others are judged, by 5 runs.
+
+  Args:
+    config: the stream's config.
+    tuned: see `choose`.
+    argument: see `choose`; also `,chosen`: the grid is what the authors chose alone.
+    local: see `choose`.
+
+  Returns:
+    The same config.
+  """
+  config.tuning.tasks = 3
+  config.validation_fraction = 0.1
+  config.learning_curve_batches = 10
+  config.seeds = 5
+  name, *options = argument.split(",")
+  config = choose(config, tuned, ",".join([name, *(o for o in options if o != "chosen")]), local)
+  flat = flat_items(config)
+  grid = {"learning_rate": AGEM_RATES}
+  for member in config.method.split("+"):
+    if member in _ITS_RATES:
+      grid["learning_rate"] = _ITS_RATES[member]
+    if member in _STRENGTHS:
+      grid[f"{member}.strength"] = _STRENGTHS[member]
+  own = {key: flat[key] for key in grid}
+  if "chosen" in options:
+    grid = dict.fromkeys(own, ())
+  elif "runlocal" in options:
+    grid = {"learning_rate": (own["learning_rate"] / 10,)}
+  config.sweep = {key: sorted({*values, own[key]}) for key, values in grid.items()}
   return config

@@ -1,10 +1,13 @@
-"""What the config files of LASEM's streams share: its methods, and what it is compared with."""
+"""What the config files of LASEM's streams share: layers shared by hand or by a search; bounds."""
 
+import itertools
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from configs.common import compositions
+from ml_collections import ConfigDict
+
+from configs.common import choose, compositions
 
 TENSORFLOW_RMSPROP: Mapping[str, Any] = MappingProxyType(
   {
@@ -16,62 +19,83 @@ TENSORFLOW_RMSPROP: Mapping[str, Any] = MappingProxyType(
 )
 """RMSProp as TensorFlow 1 has it."""
 
-CANDIDATES = ("all", "none", "top-1", "top-2", "top-3", "bottom-1", "bottom-2", "bottom-3")
-"""What brute force tries of four convolutions, with the eight rows that have no such name."""
+KINDS = ("hps", "tf", "dfcnn")
 
 
 def layers_table(
   learning_rate: float,
-  decay: float,
-  sizes: Mapping[str, Any],
-  factors: Mapping[str, Any] | None = None,
+  decay: float = 0.0,
   examples: Mapping[str, Mapping[str, Any]] | None = None,
+  factors: Mapping[str, Any] | None = None,
 ) -> dict[str, dict[str, Any]]:
-  """Values of the methods that share layers or not, by the rate of RMSProp.
+  """The methods that share layers, and what they are compared with.
 
   Args:
     learning_rate: of RMSProp; TAG's is a twentieth of it.
-    decay: of the rate, by epochs of the whole stream; 0: none.
-    sizes: keys of the network's section, such as `{"preset": "cifar"}`.
-    factors: those that `dfcnn` has besides.
-    examples: further rows, of a static network each: `{name: {key: value}}`, which name the model.
+    decay: of the rate, by epochs of the whole stream.
+    examples: further static networks: `{name: {key: value}}`, the model among them.
+    factors: the sizes of `dfcnn`'s factors; None: the preset's.
 
   Returns:
     `{name: {key: value}}`. `single_task` and `single_network` are the bounds: a network for each
-    task, and one for all with a head for each.
+    task, and one for all, hidden layers included.
   """
   rate: dict[str, Any] = {"learning_rate": learning_rate}
   if decay:
-    schedule = {"schedule": "inverse_time", "schedule_over": "stream", "inverse_time.decay": decay}
-    rate |= schedule
+    rate |= {"schedule": "inverse_time", "schedule_over": "stream", "inverse_time.decay": decay}
   rmsprop = {**rate, **TENSORFLOW_RMSPROP, "fresh_optimizer": True}
   tag = {**rate, "learning_rate": learning_rate / 20, "tag.b": 5.0}
   logits = {"darts.learning_rate": learning_rate} | ({"darts.decay": decay} if decay else {})
+  own = {"dfcnn": {f"dfcnn.{key}": value for key, value in (factors or {}).items()}}
 
-  def network(model: str, sharing: str = "all") -> dict[str, Any]:
-    own = {**sizes, **((factors or {}) if model == "dfcnn" else {})}
-    shared = {} if model == "prognn" else {"hps.sharing".replace("hps", model): sharing}
-    return {"model": model, **{f"{model}.{key}": value for key, value in own.items()}, **shared}
-
-  def static(model: str, sharing: str = "all") -> dict[str, Any]:
-    penalty = "" if model in ("hps", "prognn") else "factor_penalty+"
-    return {"method": f"{penalty}rmsprop", **network(model, sharing), **rmsprop}
+  def static(model: str) -> dict[str, Any]:
+    penalty = "factor_penalty+" if model in ("tf", "dfcnn") else ""
+    return {"method": f"{penalty}rmsprop", "model": model, **own.get(model, {}), **rmsprop}
 
   def searching(method: str, model: str) -> dict[str, Any]:
-    own = logits if method == "darts" else {}
-    return {"method": f"{method}+rmsprop", **network(model, "searched"), **rmsprop, **own}
+    chain = {"method": f"{method}+rmsprop", f"{model}.sharing": "searched"}
+    return {**static(model), **chain, **(logits if method == "darts" else {})}
 
-  kinds = ("hps", "tf", "dfcnn")
   others = compositions({"rmsprop": rmsprop, "tag": tag}, {"ewc": {}, "er": {}, "agem": {}})
   return {
-    **{kind: static(kind) for kind in kinds},
-    **{f"lasem_{kind}": searching("lasem", kind) for kind in kinds},
+    **{kind: static(kind) for kind in KINDS},
+    **{f"lasem_{kind}": searching("lasem", kind) for kind in KINDS},
     **{f"darts_{kind}": searching("darts", kind) for kind in ("hps", "dfcnn")},
     "prognn": static("prognn"),
-    "single_task": static("hps", "none"),
-    "single_network": static("hps"),
-    "tag": {**network("hps"), **tag},
-    "lasem_hps+tag": {"method": "lasem+tag", **network("hps", "searched"), **tag},
-    **{name: {**network("hps"), **values} for name, values in others.items()},
+    "single_task": {**static("hps"), "hps.sharing": "none"},
+    "single_network": static("lasem_cnn"),
+    "packnet": {**static("lasem_cnn"), "method": "packnet+rmsprop"},
+    "lasem_hps+tag": {"method": "lasem+tag", "model": "hps", "hps.sharing": "searched", **tag},
+    "tag": {"model": "hps", **tag},
+    **{name: {"model": "hps", **values} for name, values in others.items()},
     **{name: {**static(values["model"]), **values} for name, values in (examples or {}).items()},
   }
+
+
+def choose_layers(
+  config: ConfigDict,
+  tuned: Mapping[str, Mapping[str, Any]],
+  argument: str,
+  local: Mapping[str, Any],
+  *,
+  depth: int = 0,
+) -> ConfigDict:
+  """As `choose`; `brute_force`, `brute_force_tf` and `brute_force_dfcnn` are grids.
+
+  Args:
+    config: the stream's config.
+    tuned: see `choose`.
+    argument: see `choose`.
+    local: see `choose`.
+    depth: convolutions of the network, of which brute force tries all configurations; 0: it is not
+      offered.
+  """
+  name, *options = argument.split(",")
+  grids = {"brute_force": "hps", "brute_force_tf": "tf", "brute_force_dfcnn": "dfcnn"}
+  if not depth or name not in grids:
+    return choose(config, tuned, argument, local)
+  kind = grids[name]
+  choose(config, tuned, ",".join([kind, *options]), local)
+  rows = ["".join(row) for row in itertools.product("TF", repeat=depth)]
+  config.sweep = {f"{kind}.sharing": rows}
+  return config

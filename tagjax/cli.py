@@ -13,6 +13,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from tagjax import config, distributed, report, training
+from tagjax.core import faults, interrupts
 from tagjax.core.errors import ConfigError, IncompleteRun, InterruptedRun, TagjaxError, reason
 from tagjax.core.untrusted import plain_lines
 
@@ -24,7 +25,16 @@ _FLAGS = {
   "list": "Print the methods, models, benchmarks, schedules or options there are, and end.",
 }
 
-_SHOWN = (*_FLAGS, "config", "num_processes", "process_id", "cpu_devices", "distributed", "profile")
+_SHOWN = (
+  *_FLAGS,
+  "config",
+  "num_processes",
+  "process_id",
+  "cpu_devices",
+  "distributed",
+  "accept_changes",
+  "profile",
+)
 """What `--help` shows; `--helpfull` shows the flags of the libraries too."""
 
 
@@ -58,6 +68,10 @@ def parse(argv: list[str], default_config: str) -> list[str]:
     flags.DEFINE_integer("cpu_devices", None, text)
     text = "Train with the other processes of the cluster (SLURM, Open MPI, TPU pod) that it tells."
     flags.DEFINE_bool("distributed", False, text)
+    text = (
+      "Go on from a checkpoint of other data, code or devices; results.json tells what changed."
+    )
+    flags.DEFINE_bool("accept_changes", False, text)
     flags.DEFINE_bool("profile", False, "Record a trace of some steps in WORKDIR/profile.")
     for name in _SHOWN:
       flags.FLAGS.register_key_flag_for_module(argv[0], flags.FLAGS[name])
@@ -116,7 +130,7 @@ def main(argv: list[str]) -> None:
   del argv
   sys.stdout, sys.stderr = map(report.forgiving.Forgiving, (sys.stdout, sys.stderr))
   logging.getLogger("jax").setLevel(logging.WARNING)  # it reports each backend it does not find
-  values = flags.FLAGS
+  values, workdir = flags.FLAGS, None
   try:
     chosen = config.settings.read(values.config)
     config.early.check(chosen)
@@ -129,15 +143,21 @@ def main(argv: list[str]) -> None:
     training.cpu_devices.use_cpu_devices(values.cpu_devices, at_least=needed)
     process = join_hosts(values, share_batches=chosen["data_parallel"] > 1)
     with distributed.processes.together():
-      run = config.run.run_config(chosen, workdir, profile=values.profile, process=process)
+      run = config.run.run_config(
+        chosen,
+        workdir,
+        profile=values.profile,
+        process=process,
+        accept_changes=values.accept_changes,
+      )
   except InterruptedRun as stop:
     print(stop, file=sys.stderr)
-    sys.exit(130)
+    sys.exit(interrupts.INTERRUPTED)
   except IncompleteRun as part:
     print(part)
     sys.exit(0)
-  except TagjaxError as error:
-    sys.exit(f"error: {plain_lines(error)}")
+  except Exception as error:  # the one place that turns what ends a run into a line
+    sys.exit(f"error: {faults.line_of(error, workdir)}")
   if distributed.processes.is_writer():
     is_grid = isinstance(run, report.run.Grid)
     show = report.tables.print_sweep if is_grid else report.tables.print_run

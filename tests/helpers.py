@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tagjax.config import build, settings
+from tagjax.core.method import EpochStep
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.engine.counts import Measures
 from tagjax.engine.learner import make_learner
@@ -114,20 +115,31 @@ def programs(
 
 
 def train_stream(
-  run: Programs, stream: StreamSpec, key, *, size=23, batch_size=4, tasks=None, hyper=None
+  run: Programs,
+  stream: StreamSpec,
+  key,
+  *,
+  size=23,
+  batch_size=4,
+  tasks=None,
+  hyper=None,
+  told=False,
+  first_epoch=0,
 ):
   """Trains each task, one epoch a phase unless it says otherwise; returns the state.
 
-  `key`: one, or one for each seed.
+  `key`: one, or one for each seed. `told`: whether methods are told where a step stands.
+  `first_epoch`: from which on epochs are counted.
   """
   state = run.init(jnp.atleast_1d(key), hyper)
-  epoch = 0
+  epoch = first_epoch
   for task in range(stream.num_tasks) if tasks is None else tasks:
     data = device_examples.to_device(examples(stream, task, size), size)
     for phase in run.phases:
       steps = -(-(size + run.rehearsal_size(state)) // batch_size)
-      for _ in range(phase.epochs or 1):
-        state, _ = run.train(state, data, task, epoch, 0, steps, phase=phase.name)
+      for number in range(phase.epochs or 1):
+        first = EpochStep(task, task, number, number, 0, steps) if told else None
+        state, _ = run.train(state, data, task, epoch, 0, steps, phase=phase.name, first=first)
         epoch += 1
       state = run.consolidate(state, data, task, phase=phase.name)
   return state
@@ -140,11 +152,13 @@ def readable(tree) -> list[np.ndarray]:
   return [np.asarray(leaf) for leaf, key in zip(leaves, is_key, strict=True) if not key]
 
 
-def named_method(method: str, stream: StreamSpec, steps_per_epoch=(3,) * 3, **changes):
+def named_method(
+  method: str, stream: StreamSpec, steps_per_epoch=(3,) * 3, stacked=None, **changes
+):
   """The method that a config names, as a function of hyperparameters; keys with dots as `__`."""
   changes = {key.replace("__", "."): value for key, value in changes.items()}
   values = settings.typed({"method": method, **changes})
-  return build.build_method(values, stream, steps_per_epoch)
+  return build.build_method(values, stream, steps_per_epoch, stacked)
 
 
 def evaluate(run: Programs, state, stream: StreamSpec, task: int, current_task: int, size=23):

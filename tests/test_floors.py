@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = (
   "core < metrics transforms models < memory storage datasets < methods benchmarks report "
-  "distributed < input_pipeline < engine < training < config < cli"
+  "distributed < input_pipeline < engine < training < config < cli verify"
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS.split("<")) for name in names.split()}
 FILES = {

@@ -1,5 +1,6 @@
 """A stream of experiences: the tasks of a benchmark, one after another, made when asked for."""
 
+import copy
 import functools
 import math
 import operator
@@ -11,7 +12,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tagjax.benchmarks import arrays, checks, description, holdout, lazy, stages
+from tagjax.benchmarks import arrays, checks, description, digest, holdout, lazy, stages
 from tagjax.benchmarks.blur import Blur, Share, exchange
 from tagjax.benchmarks.experience import Experience, TaskPlan, Visit
 from tagjax.core import types
@@ -50,6 +51,7 @@ class Stream:
     blur: Blur | None = None,
     settings: Mapping[str, Any] | None = None,
     is_dealt: bool = False,
+    sources: Mapping[str, str] | None = None,
   ):
     """See `tagjax.load_benchmark`; `in_order` and `blurred` set the arguments after `max_value`.
 
@@ -68,6 +70,7 @@ class Stream:
     ]
     self.sizes = [tuple(len(rows) for rows in plan.rows) for plan in plans]
     self.settings = dict(settings or {})
+    self._sources = dict(sources or {})
     self._plans = tuple(plans)
     self._is_dealt = is_dealt
     spec = spec._replace(
@@ -143,6 +146,14 @@ class Stream:
     if not 0 < max_value < math.inf:
       raise ValueError(f"max_value is {max_value!r}, must be positive and finite")
     return cls(name, spec, plans, max_value)
+
+  @functools.cached_property
+  def digests(self) -> dict[str, str]:
+    """A digest of each data set, by its name; of arrays of one's own one of all."""
+    if self._sources:
+      return dict(self._sources)
+    pools = {id(pool): pool for plan in self._plans for pool in (plan.train, plan.test)}
+    return {"arrays": digest.of_examples(list(pools.values()))}
 
   @functools.cached_property
   def class_names(self) -> list[dict[int, str]]:
@@ -263,6 +274,12 @@ class Stream:
     """The stream with these `settings`, which `describe` tells."""
     return self._with(self._pure_spec, self._plans, self.task_order, self._blur, settings)
 
+  def of_sources(self, sources: Mapping[str, str]) -> "Stream":
+    """The stream with the digests of the data sets that it was made of, by name."""
+    changed = copy.copy(self)
+    changed._sources = dict(sources)
+    return changed
+
   def is_streamed(self, part: str) -> bool:
     """Whether images of a part of some task are read when they are needed.
 
@@ -306,6 +323,7 @@ class Stream:
       blur=blur,
       settings=settings,
       is_dealt=self._is_dealt,
+      sources=self._sources,
     )
 
   def _visits(self, place: int) -> list[Visit]:

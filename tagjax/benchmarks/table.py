@@ -54,6 +54,7 @@ OPTIONS: Mapping[str, Any] = MappingProxyType(
     "classes": None,
     "class_order": "natural",
     "classes_per_task": None,
+    "tasks_apart": 0,
     "image_folders": None,
     "image_size": None,
     "image_resize": "stretch",
@@ -114,6 +115,9 @@ BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType(
       "glyphs", 15, "4 characters, in other fonts at test", classes_per_task=4
     ),
     "permuted_mnist": _transformed("mnist", make_permuted, 20, _PERMUTED, _GOODFELLOW),
+    "permuted_fashion_mnist": _transformed(
+      "fashion_mnist", make_permuted, 20, _PERMUTED, _GOODFELLOW
+    ),
     "rotated_mnist": _transformed("mnist", make_rotated, 20, _ROTATED, _GEM),
     "split_mnist": _split("mnist", 5, "2 classes", paper=_SI),
     "split_fashion_mnist": _split("fashion_mnist", 5, "2 classes"),
@@ -172,7 +176,7 @@ BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType(
       20,
       "task",
       "5 classes drawn at random, which come again",
-      takes=("classes", "classes_per_task"),
+      takes=("classes", "classes_per_task", "tasks_apart"),
       defaults=MappingProxyType({"classes_per_task": 5}),
       paper=_AGEM,
       published="A-GEM 44.0, SGD 30.4 (17 tasks of classes 15-49, mean of the classes' accuracies)",

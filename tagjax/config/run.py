@@ -30,6 +30,7 @@ def run_config(
   progress: bool = True,
   profile: bool = False,
   process: Process = ALONE,
+  accept_changes: bool = False,
 ) -> Run | Grid:
   """Trains the stream, every point of the grid `config.sweep`, or points of `config.search`.
 
@@ -41,6 +42,7 @@ def run_config(
     progress: see `tagjax.fit`.
     profile: see `tagjax.fit`; not for a grid or search.
     process: see `tagjax.fit`; not for a search, whose workers share a study.
+    accept_changes: see `tagjax.fit`.
 
   Returns:
     The run, or the points of the grid or search. With `config.tuning.tasks` the judged runs.
@@ -54,9 +56,9 @@ def run_config(
   settings = validate(values)
   try:
     if settings["tuning.tasks"] is not None:
-      return _run_protocol(settings, workdir, progress, profile, process)
+      return _run_protocol(settings, workdir, progress, profile, process, accept_changes)
     if settings["sweep"] or settings["search"]:
-      return _run_points(settings, workdir, progress, profile, process)
+      return _run_points(settings, workdir, progress, profile, process, accept_changes)
     identity = nested(used(settings))
     if (ended := ended_run(workdir, identity)) is not None:
       return ended
@@ -71,6 +73,7 @@ def run_config(
       progress=progress,
       profile=profile,
       process=process,
+      accept_changes=accept_changes,
     )
   except ConfigError as error:
     raise ConfigError(_with_key(str(error), settings)) from error
@@ -102,6 +105,7 @@ def _run_points(
   progress: bool,
   profile: bool,
   process: Process,
+  accept_changes: bool,
 ) -> Grid:
   """A grid or a search."""
   if profile:
@@ -122,7 +126,7 @@ def _run_points(
       raise
 
   common = (early.run_options(settings), nested(used(settings)), workdir)
-  shown = {"tasks": settings["sweep_tasks"], "progress": progress}
+  shown = {"tasks": settings["sweep_tasks"], "progress": progress, "accept_changes": accept_changes}
   if settings["search"]:
     if process != ALONE:
       raise ConfigError(
@@ -141,6 +145,7 @@ def _run_protocol(
   progress: bool,
   profile: bool,
   process: Process,
+  accept_changes: bool,
 ) -> Run:
   """A grid or a search over the first tasks, and the runs that are judged on the others."""
   for flag, given in (("--profile", profile), ("--num_processes", process != ALONE)):
@@ -155,12 +160,14 @@ def _run_protocol(
   base = {**settings, **_differing(options, of_tuning)}
   judging = {**settings, **_differing(options, tuning.judging_options(options, chooses))}
 
+  told: dict[str, Any] = {"progress": progress, "accept_changes": accept_changes}
+
   def tune(folder: str | os.PathLike | None) -> Grid:
     def parts_of(constants: sweep.Point) -> sweep.Parts:
       return make_parts(grid.at_point(base, constants), first)
 
     common = (of_tuning, identity, folder)
-    shown = {"tasks": chooses.tasks, "split": chooses.split, "progress": progress}
+    shown = {**told, "tasks": chooses.tasks, "split": chooses.split}
     if settings["search"]:
       return _run_search(settings, parts_of, common, shown)
     points = sweep.grid_points(settings["sweep"])
@@ -170,9 +177,7 @@ def _run_protocol(
   def judged(chosen: sweep.Point, stream: Any) -> sweep.Parts:
     return make_parts(grid.at_point(judging, chosen), stream)
 
-  return protocol.run_protocol(
-    tune, judged, rest, chooses, options, identity, workdir, progress=progress
-  )
+  return protocol.run_protocol(tune, judged, rest, chooses, options, identity, workdir, **told)
 
 
 def _differing(one: RunOptions, other: RunOptions) -> dict[str, Any]:

@@ -7,7 +7,7 @@ transformation.
 """
 
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import chex
@@ -216,6 +216,20 @@ class Query(NamedTuple):
   once: OnceFn = _each_time
 
 
+class Cost(NamedTuple):
+  """What a training step costs beside the one pass of the model.
+
+  Attributes:
+    text: one line for people, such as "16 configurations".
+    bytes: what a step holds in any case, on each device.
+    way_out: what to change where that does not fit.
+  """
+
+  text: str
+  bytes: int
+  way_out: str
+
+
 State = Any
 Served = Any
 """What `Method.prepare` hands to `Method.predict`: the model's variables by default."""
@@ -250,6 +264,13 @@ def _predict_by_model(served: Served, *, at: Query) -> chex.Array:
 def _diagnose_nothing(state: State) -> dict[str, chex.Array]:
   del state
   return {}
+
+
+def _costs_nothing(
+  params: chex.ArrayTree, layer_sizes: Sequence[int], batch_size: int
+) -> Cost | None:
+  del params, layer_sizes, batch_size
+  return None
 
 
 def _use_all(state: State, params: chex.ArrayTree, used: chex.ArrayTree) -> chex.ArrayTree:
@@ -299,7 +320,12 @@ class Method(NamedTuple):
       has capacity in reserve (units, weights) narrows it, such as `used & mask`.
     outcome: `(state, task_id) -> {name: float array}`, of any shape, after each task: what has been
       decided, such as the units of each layer (capacity) or a chosen configuration; kept by task
-      in the results, under its name.
+      in the results, under its name. A scalar `X_lacking` is the number of X for which there was no
+      room; where it is not 0, a line tells it.
+    cost: `(params, layer_sizes, batch_size) -> Cost | None`, of shapes: what a step costs, where
+      that is many times the model's; told before anything is compiled. `layer_sizes`: how many
+      numbers each layer makes of an image, where the model tells (a method `layer_sizes` of its
+      own, `image_shape -> sizes`), else nothing; `batch_size`: examples on a device.
     name: static; what it is called in reports and folders.
     settings: static; the values of its options, which tell its runs from others of the same name.
     phases: static; the training passes of each task, one after another.
@@ -311,6 +337,8 @@ class Method(NamedTuple):
       chunk. None: all of the task, which must then find room on the device.
     requires: static; what the model must have: names of arguments of its `__call__`, or of
       collections of its variables.
+    notes: static; what a run says before it begins, a line each: settings that work, but not as
+      somebody may think who chose them.
   """
 
   init: Callable[[chex.ArrayTree], State]
@@ -324,6 +352,7 @@ class Method(NamedTuple):
   monitor: Callable[[State], dict[str, chex.Array]] = _diagnose_nothing
   in_use: Callable[[State, chex.ArrayTree, chex.ArrayTree], chex.ArrayTree] = _use_all
   outcome: Callable[[State, chex.Array], dict[str, chex.Array]] = _no_outcome
+  cost: Callable[[chex.ArrayTree, Sequence[int], int], Cost | None] = _costs_nothing
   name: str = ""
   settings: Mapping[str, Any] = _NO_SETTINGS
   phases: tuple[Phase, ...] = _ONE_PHASE
@@ -331,6 +360,7 @@ class Method(NamedTuple):
   pads_batches: bool = False
   num_boundary_examples: int | None = None
   requires: frozenset[str] = frozenset()
+  notes: tuple[str, ...] = ()
 
 
 def consolidates(method: Method) -> bool:
@@ -527,6 +557,7 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
     monitor=lambda state: merged(lambda member, own: member.monitor(own), state),
     in_use=_chain_in_use(members),
     outcome=_chain_outcome(members),
+    cost=_chain_cost(members),
     name="+".join(member.name for member in members if member.name),
     settings=_merged_settings(members),
     phases=_common_phases(members),
@@ -534,6 +565,7 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
     pads_batches=any(member.pads_batches for member in members),
     num_boundary_examples=num_boundary_examples(*members),
     requires=frozenset().union(*(member.requires for member in members)),
+    notes=tuple(note for member in members for note in member.notes),
   )
 
 
@@ -649,6 +681,16 @@ def _chain_outcome(members: tuple[Method, ...]) -> Callable[..., dict[str, chex.
     return figures
 
   return outcome
+
+
+def _chain_cost(members: tuple[Method, ...]) -> Callable[..., Cost | None]:
+  """That of the member whose step holds most."""
+
+  def cost(params, layer_sizes, batch_size):
+    told = [member.cost(params, layer_sizes, batch_size) for member in members]
+    return max(filter(None, told), key=lambda one: one.bytes, default=None)
+
+  return cost
 
 
 def _chain_predict(members: tuple[Method, ...]) -> Callable[..., chex.Array]:

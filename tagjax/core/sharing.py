@@ -13,6 +13,9 @@ OWN, SHARED, ROUTED, MIXED = 0, 1, -1, 2
 """What a method may ask of a layer of a searched network: the task's own, the shared one, the one
 that the collection "routing" says for the task, or a mixture of both."""
 
+ROUTING = "routing"
+"""The collection of a searched network that has the configuration of each task, as `sharing`."""
+
 _PARTS = {"shared", "task"}
 _ROW = re.compile(r"[TFtf]+")
 _COUNTED = re.compile(r"(top|bottom)-(\d+)")

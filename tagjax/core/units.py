@@ -74,17 +74,33 @@ def by_unit(kernel: chex.Array, units: int) -> chex.Array:
   return kernel.reshape(-1, units, kernel.shape[-1])
 
 
+def wide(values: chex.Array, leaf: chex.Array) -> chex.Array:
+  """`[O]` beside a leaf `[..., O]`."""
+  return values.reshape((1,) * (leaf.ndim - 1) + (-1,))
+
+
+def inputs_of(units: Mapping[str, chex.Array], layer: Layer, kernel: chex.Array) -> chex.Array:
+  """Of each input of the layer, its unit's value, `[..., I, 1]`; True for those of the image."""
+  if layer.below is None:
+    values = jnp.ones(kernel.shape[-2], bool)
+  else:
+    values = repeated(units[layer.below], kernel)
+  return values.reshape((1,) * (kernel.ndim - 2) + (-1, 1))
+
+
 def edges_in_use(
   params: Mapping[str, Any], units: Mapping[str, chex.Array]
 ) -> dict[str, dict[str, chex.Array]]:
-  """Bools that broadcast to kernel and bias of each layer and the head, of bool `[U]` by layer."""
+  """What lies between these units, bools that broadcast to kernel and bias of each layer.
+
+  Args:
+    params: by layer.
+    units: bool `[U]` by layer. If they have no head, all of its outputs count.
+  """
   masks = {}
-  for name, below, number in layers(params):
-    above = units.get(name, jnp.ones(number, bool))
-    inputs = jnp.ones(1, bool) if below is None else repeated(units[below], params[name]["kernel"])
-    kernel = inputs[:, None] & above[None, :]
-    masks[name] = {
-      "kernel": kernel.reshape((1,) * (params[name]["kernel"].ndim - 2) + kernel.shape)
-    }
-    masks[name]["bias"] = above
+  for layer in layers(params):
+    kernel = params[layer.name]["kernel"]
+    above = units.get(layer.name, jnp.ones(layer.units, bool))
+    inside = inputs_of(units, layer, kernel) & wide(above, kernel)
+    masks[layer.name] = {"kernel": inside, "bias": above}
   return masks

@@ -117,6 +117,7 @@ def load_folder(
     num_classes=len(class_names),
     max_value=255,
     class_names=tuple(class_names),
+    digest=_digest(root, all_files),
   )
 
 

@@ -74,6 +74,7 @@ def load(
     max_value=entry.max_value,
     class_names=prepared_lib.class_names(prepared),
     attributes=_attributes(name, prepared) if entry.num_attributes else None,
+    digest=prepared_lib.content_digest(prepared.folder),
   )
 
 

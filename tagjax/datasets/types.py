@@ -36,6 +36,8 @@ class Dataset(NamedTuple):
     class_names: the name of each class, in the order of the labels; empty where it has none.
     attributes: float32 `[num_classes, num_attributes]`, what distinguishes the classes, as the
       set's authors measured it; None where they did not.
+    digest: of the files; changes with them, and not where they lie or when they were made. Empty:
+      not known.
   """
 
   name: str
@@ -46,3 +48,4 @@ class Dataset(NamedTuple):
   max_value: int
   class_names: tuple[str, ...] = ()
   attributes: np.ndarray | None = None
+  digest: str = ""

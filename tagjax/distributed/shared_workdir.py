@@ -4,7 +4,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import chex
@@ -94,7 +94,7 @@ class ReadWorkdir(Workdir):
   def claim(self, config) -> None:
     """Leaves it to process 0."""
 
-  def open_log(self, length: int) -> NoLog:
+  def open_log(self, length: int, sha256: str = "", lines: Iterable = ()) -> NoLog:
     """A log that keeps nothing."""
     return NoLog()
 
@@ -108,9 +108,11 @@ class SharedCheckpoints(Checkpoints):
     processes.exchange("empty" if empty else "")
     return empty
 
-  def restore_latest(self, template_state: chex.ArrayTree) -> Restored | None:
+  def restore_latest(
+    self, template_state: chex.ArrayTree, check: Callable[[dict], None]
+  ) -> Restored | None:
     """See `Checkpoints.restore_latest`."""
-    restored = super().restore_latest(template_state)
+    restored = super().restore_latest(template_state, check)
     processes.exchange(str(restored.position))
     return restored
 
@@ -125,13 +127,18 @@ class ReadCheckpoints:
     """Whether process 0 finds none."""
     return processes.exchange("")[0] == "empty"
 
-  def restore_latest(self, template_state: chex.ArrayTree) -> Restored:
+  def restore_latest(
+    self, template_state: chex.ArrayTree, check: Callable[[dict], None]
+  ) -> Restored:
     """Restores the checkpoint that process 0 has restored.
 
     Raises:
       CheckpointError: if it cannot be read from here.
     """
-    return restore(self._directory, int(processes.exchange("")[0]), template_state)
+    return restore(self._directory, int(processes.exchange("")[0]), template_state, check)
+
+  def check_room(self, state_bytes: int) -> None:
+    """Leaves it to process 0."""
 
   def save(self, position: int, state: chex.ArrayTree, progress: dict) -> None:
     """Leaves it to process 0."""
@@ -147,8 +154,11 @@ class NoCheckpoints:
     """There is never one."""
     return True
 
-  def restore_latest(self, template_state: chex.ArrayTree) -> None:
+  def restore_latest(self, template_state: chex.ArrayTree, check: Callable[[dict], None]) -> None:
     """There is nothing to restore."""
+
+  def check_room(self, state_bytes: int) -> None:
+    """Nothing needs any."""
 
   def save(self, position: int, state: chex.ArrayTree, progress: dict) -> None:
     """Does nothing."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import chex
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -19,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tagjax.core.errors import ConfigError
 from tagjax.core.method import EpochStep
 from tagjax.core.types import Batch, Hyper
+from tagjax.engine import flops
 from tagjax.engine.counts import ACCURACY_ALONE, Measures
 from tagjax.engine.evaluate import Evaluation, evaluate
 from tagjax.engine.growth import Usage
@@ -144,6 +146,7 @@ class Programs:
     self._learner = learner
     self._devices = _devices(layout.num_devices)
     self._compiled: dict[Any, Callable] = {}
+    self._traced: dict[Any, tuple[Any, chex.ArrayTree]] = {}
     self._copied: tuple[DeviceExamples, DeviceExamples] | None = None
     self._train = functools.partial(
       train_chunk,
@@ -158,7 +161,7 @@ class Programs:
     self._consolidate = functools.partial(
       consolidate_task, learner, batch_size=batch_size, in_order=in_order
     )
-    self._measures = measures
+    self._measures, self._eval_batch_size = measures, eval_batch_size
     self._evaluate = functools.partial(
       evaluate,
       single,
@@ -302,6 +305,36 @@ class Programs:
     """See `Learner.usage`; on the host, an axis of lanes in front."""
     result = self._on_single("usage", self.single.usage, state, used, tasks, np.int32(task_id))
     return self._figures(result, mapped=self.layout.share_lanes)
+
+  def step_flops(self, task_id: int) -> float | None:
+    """Operations of a training step of one lane at a task, of the phase in which they are most.
+
+    None before a step was traced.
+    """
+    of_phases = [self._flops_of_step(name, task_id) for name in self._traced if name != "evaluate"]
+    return max(of_phases, default=None)
+
+  def _flops_of_step(self, name, task_id: int) -> float:
+    jaxpr, (carried, examples, numbers) = self._traced[name]
+    start, stop, visit, epochs_and_step, num_steps = 0, 1, task_id, (0, 0, 0), 1
+    where = [task_id, visit, *epochs_and_step, num_steps]
+    values = np.array([task_id, start, stop, *where], np.int32)[: numbers.shape[0]]
+    examples = _known_of(examples)._replace(task_id=_all(task_id, examples.task_id))
+    known = (_known_of(carried), examples, values)
+    return flops.count(jaxpr, jax.tree.leaves(known)) * self.layout.batch_devices
+
+  def evaluation_flops(self, task_id: int) -> float | None:
+    """Operations to classify an image of a task when it is the last one learned.
+
+    Of a pass, over the images that it takes; None before one was traced.
+    """
+    if "evaluate" not in self._traced:
+      return None
+    jaxpr, (served, examples, task) = self._traced["evaluate"]
+    size = _all(1, examples.size)  # a single pass
+    examples = _known_of(examples)._replace(size=size, task_id=_all(task_id, examples.task_id))
+    known = (_known_of(served), examples, _all(task_id, task))
+    return flops.count(jaxpr, jax.tree.leaves(known)) / self._eval_batch_size
 
   def prepare(self, state: LearnerState, current_task) -> ServedState:
     """What `evaluate` takes, see `Learner.prepare`; to be made anew when the state has changed.
@@ -505,7 +538,12 @@ class Programs:
   def _compiler(self, name, function, num_args, mapped, donate):
     def traced(*args):
       self.traces[name] += 1
-      return function(*args)
+      if jax.config.jax_disable_jit or (name != "evaluate" and name[0] != "train"):
+        return function(*args)
+      jaxpr, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
+      self._traced[name] = jaxpr, jax.tree.map(jax.typeof, args)
+      made = jax.extend.core.jaxpr_as_fun(jaxpr)(*jax.tree.leaves(args))
+      return jax.tree.unflatten(jax.tree.structure(shapes), made)
 
     in_axes = (0, *[None] * (num_args - 1))
     donated = (0,) if donate else ()
@@ -529,13 +567,28 @@ class Programs:
     return jnp.clip(layout.num_lanes - before, 0, layout.lanes_a_device)
 
 
+_UNOPTIMISED = "jax_disable_most_optimizations"
+
+
+def _known_of(tree: chex.ArrayTree) -> chex.ArrayTree:
+  """Nothing is known of any leaf."""
+  return jax.tree.map(lambda leaf: flops.Unknown, tree)
+
+
+def _all(value: int, like: Any) -> np.ndarray:
+  """That value throughout; takes no memory."""
+  return np.broadcast_to(np.asarray(value, like.dtype), like.shape)
+
+
 def _quickly() -> dict[str, Any] | None:
   """Options for a program that runs once: of random numbers LLVM makes more than of a step.
 
   At level 1 the initial state of an MLP compiles in 0.9 instead of 2.1 s on a CPU and has the same
   bits; at level 0 it takes 0.6 s and has other ones.
   """
-  return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+  if jax.default_backend() != "cpu" or jax.config.values[_UNOPTIMISED]:
+    return None  # what is compiled without optimisations is at level 0 already
+  return {"xla_backend_optimization_level": 1}
 
 
 def _in_turn(function: Callable, own_lanes: Callable, *, passes_on: bool) -> Callable:

@@ -19,10 +19,12 @@ from tagjax.core.units import (
   by_unit,
   edges_in_use,
   hidden_layers,
+  inputs_of,
   layers,
   repeated,
+  wide,
 )
-from tagjax.methods import isolation
+from tagjax.methods import isolation, sparsity
 from tagjax.transforms.checks import check_count, check_range
 
 SELECT, RETRAIN, EXPAND, SPLIT = "select", "retrain", "expand", "split"
@@ -58,7 +60,8 @@ class DenState(NamedTuple):
     fresh: bool `[U]` by layer, its new units and copies.
     stamps: those of the network after the last phase, for reports.
     learned: bool `[T]`, the tasks that have ended.
-    loss: float32 `[T]`, of each task after its retraining; NaN-free, 0 before it.
+    share: float32 `[T]`, the share of its units that each task has selected.
+    loss: float32 `[T]`, the loss of each task after its retraining.
     lacking: int32 `[T]`, units that each task was to get and for which there was no room.
   """
 
@@ -68,22 +71,24 @@ class DenState(NamedTuple):
   fresh: Units
   stamps: Stamps
   learned: chex.Array
+  share: chex.Array
   loss: chex.Array
   lacking: chex.Array
 
 
-@register("den", kind="modifier", traced=("l1", "l2", "group", "drift", "threshold", "split_above"))
+@register("den", kind="modifier")
 def den(
   spec: StreamSpec,
   inner: optax.GradientTransformation | Method,
   *,
-  l1: float = 1e-5,
+  l1: float = 1e-4,
+  head_l1: float = 0.01,
   l2: float = 1e-4,
-  group: float = 1e-3,
-  drift: float = 0.5,
+  group: float = 0.01,
+  drift: float = 0.1,
   threshold: float = 0.01,
   expand_by: int = 10,
-  split_above: float = 0.05,
+  split_above: float = 0.1,
   select_epochs: int | None = None,
   expand_epochs: int | None = None,
   split_epochs: int | None = None,
@@ -93,7 +98,7 @@ def den(
   The first task t = 0 trains the units of the start, with the l1 penalty, through all phases. Each
   later one has four, with W' the weights at the end of the task before:
 
-      1. "select":  min CE + l1 ‖W_L,t‖₁ over the task's outputs of the head. Then a breadth-first
+      1. "select":  min CE + head_l1 ‖W_L,t‖₁ over the task's outputs. Then a breadth-first
                     search from these along edges that are not 0 finds the sub-network S
       2. "retrain": min CE + l2/2 ‖W_S‖² + drift/2 ‖W_S − W'_S‖² over the edges within S
       3. "expand":  if the loss of the task is above `threshold`, each layer gets `expand_by` units:
@@ -115,8 +120,7 @@ def den(
   return to w'_i without a copy: earlier tasks are not forgotten, the task does with less.
   `outcome` tells how many units were lacking.
 
-  Penalties l1 and group are proximal: after each step weights shrink by l1 and stop at 0, and so do
-  groups by their norm. They are not scaled by the learning rate.
+  Weights under the penalties l1 and group stop at 0, see `tagjax.methods.sparsity`.
 
   It stands around the optimizer and whatever is chained with it (`den+ewc+sgd`, `den+er+tag`), and
   masks the finished step. A task that comes again trains its outputs of the head in "select" and
@@ -125,9 +129,11 @@ def den(
   Args:
     spec: the stream, of the scenario `"task"`.
     inner: the optimizer: an Optax transformation, or a method or chain that ends with one.
-    l1: by how much weights shrink in a step, at least 0.
-    l2: weight decay of what moves, at least 0.
-    group: by how much the norm of a new unit's incoming weights shrinks in a step, at least 0.
+    l1: strength of the penalty that makes edges of the first task and of new units 0, at least 0.
+    head_l1: the same of later tasks' outputs in "select", at least 0: the sparser they are, the
+      fewer units are retrained; at 0 all are.
+    l2: strength of the weight decay of what moves, at least 0.
+    group: strength of the penalty that removes new units, at least 0.
     drift: pull of the units in S to where they were, at least 0.
     threshold: of the cross-entropy over the task's training examples, in nats; above it the network
       grows; at least 0.
@@ -139,7 +145,7 @@ def den(
 
   Returns:
     The method; its state is a `DenState`. It stands first. `outcome` tells `units`, the units of
-    each layer that are taken, `retrained_loss` and `units_lacking`.
+    each layer that are taken, `share_selected`, `retrained_loss` and `units_lacking`.
 
   Raises:
     ValueError: if an argument is out of range, the stream does not tell tasks apart, or `inner` has
@@ -170,6 +176,7 @@ def den(
   isolation.check_scenario(spec, "den")
   for name, value in (
     ("l1", l1),
+    ("head_l1", head_l1),
     ("l2", l2),
     ("group", group),
     ("drift", drift),
@@ -188,14 +195,17 @@ def den(
     names = hidden_layers(params)
     widths = {name: params[name]["bias"].shape[0] for name in names}
     none = {name: jnp.zeros(width, bool) for name, width in widths.items()}
-    stamps = Stamps(*({name: jnp.full(n, UNBORN) for name, n in widths.items()} for _ in range(2)))
+    born, until = (
+      {name: jnp.full(width, UNBORN, jnp.int32) for name, width in widths.items()} for _ in range(2)
+    )
     return DenState(
       inner=inner.init(params),
       anchor=_anchor_of(params),
       selected=none,
       fresh=jax.tree.map(jnp.copy, none),
-      stamps=stamps,
+      stamps=Stamps(born, until),
       learned=jnp.zeros(spec.num_tasks, bool),
+      share=jnp.zeros(spec.num_tasks),
       loss=jnp.zeros(spec.num_tasks),
       lacking=jnp.zeros(spec.num_tasks, jnp.int32),
     )
@@ -207,21 +217,20 @@ def den(
     is_first = ~jnp.any(state.learned)
     whole = {name: units & is_first for name, units in active.items()}
     if phase == SELECT:
-      masks, rows = _edges_within(params, whole), active
+      masks, rows = edges_in_use(params, whole), active
     elif phase == RETRAIN:
       chosen = {name: whole[name] | state.selected[name] & active[name] for name in active}
-      masks, rows = _edges_within(params, chosen), chosen
+      masks, rows = edges_in_use(params, chosen), chosen
     else:
-      masks = _either(_edges_within(params, whole), _edges_of(params, state.fresh, active))
+      masks = _either(edges_in_use(params, whole), _edges_of(params, state.fresh, active))
       kept = state.fresh if phase == EXPAND else _union(state.fresh, state.selected)
       rows = {name: whole[name] | kept[name] & active[name] for name in active}
     goes_on = ~again | (phase == SELECT)
     own = jnp.asarray(spec.classes)[task] & goes_on
-    *_, (_, top, _) = layers(params)
-    of_head = repeated(rows[top], params["head"]["kernel"])
+    of_head = repeated(rows[hidden_layers(params)[-1]], params["head"]["kernel"])
     head = {"kernel": of_head[:, None] & own[None, :], "bias": own}
-    masks = {name: jax.tree.map(lambda m: m & ~again, part) for name, part in masks.items()}
-    return {**masks, "head": head}
+    hidden = {name: jax.tree.map(lambda m: m & ~again, masks[name]) for name in active}
+    return {**hidden, "head": head}
 
   def update(updates, state: DenState, params, *, at: Step):
     del updates
@@ -231,17 +240,15 @@ def den(
     grad = _plus_decay(at.grad, params, l2)
     if at.phase == RETRAIN:
       grad = _plus_pull(grad, params, state.anchor, jnp.where(is_first, 0.0, drift))
-    grad = isolation.masked(moving, grad)
+    later = {SELECT: head_l1, EXPAND: l1}.get(at.phase, 0.0)
+    sparse = jnp.where(is_first, l1, later)
+    groups = _groups(params, state.fresh, stamps.active(at.task_id)) if at.phase == EXPAND else {}
+    grad = isolation.masked(moving, _sparse_gradient(grad, params, groups, sparse, group))
     updates, inner_state, *moved = inner.update(
       grad, state.inner, params, at=at._replace(grad=grad)
     )
-    updates = isolation.masked(moving, updates)
-    if at.phase in (SELECT, EXPAND):
-      new = _shrunk(_added(params, updates), moving, l1)
-    else:
-      new = _shrunk(_added(params, updates), moving, jnp.where(is_first, l1, 0.0))
-    if at.phase == EXPAND:
-      new = _shrunk_groups(new, state.fresh, stamps.active(at.task_id), group)
+    new = jax.tree.map(lambda m, p, u: jnp.where(m, p + u, p), moving, params, updates)
+    new = _stopped(new, params, grad, groups, moving, sparse)
     updates = jax.tree.map(jnp.subtract, new, params)
     return updates, state._replace(inner=inner_state), *moved
 
@@ -252,7 +259,9 @@ def den(
     whole = ~jnp.any(state.learned)
     again = state.learned[at.task_id]
     selected = {name: (found[name] | whole & active[name]) & ~again for name in active}
-    return state._replace(selected=selected), variables, stamps
+    share = _number(selected) / jnp.maximum(_number(active), 1)
+    share = state.share.at[at.task_id].set(jnp.where(again, state.share[at.task_id], share))
+    return state._replace(selected=selected, share=share), variables, stamps
 
   def after_retrain(state: DenState, variables, stamps: Stamps, at: Boundary):
     loss = _mean_loss(variables, at)
@@ -265,7 +274,7 @@ def den(
     wanted = jnp.where(grows, expand_by * len(fresh), 0)
     lacking = wanted - sum(jnp.sum(units, dtype=jnp.int32) for units in fresh.values())
     stamps = _born(stamps, fresh, at.task_id)
-    params = _grown(variables["params"], fresh, stamps.active(at.task_id), at.key)
+    params = grown(variables["params"], fresh, stamps.active(at.task_id), at.key)
     state = state._replace(
       fresh=fresh,
       loss=state.loss.at[at.task_id].set(jnp.where(again, state.loss[at.task_id], loss)),
@@ -341,6 +350,7 @@ def den(
     units = [jnp.sum(~taken[name], dtype=jnp.float32) for name in hidden_layers(taken)]
     return {
       "units": jnp.stack(units),
+      "share_selected": state.share[task_id],
       "retrained_loss": state.loss[task_id],
       "units_lacking": state.lacking[task_id].astype(jnp.float32),
     }
@@ -378,6 +388,10 @@ def _union(one: Units, other: Units) -> Units:
   return {name: one[name] | other[name] for name in one}
 
 
+def _number(units: Units) -> chex.Array:
+  return sum(jnp.sum(value, dtype=jnp.float32) for value in units.values())
+
+
 def _first_of(units: chex.Array, number: chex.Numeric) -> chex.Array:
   """The first `number` of the units, or all if there are fewer."""
   return units & (jnp.cumsum(units) <= number)
@@ -396,40 +410,20 @@ def _hidden(params):
   return list(layers(params))[:-1]
 
 
-def _inputs_of(below: str | None, units: Units, kernel: chex.Array) -> chex.Array:
-  """Bool `[I]`: which inputs of a kernel come from these units; the image is always there."""
-  return jnp.ones(kernel.shape[-2], bool) if below is None else repeated(units[below], kernel)
-
-
-def _edges_within(params, units: Units) -> Masks:
-  """The edges between these units, and their biases."""
-  masks = {}
-  for name, below, _ in _hidden(params):
-    inputs = _inputs_of(below, units, params[name]["kernel"])
-    kernel = inputs[:, None] & units[name][None, :]
-    masks[name] = {"kernel": kernel, "bias": units[name]}
-  return masks
-
-
 def _edges_of(params, units: Units, others: Units) -> Masks:
   """The edges of these units to each other and to the others, and the biases of these units."""
   masks = {}
-  for name, below, _ in _hidden(params):
-    kernel = params[name]["kernel"]
-    into = _inputs_of(below, others, kernel)[:, None] & units[name][None, :]
-    masks[name] = {"kernel": into, "bias": units[name]}
-    if below is not None:
-      out = repeated(units[below], kernel)[:, None] & others[name][None, :]
-      masks[name]["kernel"] = into | out
+  for layer in _hidden(params):
+    kernel = params[layer.name]["kernel"]
+    into = inputs_of(others, layer, kernel) & wide(units[layer.name], kernel)
+    if layer.below is not None:
+      into |= inputs_of(units, layer, kernel) & wide(others[layer.name], kernel)
+    masks[layer.name] = {"kernel": into, "bias": units[layer.name]}
   return masks
 
 
 def _either(one: Masks, other: Masks) -> Masks:
-  return {name: jax.tree.map(jnp.logical_or, one[name], other[name]) for name in one}
-
-
-def _added(params, updates):
-  return jax.tree.map(jnp.add, params, updates)
+  return {name: jax.tree.map(jnp.logical_or, one[name], other[name]) for name in other}
 
 
 def _plus_decay(grad, params, l2):
@@ -450,34 +444,37 @@ def _plus_pull(grad, params, anchor, drift):
   return {**grad, **pulled}
 
 
-def _shrunk(params, moving: Masks, by: chex.Numeric):
-  """Kernels whose weights, where they move, are closer to 0 by `by`, and stop there."""
-
-  def shrink(value, mask):
-    smaller = jnp.sign(value) * jnp.maximum(jnp.abs(value) - by, 0)
-    return jnp.where(mask, smaller, value)
-
+def _groups(params, units: Units, active: Units) -> dict[str, chex.Array]:
+  """By layer, the incoming edges of these units, bool; broadcasts to the kernel."""
   return {
-    name: {**part, "kernel": shrink(part["kernel"], moving[name]["kernel"])}
-    for name, part in params.items()
+    layer.name: inputs_of(active, layer, params[layer.name]["kernel"])
+    & wide(units[layer.name], params[layer.name]["kernel"])
+    for layer in _hidden(params)
   }
 
 
-def _shrunk_groups(params, units: Units, active: Units, by: chex.Numeric):
-  """The incoming weights of these units, each unit's norm smaller by `by`, and not below 0."""
-  new = dict(params)
-  for name, below, _ in _hidden(params):
-    kernel = params[name]["kernel"]
-    norm = _norms(kernel, _inputs_of(below, active, kernel))
-    factor = jnp.maximum(1 - by / jnp.maximum(norm, 1e-12), 0)
-    new[name] = {**params[name], "kernel": jnp.where(units[name], kernel * factor, kernel)}
+def _sparse_gradient(grad, params, groups, l1, group):
+  """The gradient with those of the penalties that make kernels sparse."""
+  new = dict(grad)
+  for name, part in grad.items():
+    kernel = sparsity.with_l1(part["kernel"], params[name]["kernel"], l1)
+    if name in groups:
+      kernel = sparsity.with_group(kernel, params[name]["kernel"], groups[name], group)
+    new[name] = {**part, "kernel": kernel}
   return new
 
 
-def _norms(kernel: chex.Array, inputs: chex.Array) -> chex.Array:
-  """`[O]`: the norm of the weights from some of the inputs."""
-  squares = jnp.where(inputs[:, None], jnp.square(kernel), 0)
-  return jnp.sqrt(jnp.sum(squares.reshape(-1, squares.shape[-1]), axis=0))
+def _stopped(new, params, grad, groups, moving: Masks, l1):
+  """The parameters after a step, kernels where they move stopped at 0."""
+  ended = dict(new)
+  for name, part in new.items():
+    before = params[name]["kernel"]
+    kernel = sparsity.stopped(part["kernel"], before, grad[name]["kernel"])
+    kernel = jnp.where(l1 > 0, kernel, part["kernel"])
+    if name in groups:
+      kernel = sparsity.stopped_groups(kernel, before, groups[name])
+    ended[name] = {**part, "kernel": jnp.where(moving[name]["kernel"], kernel, part["kernel"])}
+  return ended
 
 
 def reached(params: Mapping[str, Any], outputs: chex.Array, active: Units) -> Units:
@@ -516,9 +513,11 @@ def without_edges(
   useless: Units = {}
   above = outputs
   incoming = {}
-  for name, below, _ in _hidden(params):
-    kernel = params[name]["kernel"]
-    incoming[name] = _norms(kernel, _inputs_of(below, active, kernel)) > 0
+  for layer in _hidden(params):
+    kernel = params[layer.name]["kernel"]
+    incoming[layer.name] = (
+      sparsity.group_norms(kernel, inputs_of(active, layer, kernel)) > 0
+    ).ravel()
   for name, below, _ in reversed(list(layers(params))):
     if below is None:
       break
@@ -532,10 +531,11 @@ def without_edges(
 def drifts(params: Mapping[str, Any], anchor: Mapping[str, Any], old: Units) -> Units:
   """How far the incoming weights of each unit, from old units, and its bias have moved."""
   moved = {}
-  for name, below, _ in _hidden(params):
-    change = jax.tree.map(jnp.subtract, params[name], anchor[name])
-    norm = _norms(change["kernel"], _inputs_of(below, old, change["kernel"]))
-    moved[name] = jnp.sqrt(jnp.square(norm) + jnp.square(change["bias"]))
+  for layer in _hidden(params):
+    change = jax.tree.map(jnp.subtract, params[layer.name], anchor[layer.name])
+    inputs = inputs_of(old, layer, change["kernel"])
+    norm = sparsity.group_norms(change["kernel"], inputs).ravel()
+    moved[layer.name] = jnp.sqrt(jnp.square(norm) + jnp.square(change["bias"]))
   return moved
 
 
@@ -592,12 +592,12 @@ def split_units(
     old: bool `[U]` by layer, the units that there were before the task.
   """
   new = {}
-  for name, below, _ in layers(params):
+  for layer in layers(params):
+    name, below, _ = layer
     kernel, bias = params[name]["kernel"], params[name]["bias"]
     if name in plans:
       source, returns = plans[name].source, back[name]
-      inputs = _inputs_of(below, old, kernel)
-      returning = inputs[:, None] & returns[None, :]
+      returning = inputs_of(old, layer, kernel) & wide(returns, kernel)
       kernel = jnp.where(returning, anchor[name]["kernel"], kernel[..., source])
       bias = jnp.where(returns, anchor[name]["bias"], bias[source])
     if below is not None:
@@ -608,24 +608,23 @@ def split_units(
   return new
 
 
-def _grown(params, fresh: Units, active: Units, key: chex.PRNGKey):
+def grown(params, fresh: Units, active: Units, key: chex.PRNGKey):
   """The parameters with new weights into the fresh units, and 0 from these into others.
 
   Incoming weights are uniform in ±1/√n for n inputs that there are, biases 0.
   """
   new = dict(params)
-  for position, (name, below, _) in enumerate(_hidden(params)):
-    kernel = params[name]["kernel"]
-    inputs = _inputs_of(below, active, kernel)
-    receptive = math.prod(kernel.shape[:-2])
-    bound = 1 / jnp.sqrt(jnp.maximum(receptive * jnp.sum(inputs), 1))
+  for position, layer in enumerate(_hidden(params)):
+    part, is_fresh = params[layer.name], fresh[layer.name]
+    kernel = part["kernel"]
+    inputs = jnp.sum(inputs_of(active, layer, kernel)) * math.prod(kernel.shape[:-2])
+    bound = 1 / jnp.sqrt(jnp.maximum(inputs, 1).astype(kernel.dtype))
     drawn = jax.random.uniform(jax.random.fold_in(key, position), kernel.shape, kernel.dtype, -1, 1)
-    if below is not None:
-      from_fresh = repeated(fresh[below], kernel)
-      kernel = jnp.where(from_fresh[:, None], 0, kernel)
-    kernel = jnp.where(fresh[name], bound * drawn, kernel)
-    bias = jnp.where(fresh[name], 0, params[name]["bias"])
-    new[name] = {**params[name], "kernel": kernel, "bias": bias}
+    if layer.below is not None:
+      kernel = jnp.where(inputs_of(fresh, layer, kernel), 0, kernel)
+    kernel = jnp.where(wide(is_fresh, kernel), bound * drawn, kernel)
+    bias = jnp.where(is_fresh, 0, part["bias"])
+    new[layer.name] = {**part, "kernel": kernel, "bias": bias}
   return new
 
 

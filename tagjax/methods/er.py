@@ -117,12 +117,17 @@ def add_gradient(
   )
 
 
+_LARGEST_BATCH = 10_000_000
+
+
 def check_replay(batch_size: int, **strengths: float) -> None:
-  """Raises a ValueError unless `batch_size` is at least 1 and no strength is negative."""
+  """Raises a ValueError unless `batch_size` is 1 to 10 million and no strength is negative."""
   if isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1:
     raise ValueError(
       f"memory.batch_size={batch_size} must be a whole number, at least 1; to replay nothing set "
       "memory.capacity=0"
     )
+  if batch_size > _LARGEST_BATCH:
+    raise ValueError(f"memory.batch_size={batch_size} must be at most {_LARGEST_BATCH}")
   for name, strength in strengths.items():
     check_range(name, strength, 0.0, math.inf, "[0, inf)")

@@ -12,7 +12,7 @@ import optax
 from tagjax.core.method import Boundary, EpochStep, Method, Step, num_boundary_examples
 from tagjax.core.register import register
 from tagjax.core.types import StreamSpec
-from tagjax.core.units import ATTENTION, edges_in_use, hidden_layers, layers, repeated
+from tagjax.core.units import ATTENTION, edges_in_use, hidden_layers, inputs_of, layers, wide
 from tagjax.methods import isolation
 from tagjax.transforms.checks import check_range
 
@@ -34,7 +34,7 @@ class HatState(NamedTuple):
   attended: dict[str, chex.Array]
 
 
-@register("hat", kind="modifier", traced=("strength",))
+@register("hat", kind="modifier")
 def hat(
   spec: StreamSpec,
   inner: optax.GradientTransformation | Method,
@@ -257,10 +257,11 @@ def protected(
 ) -> dict[str, Any]:
   """The step, smaller where edges and units are in use by other tasks; the head as it is."""
   new = dict(updates)
-  for name, below, _ in list(layers(params))[:-1]:
-    kernel, above = params[name]["kernel"], used[name]
-    inputs = jnp.ones(1) if below is None else repeated(used[below], kernel)
-    factor = 1 - jnp.minimum(inputs[:, None], above[None, :])
-    own = updates[name]
-    new[name] = {**own, "kernel": own["kernel"] * factor, "bias": own["bias"] * (1 - above)}
+  for layer in list(layers(params))[:-1]:
+    kernel, above = params[layer.name]["kernel"], used[layer.name]
+    inputs = inputs_of(used, layer, kernel).astype(above.dtype)
+    factor = 1 - jnp.minimum(inputs, wide(above, kernel))
+    own = updates[layer.name]
+    own = {**own, "kernel": own["kernel"] * factor, "bias": own["bias"] * (1 - above)}
+    new[layer.name] = own
   return new

@@ -29,8 +29,8 @@ def check_scenario(spec: StreamSpec, name: str) -> None:
   """
   if spec.scenario != "task":
     raise ValueError(
-      f"scenario={spec.scenario!r} does not tell the task of a test example, and {name} computes "
-      "each task with parameters of its own: use the scenario 'task'"
+      f"{name} computes each task with parameters of its own, and scenario={spec.scenario!r} does "
+      "not tell the task of a test example: use the scenario 'task'"
     )
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tagjax.core import losses
-from tagjax.core.method import Method, Step
+from tagjax.core.method import Cost, Method, Step
 from tagjax.core.register import register
 from tagjax.core.sharing import ROUTED, resolve_sharing, searched_layers
 from tagjax.methods.factor_penalty import checked
@@ -182,7 +182,10 @@ def lasem(
     probability = jnp.where(
       state.chosen[task_id] >= 0, state.certainty[task_id], jnp.max(state.prior)
     )
-    return {"shared_layers": row.astype(jnp.float32), "probability": probability}
+    return {"shared_layers": row.astype(jnp.float32), "configuration_probability": probability}
+
+  def cost(params, layer_sizes, batch_size):
+    return _cost(table_of(params), layer_sizes, batch_size)
 
   return searching(
     init,
@@ -191,6 +194,7 @@ def lasem(
     end,
     monitor=lambda state: {"posterior": state.posterior, "prior": state.prior},
     outcome=outcome,
+    cost=cost,
   )
 
 
@@ -257,8 +261,9 @@ def configurations(
   number = 2 ** len(sizes)
   if number > MOST_CONFIGURATIONS:
     raise ValueError(
-      f"groups={tuple(sizes)} of {num_layers} layers make {number:,} configurations, and a step "
-      f"computes each of them; at most {MOST_CONFIGURATIONS:,} are possible. Give larger groups "
+      f"groups={tuple(sizes)} of {num_layers} layers make {number:,} configurations, and each of "
+      f"two passes of a step computes {sum(_all_beginnings(sizes)):,} convolutions for "
+      f"them; at most {MOST_CONFIGURATIONS:,} are possible. Give larger groups "
       f"(LASEM-group), such as groups={_larger(num_layers)} with 16 configurations"
     )
   rows = _all_rows(sizes)
@@ -266,6 +271,11 @@ def configurations(
   tails = rows[:: 2**apart].astype(np.int8)
   tails[:, : sum(sizes[:apart])] = ROUTED
   return Table(rows, rows[: 2**apart], tails)
+
+
+def _all_beginnings(sizes: Sequence[int]) -> list[int]:
+  """For each layer, how many beginnings of all configurations end with it."""
+  return [2 ** (group + 1) for group, size in enumerate(sizes) for _ in range(size)]
 
 
 def _larger(num_layers: int) -> tuple[int, ...]:
@@ -282,6 +292,21 @@ def _named(option: str, name: str, num_layers: int) -> tuple[bool, ...]:
     return resolve_sharing(name, num_layers)
   except ValueError as error:
     raise ValueError(f"{option}: {error}") from error
+
+
+def _cost(table: Table, layer_sizes: Sequence[int], batch_size: int) -> Cost:
+  """What a step computes, and the least that its gradient keeps: the outputs of the layers."""
+  (number, layers), parts = table.rows.shape, len(table.heads)
+  tails = table.tails.tolist()
+  beginnings = [len({tuple(row[: layer + 1]) for row in tails}) for layer in range(layers)]
+  kept = batch_size * sum(n * size for n, size in zip(beginnings, layer_sizes, strict=False)) * 4
+  at_once = f", {number // parts} at once" if parts > 1 else ""
+  return Cost(
+    f"{number} configurations of {layers} layers{at_once}: each of two passes of a step computes "
+    f"{parts * sum(beginnings)} convolutions (one configuration after another {number * layers})",
+    kept,
+    "set lasem.at_once to a smaller number, or larger lasem.groups (LASEM-group)",
+  )
 
 
 def _begin(

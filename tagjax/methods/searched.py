@@ -30,9 +30,7 @@ def searching(
   update: Callable[..., Any],
   row_of: Callable[[Any, Variables, chex.Array], chex.Array],
   end: Callable[[Any, Mapping[str, Any], chex.Array, chex.Array], Any],
-  *,
-  monitor: Callable[[Any], Mapping[str, chex.Array]],
-  outcome: Callable[[Any, chex.Array], Mapping[str, chex.Array]],
+  **others: Callable[..., Any],
 ) -> Method:
   """A method that chooses a configuration for each task.
 
@@ -44,8 +42,7 @@ def searching(
     update: see `Method`.
     row_of: `(state, variables, task_id)`: bool `[L]`, the configuration of the task.
     end: `(state, params, task_id, row)`: the state after the task, `params` as they have become.
-    monitor: see `Method`.
-    outcome: see `Method`.
+    **others: parts of the `Method` that tell of it: `monitor`, `outcome`, `cost`.
   """
 
   def consolidate(state, variables, *, at: Boundary):
@@ -62,11 +59,10 @@ def searching(
     update,
     consolidate,
     prepare=prepare,
-    monitor=monitor,
-    outcome=outcome,
     ignores_updates=True,
     num_boundary_examples=0,
     requires=frozenset({"routing"}),
+    **others,
   )
 
 

@@ -175,11 +175,11 @@ def check_attributes(spec: StreamSpec) -> None:
     ValueError: with the reason and the way out.
   """
   if spec.attributes is None:
-    shared = "; in the scenario 'domain' its outputs may stand for several classes each"
+    shared = ", or its outputs stand for several classes each (scenario 'domain')"
     raise ValueError(
-      "a joint embedding needs attributes of the classes, and the stream has none: choose one that "
-      "has (glyphs, split_cub, split_awa2), or give your own, see docs/zero_shot.md"
-      f"{shared if spec.scenario == 'domain' else ''}"
+      "a joint embedding needs attributes of the classes, and the stream has none"
+      f"{shared if spec.scenario == 'domain' else ''}: choose one that has (split_glyphs, "
+      "split_cub, split_awa2), or give your own, see docs/zero_shot.md"
     )
   taught = np.asarray(spec.classes).any(axis=0)
   unknown = np.flatnonzero(taught & ~np.asarray(spec.attributes).any(axis=1))

@@ -109,6 +109,14 @@ class TransferCNN(LasemNetwork, kw_only=True):
     alone = np.array([row], np.int8)
     return by_task(lambda task: forward(alone, task)[0], num_tasks, task_id, mask)
 
+  def layer_sizes(self, image_shape: tuple[int, ...]) -> list[int]:
+    """Numbers that each convolution makes of an image."""
+    (height, width), sizes = image_shape[:2], []
+    for outputs, pool in zip(self.channels, self.pools, strict=True):
+      sizes.append(height * width * outputs)
+      height, width = -(-height // pool), -(-width // pool)
+    return sizes
+
   def parameters_in_use(
     self, variables: Variables, used: Mapping[str, Any], tasks: chex.Array
   ) -> Mapping[str, Any]:

@@ -2,7 +2,8 @@
 
 `results` turns accuracy matrices into the metrics of results.json. `run.Run` is a finished run as
 arrays, pandas frames and plots, `run.Grid` a finished grid, `runs.Runs` several runs side by side;
-`runs.load_runs` finds them in folders. `tables`, `plots`, `class_plots` and `growth_plots` show
+`runs.load_runs` finds them in folders. `tables`, `plots`, `class_plots`, `curve_plots` and
+`growth_plots` show
 results, `metrics_log` and `log_plots` the log, `comparison` and `comparison_plots` several runs;
 `progress` is the line on the terminal. `compare` (`python -m tagjax.report.compare`) is the command
 line of the comparison.
@@ -13,5 +14,14 @@ import lazy_loader
 # With Matplotlib they take half a second to import: loaded when a plot is asked for.
 __getattr__, __dir__, __all__ = lazy_loader.attach(
   __name__,
-  ["class_plots", "comparison_plots", "forgiving", "growth_plots", "log_plots", "plots", "tables"],
+  [
+    "class_plots",
+    "comparison_plots",
+    "curve_plots",
+    "forgiving",
+    "growth_plots",
+    "log_plots",
+    "plots",
+    "tables",
+  ],
 )

@@ -1,9 +1,11 @@
 """Sets runs side by side: `python -m tagjax.report.compare RUN_DIR [RUN_DIR...]`.
 
 Reads the results.json of each folder and prints a table; `--markdown FILE` also writes it with
-the commands, settings and commits that made it, `--picture FILE.png` draws it. Folders without a
-finished run are named and left out. Runs whose settings differ in more than the method are
-refused, unless `--allow-differences` asks for the table with a note of what differs.
+the commands, settings and commits that made it, `--picture FILE.png` draws it, `--costs FILE.png`
+draws time and memory as multiples of plain SGD's, `--learning-curves` and `--zero-shot FILE.png`
+draw how tasks begin. Folders without a finished run are named and left out. Runs whose settings
+differ in more than the method are refused, unless `--allow-differences` asks for the table with a
+note of what differs.
 
 In Python and notebooks: `tagjax.load_runs(...).compare()`.
 """
@@ -25,7 +27,8 @@ from tagjax.report.comparison import (
   markdown_report,
   spread,
 )
-from tagjax.report.comparison_plots import plot_comparison
+from tagjax.report.comparison_plots import plot_comparison, plot_costs
+from tagjax.report.curve_plots import plot_learning_curves, plot_zero_shot
 from tagjax.report.runs import Runs, load_runs
 from tagjax.report.tables import print_rows
 
@@ -52,6 +55,12 @@ def _compare(options: argparse.Namespace) -> None:
     print(f"note: {plain_text(line)}", file=sys.stderr)
   if options.picture:
     plot_comparison(runs, definition=definition).savefig(options.picture)
+  if options.costs:
+    plot_costs(runs).savefig(options.costs)
+  if options.learning_curves:
+    plot_learning_curves(runs).savefig(options.learning_curves)
+  if options.zero_shot:
+    plot_zero_shot(runs).savefig(options.zero_shot)
   if options.markdown:
     target = Path(options.markdown)
     picture = _relative(options.picture, target.parent) if options.picture else None
@@ -81,6 +90,18 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
   )
   parser.add_argument("--markdown", metavar="FILE", help="write the table with its origin")
   parser.add_argument("--picture", metavar="FILE.png", type=_picture, help="draw the comparison")
+  parser.add_argument(
+    "--costs", metavar="FILE.png", type=_picture, help="draw time and memory relative to SGD"
+  )
+  parser.add_argument(
+    "--learning-curves", metavar="FILE.png", type=_picture, help="draw the first minibatches"
+  )
+  parser.add_argument(
+    "--zero-shot",
+    metavar="FILE.png",
+    type=_picture,
+    help="draw the zero-shot accuracy of each task",
+  )
   parser.add_argument(
     "--forgetting", choices=DEFINITIONS, help="definition of forgetting; default: that of the runs"
   )

@@ -16,6 +16,7 @@ from tagjax.core.errors import TagjaxError
 from tagjax.report.growth import growth_of
 from tagjax.report.results import definition_of
 from tagjax.report.tables import (
+  CURVE_FIGURES,
   INCREMENTAL_FIGURES,
   PEAK_FIGURES,
   Row,
@@ -177,13 +178,15 @@ def check_comparable(
 def comparison_rows(runs: Mapping[str, Results], definition: str) -> list[Row]:
   """One row a run; accuracies and forgetting in percent, mean ± std over seeds.
 
-  Peak accuracies, and figures of class-incremental runs, have a column where a run has them;
-  parameters in use at the end and bytes of the state where they differ.
+  Peak accuracies, figures of class-incremental runs, and of how tasks begin, have a column where a
+  run has them; parameters in use at the end and bytes of the state where they differ; costs where
+  plain SGD is among the runs, see `relative_costs`.
   """
   rows = []
+  costs = relative_costs(runs)
   also = [
     (name, title)
-    for name, title in (*PEAK_FIGURES, *INCREMENTAL_FIGURES[:6])
+    for name, title in (*PEAK_FIGURES, *CURVE_FIGURES[:2], *INCREMENTAL_FIGURES[:6])
     if any(name in results for results in runs.values())
   ]
   sizes = _sizes(runs)
@@ -207,6 +210,7 @@ def comparison_rows(runs: Mapping[str, Results], definition: str) -> list[Row]:
         **{title: of_runs[name] for title, of_runs in sizes.items()},
         "seeds": str(len(matrices)),
         "seconds": _seconds(results),
+        **{title: f"{costs[name][key]:.2f}" for key, title in COSTS.items() if costs},
         "commit": commit_of(results),
       }
     )
@@ -231,6 +235,36 @@ def _sizes(runs: Mapping[str, Results]) -> dict[str, dict[str, str]]:
     for title, texts in columns.items()
     if len(set(texts.values())) > 1
   }
+
+
+COSTS = {"seconds": "time (x SGD)", "bytes": "memory (x SGD)"}
+
+
+def relative_costs(runs: Mapping[str, Results]) -> dict[str, dict[str, float]]:
+  """Training time and memory of each run as multiples of plain SGD's, the first that there is.
+
+  Time is that of training steps and task ends, without compiling and evaluating, for each seed.
+  Memory is what a seed holds from one step to the next: parameters, the method's state and its
+  exemplars.
+
+  Returns:
+    For each run `seconds` and `bytes`; empty if plain SGD is not among the runs, or one of them
+    does not know what it took.
+  """
+  known = {name: _costs(results) for name, results in runs.items()}
+  plain = [name for name, one in runs.items() if (one.get("config") or {}).get("method") == "sgd"]
+  if not plain or None in known.values():
+    return {}
+  unit = known[plain[0]]
+  return {name: {key: own[key] / unit[key] for key in COSTS} for name, own in known.items()}
+
+
+def _costs(results: Results) -> dict[str, float] | None:
+  seconds = (results.get("seconds") or {}).get("train")
+  held = (results.get("bytes") or {}).get("total")
+  if not seconds or not held:
+    return None
+  return {"seconds": seconds / len(results["accuracy_matrix"]), "bytes": held}
 
 
 def _stored(results: Results, name: str) -> str:

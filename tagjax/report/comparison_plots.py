@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tagjax import metrics
+from tagjax.report.comparison import COSTS, relative_costs
 from tagjax.report.drawing import (
   BAND_OPACITY,
   COLORS,
@@ -151,6 +152,37 @@ def plot_plasticity_stability(
   style(axes)
   legend_beside(axes)
   set_title(figure, _title(results, "mean and 95 % interval"))
+  return figure
+
+
+def plot_costs(results: Mapping[str, Results]) -> Figure:
+  """Training time and memory of each run, as multiples of plain SGD's: two bars a run.
+
+  Args:
+    results: name of the run -> its results; see `tagjax.report.comparison.relative_costs`.
+
+  Raises:
+    ValueError: if plain SGD is not among the runs, or one of them does not know what it took.
+
+  References:
+    Chaudhry et al., "Efficient Lifelong Learning with A-GEM", ICLR 2019 (the bars of time and
+    memory).
+  """
+  costs = relative_costs(results)
+  if not costs:
+    raise ValueError("costs are told as multiples of plain SGD's: a run of sgd must be among them")
+  figure = new_plot(max(4.8, 1.8 + 0.6 * len(costs)), _height(results))
+  axes = figure.add_subplot()
+  places = np.arange(len(costs))
+  for offset, (key, title) in zip((-0.2, 0.2), COSTS.items(), strict=True):
+    values = [own[key] for own in costs.values()]
+    bars = axes.bar(places + offset, values, 0.38, color=COLORS[offset > 0], label=title)
+    axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=1)
+  axes.set_xticks(places, list(costs), rotation=0 if len(costs) <= 4 else 90)
+  axes.set_ylabel("multiples of plain SGD's")
+  axes.legend(frameon=False)
+  style(axes)
+  set_title(figure, _title(results, "training time and memory of a seed"))
   return figure
 
 

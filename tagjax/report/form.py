@@ -36,6 +36,7 @@ def check_run(results: Mapping[str, Any], num_seeds: int, num_tasks: int, where:
   check.entry("seeds", lambda value: _is_whole(value) or _list_of(_is_whole, num_seeds)(value))
   check.entry("used", _is_none_or(_list_of(_is_name)))
   check.entry("task_relatedness", _is_none_or(_is_array((num_seeds, num_tasks, num_tasks))))
+  check.entry("learning_curves", _is_curves((num_seeds, num_tasks)))
   check.counts(num_seeds, num_tasks)
   check.growth(num_seeds, num_tasks)
   if results.get("tuning") is not None:
@@ -77,7 +78,7 @@ class _Checker:
     names = dict.fromkeys(("method", "benchmark", "model"), _is_none_or(_is_name))
     config = {**names, "seed": _is_none_or(_is_whole)}
     self.entry("config", _is_none_or(lambda value: _is_settings(value) and _has(value, config)))
-    area = _is_table({"beta": _is_whole, "kind": _is_name})
+    area = _is_table({"beta": _is_whole})
     definitions = {
       "forgetting": lambda value: value in DEFINITIONS,
       "ddof": lambda value: _is_whole(value) and value < 10,
@@ -87,6 +88,7 @@ class _Checker:
     }
     self.entry("definitions", lambda value: isinstance(value, Mapping) and _has(value, definitions))
     self.entry("seconds", _is_none_or(is_numbers))
+    self.entry("bytes", _is_none_or(is_numbers))
     self.entry("command", lambda value: isinstance(value, str))
     origin = {
       "commit": _is_none_or(_is_name),
@@ -235,6 +237,20 @@ def _is_continuum(by_time: tuple[int, int]) -> Callable[[Any], bool]:
     arrays |= dict.fromkeys(_BY_TIME, _is_array(by_time))
     has_all = {"accuracy", "plain_accuracy"} <= value.keys() <= {"lengths", *arrays}
     return has_all and _has(value, arrays)
+
+  return check
+
+
+def _is_curves(shape: tuple[int, int]) -> Callable[[Any], bool]:
+  """Learning curves: of each seed and task as many points, each a fraction or None."""
+
+  def check(value: Any) -> bool:
+    try:
+      curves = np.asarray(value, np.float64)
+    except (TypeError, ValueError, OverflowError):
+      return False
+    is_right = np.isnan(curves) | ((curves >= 0) & (curves <= 1))
+    return curves.ndim == 3 and curves.shape[:2] == shape and curves.size > 0 and is_right.all()
 
   return check
 

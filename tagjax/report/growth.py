@@ -30,7 +30,7 @@ class Growth(NamedTuple):
   def grows(self) -> bool:
     """Whether any of these differs between tasks."""
     given = [self.parameters, self.bytes, self.step_flops, self.evaluation_flops]
-    return any(array is not None and len(np.unique(_known(array))) > 1 for array in given)
+    return any(array is not None and _differs(np.atleast_2d(array)) for array in given)
 
 
 def growth_of(results: Mapping[str, Any]) -> Growth | None:
@@ -68,5 +68,6 @@ def _filled(rows: list) -> np.ndarray:
   )
 
 
-def _known(array: np.ndarray) -> np.ndarray:
-  return array[~np.isnan(array)]
+def _differs(array: np.ndarray) -> bool:
+  """Whether any row has several values."""
+  return any(len(np.unique(row[~np.isnan(row)])) > 1 for row in array)

@@ -107,8 +107,9 @@ def monitored(rows: Sequence[Mapping[str, Any]], name: str) -> pd.DataFrame:
     the figure, flattened, from 0) and `value`: the mean over the steps of the chunk, of which
     `chunk_steps` says how many they are.
 
-  >>> row = {"seed": 1, "task": 3, "step": 5, "loss": 2.0, "posterior": [0.25, 0.75]}
-  >>> monitored([row], "posterior")[["task", "step", "entry", "value"]].values.tolist()
+  >>> row = {"seed": 1, "task": 3, "step": 5, "loss": 2.0}
+  >>> told = {"monitored": {"posterior": [0.25, 0.75]}}
+  >>> monitored([row | told], "posterior")[["task", "step", "entry", "value"]].values.tolist()
   [[3.0, 5.0, 0.0, 0.25], [3.0, 5.0, 1.0, 0.75]]
   """
   found, begun = [], {}
@@ -116,8 +117,9 @@ def monitored(rows: Sequence[Mapping[str, Any]], name: str) -> pd.DataFrame:
     seed, task = row["seed"], row["task"]
     if begun.get(seed, (None,))[0] != task:
       begun[seed] = (task, done - row["step"])
-    if name in row:
-      values = np.asarray(row[name], dtype=object).astype(np.float64).ravel()
+    told = row.get("monitored") or {}
+    if name in told:
+      values = np.asarray(told[name], dtype=object).astype(np.float64).ravel()
       where = {"seed": seed, "task": task, "step": done - begun[seed][1]}
       found += [where | {"entry": n, "value": value} for n, value in enumerate(values.tolist())]
   import pandas as pd  # a third of a second, which a run has no use for

@@ -17,7 +17,6 @@ def summarise(
   baseline: ArrayLike | None = None,
   curves: Any = None,
   beta: int = 10,
-  kind: str = "mean",
   sizes: ArrayLike | None = None,
   ddof: int = 1,
 ) -> dict[str, Any]:
@@ -29,17 +28,19 @@ def summarise(
     forgetting_definition: see `tagjax.metrics.forgetting`.
     baseline: `[S, T]` or `[T]`, accuracies of the untrained network; gives `forward_transfer`.
     curves: `[S][T][b]`, accuracy on each task before any and after each of its first minibatches;
-      gives `learning_curve_area`. Tasks may have fewer than `beta` minibatches.
+      gives `learning_curves`, `zero_shot_accuracy` and, of `beta` above 0, `learning_curve_area` in
+      both forms. Tasks may have fewer than `beta` minibatches.
     beta: see `tagjax.metrics.learning_curve_area`.
-    kind: see `tagjax.metrics.learning_curve_area`.
     sizes: `[T]`, test images of each task; gives `average_incremental_accuracy`.
     ddof: see `tagjax.metrics.summarise`.
 
   Returns:
-    `accuracy_matrix` `[S][T][T]`; `average_accuracy`, `forgetting`, `learning_accuracy`,
-    `backward_transfer`, and where asked for `forward_transfer`, `learning_curve_area` and
+    `accuracy_matrix` `[S][T][T]`; `average_accuracy`, `forgetting`, `worst_case_forgetting`,
+    `learning_accuracy`, `backward_transfer`, and where asked for `forward_transfer`,
+    `zero_shot_accuracy`, `learning_curve_area`, `learning_curve_area_trapezoid` and
     `average_incremental_accuracy` (with `test_sizes`), each `{"mean", "std", "ci95", "per_seed"}`;
-    `definitions`, which says how they were computed.
+    `learning_curves` `[S][T][beta + 1]`, None after a task's last minibatch; `definitions`, which
+    says how they were computed.
     Accuracies are fractions. None stands for NaN: not evaluated, or undefined (the forgetting of
     a single task, the spread of a single seed).
 
@@ -60,17 +61,20 @@ def summarise(
   figures = {
     "average_accuracy": metrics.average_accuracy(values),
     "forgetting": metrics.forgetting(values, definition=forgetting_definition),
+    "worst_case_forgetting": metrics.worst_case_forgetting(
+      values, definition=forgetting_definition
+    ),
     "learning_accuracy": metrics.learning_accuracy(values),
     "backward_transfer": metrics.backward_transfer(values),
   }
   definitions = {"forgetting": forgetting_definition, "ddof": ddof, "ci95": "Student's t"}
   if baseline is not None:
     figures["forward_transfer"] = metrics.forward_transfer(values, baseline)
-  if curves is not None:
-    area = metrics.learning_curve_area(_padded(curves, beta + 1), beta, kind)
-    figures["learning_curve_area"] = area
-    definitions["learning_curve_area"] = {"beta": beta, "kind": kind}
   known: dict[str, Any] = {}
+  if curves is not None:
+    known["learning_curves"] = _padded(curves, beta + 1)
+    figures |= _of_curves(known["learning_curves"], beta)
+    definitions["learning_curve_area"] = {"beta": beta}
   if sizes is not None:
     known["test_sizes"] = np.asarray(sizes)
     figures["average_incremental_accuracy"] = metrics.average_incremental_accuracy(values, sizes)
@@ -223,6 +227,16 @@ def _filled(counts: Sequence, shape: tuple[int, ...]) -> np.ndarray:
 def definition_of(results: Mapping[str, Any]) -> str:
   """The definition of forgetting that the results were made with."""
   return results.get("definitions", {}).get("forgetting", "agem")
+
+
+def _of_curves(curves: np.ndarray, beta: int) -> dict[str, np.ndarray]:
+  """Figures of learning curves `[S, T, beta + 1]`."""
+  figures = {"zero_shot_accuracy": metrics.learning_curve_area(curves, 0)}
+  if beta:
+    figures["learning_curve_area"] = metrics.learning_curve_area(curves, beta)
+    trapezoid = metrics.learning_curve_area(curves, beta, "trapezoid")
+    figures["learning_curve_area_trapezoid"] = trapezoid
+  return figures
 
 
 def _padded(curves: Any, length: int) -> np.ndarray:

@@ -201,6 +201,15 @@ class Run:
     return None if weights is None else np.asarray(weights, np.float64)
 
   @property
+  def learning_curves(self) -> np.ndarray | None:
+    """Accuracy on each task after 0, 1, ... of its first minibatches, float64 `[S, T, b]`.
+
+    `learning_curves[..., 0]` is zero-shot accuracy. NaN after a task's last minibatch; None unless
+    the run was asked for it, by `learning_curve_batches`.
+    """
+    return array_of(self.results, "learning_curves")
+
+  @property
   def continuum(self) -> Continuum | None:
     """Accuracies where test images arrive in runs of one task, arrays `[S, T, P]`.
 
@@ -359,6 +368,14 @@ class Run:
   def plot_task_relatedness(self) -> Figure:
     """See `tagjax.report.plots.plot_task_relatedness`."""
     return report.plots.plot_task_relatedness(self.results)
+
+  def plot_learning_curve(self) -> Figure:
+    """See `tagjax.report.curve_plots.plot_learning_curves`."""
+    return report.curve_plots.plot_learning_curves({self.name: self.results})
+
+  def plot_zero_shot(self) -> Figure:
+    """See `tagjax.report.curve_plots.plot_zero_shot`."""
+    return report.curve_plots.plot_zero_shot({self.name: self.results})
 
   def plot_continuum(self) -> Figure:
     """See `tagjax.report.class_plots.plot_continuum`."""

@@ -263,6 +263,18 @@ class Runs(Sequence[Run]):
     """See `tagjax.report.comparison_plots.plot_plasticity_stability`."""
     return report.comparison_plots.plot_plasticity_stability(self.results, definition=definition)
 
+  def plot_learning_curves(self) -> Figure:
+    """See `tagjax.report.curve_plots.plot_learning_curves`."""
+    return report.curve_plots.plot_learning_curves(self.results)
+
+  def plot_zero_shot(self) -> Figure:
+    """See `tagjax.report.curve_plots.plot_zero_shot`."""
+    return report.curve_plots.plot_zero_shot(self.results)
+
+  def plot_costs(self) -> Figure:
+    """See `tagjax.report.comparison_plots.plot_costs`."""
+    return report.comparison_plots.plot_costs(self.results)
+
   def plot_differences(
     self,
     reference: int | str = 0,

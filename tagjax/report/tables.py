@@ -21,14 +21,21 @@ Row = Mapping[str, str]
 _FIGURES = (
   ("average_accuracy", "average accuracy"),
   ("forgetting", "forgetting"),
+  ("worst_case_forgetting", "worst-case forgetting"),
   ("learning_accuracy", "learning accuracy"),
   ("backward_transfer", "backward transfer"),
   ("forward_transfer", "forward transfer"),
-  ("learning_curve_area", "learning curve area"),
 )
 
 PEAK_FIGURES = (("peak_accuracy", "peak accuracy"), ("final_to_peak", "final / peak"))
 """Of runs that record the best epoch of each task."""
+
+CURVE_FIGURES = (
+  ("zero_shot_accuracy", "zero-shot accuracy"),
+  ("learning_curve_area", "learning curve area"),
+  ("learning_curve_area_trapezoid", "the same by trapezoids"),
+)
+"""Of runs that record how tasks begin."""
 
 INCREMENTAL_FIGURES = (
   ("average_incremental_accuracy", "average incremental accuracy"),
@@ -47,7 +54,7 @@ def metric_rows(results: Mapping[str, Any]) -> list[Row]:
   definitions = results.get("definitions", {})
   spread = f"std (ddof {definitions.get('ddof', 1)})"
   rows = []
-  for name, title in (*_FIGURES, *PEAK_FIGURES, *INCREMENTAL_FIGURES):
+  for name, title in (*_FIGURES, *PEAK_FIGURES, *CURVE_FIGURES, *INCREMENTAL_FIGURES):
     if name not in results:
       continue
     figure = results[name]
@@ -168,7 +175,8 @@ def sweep_rows(results: Mapping[str, Any]) -> list[Row]:
     values = {key: value_text(value) for key, value in point["values"].items()}
     figures = {
       f"{title} (%)": mean_and_std(point[name]["mean"], point[name]["std"]) if point[name] else "–"  # noqa: RUF001
-      for name, title in _FIGURES[:3]
+      for name, title in _FIGURES
+      if name in ("average_accuracy", "forgetting", "learning_accuracy")
     }
     rows.append({**values, **figures, "": _note(point)})
   return rows
@@ -347,5 +355,5 @@ def _with_definition(title: str, name: str, definitions: Mapping[str, Any]) -> s
   if name == "task_accuracy" and definitions.get("continuum", 1) > 1:
     return f"{title} (p {definitions['continuum']})"
   if name == "learning_curve_area" and name in definitions:
-    return f"{title} (beta {definitions[name]['beta']}, {definitions[name]['kind']})"
+    return f"{title} (beta {definitions[name]['beta']})"
   return title

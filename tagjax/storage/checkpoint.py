@@ -18,8 +18,10 @@ import json
 import logging
 import os
 import re
+import shutil
 import stat
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,6 +32,8 @@ import numpy as np
 
 from tagjax.core.errors import TagjaxError
 from tagjax.core.untrusted import plain_text
+from tagjax.storage.json_files import sync_path
+from tagjax.storage.patience import tell_if_slow
 from tagjax.storage.tree_bytes import describe, differences, pack, unpack
 
 if TYPE_CHECKING:  # a fifth of a second to import: done when a run first saves
@@ -38,6 +42,10 @@ if TYPE_CHECKING:  # a fifth of a second to import: done when a run first saves
 _FORMAT = 1
 _DAMAGED = "damaged"
 _POSITION = re.compile(r"0|[1-9][0-9]*")
+
+
+def _accept(progress: dict[str, Any]) -> None:
+  """Takes a checkpoint of whatever it is of."""
 
 
 class CheckpointError(TagjaxError, RuntimeError):
@@ -67,7 +75,9 @@ class Checkpoints:
 
   `save` returns as soon as the state has been copied to the host, so its buffers may be donated
   at once; the files are written in the background. Orbax writes to a temporary folder and renames
-  it when all is there: a process killed at any moment leaves the last finished checkpoint.
+  it when all is there: a process killed at any moment leaves the last finished checkpoint. What
+  Orbax has written is then synced to the disk, before the next save: a loss of power costs the
+  newest checkpoint at most, and with `keep=1` all.
 
   Args:
     directory: where the checkpoints are; made if missing.
@@ -100,6 +110,8 @@ class Checkpoints:
     self.directory = Path(directory).absolute()
     self._warn = warn or _print_warning
     self._keep = keep
+    self._finishing: threading.Thread | None = None
+    self._failure: Exception | None = None
     _quieten_orbax()
     try:
       self.directory.mkdir(parents=True, exist_ok=True)
@@ -176,6 +188,9 @@ class Checkpoints:
       raise self._cannot_save(error) from error
     if not saved:
       raise CheckpointError(f"Orbax did not save position {position} in {self.directory}")
+    name = str(int(position))
+    self._finishing = threading.Thread(target=self._finish, args=(name,), daemon=True)
+    self._finishing.start()
 
   def wait(self) -> None:
     """Returns when the files of the last save are finished.
@@ -183,11 +198,12 @@ class Checkpoints:
     Raises:
       CheckpointError: if they could not be written.
     """
-    if not self._has_manager():
-      return
-    try:
-      self._manager.wait_until_finished()
-    except Exception as error:
+    thread, self._finishing = self._finishing, None
+    if thread is not None:
+      with tell_if_slow(self.directory):
+        thread.join()
+    error, self._failure = self._failure, None
+    if error is not None:
       raise self._cannot_save(error) from error
 
   def positions(self) -> list[int]:
@@ -201,7 +217,30 @@ class Checkpoints:
     """Whether there is no checkpoint, not even a damaged one."""
     return not self.positions()
 
-  def restore_latest(self, template_state: chex.ArrayTree) -> Restored | None:
+  def check_room(self, state_bytes: int) -> None:
+    """Checks that the disk has room for all checkpoints that there are at once.
+
+    Args:
+      state_bytes: of a state; the next one is written before the oldest is deleted.
+
+    Raises:
+      CheckpointError: if it has not.
+    """
+    lacking = max(1, self._keep + 1 - len(self.positions()))
+    try:
+      free = shutil.disk_usage(self.directory).free
+    except OSError:
+      return
+    if free < lacking * state_bytes:
+      raise CheckpointError(
+        f"the disk of {self.directory} has {free} bytes left, and checkpoints will need {lacking} "
+        f"x {state_bytes}: make room, choose another --workdir, or keep fewer of them "
+        "(config.keep_checkpoints)"
+      )
+
+  def restore_latest(
+    self, template_state: chex.ArrayTree, check: Callable[[dict[str, Any]], None] = _accept
+  ) -> Restored | None:
     """Restores the newest checkpoint that is whole.
 
     Newer ones that are damaged are named through `warn` and moved to the folder `damaged`, so
@@ -210,6 +249,8 @@ class Checkpoints:
     Args:
       template_state: pytree with the structure, dtypes, shapes and shardings of the state that
         was saved; arrays or `jax.ShapeDtypeStruct`. Its values do not matter.
+      check: called with the progress, before the state is compared with the template; raises what
+        it likes if the checkpoint is of something else.
 
     Returns:
       The position, the state and the progress; None if there is no checkpoint.
@@ -225,6 +266,7 @@ class Checkpoints:
       if reason:
         damaged[position] = reason
         continue
+      check(record["progress"])
       restored = _restored(self.directory, record, data, template_state)
       self._set_aside(damaged, position)
       return restored
@@ -245,9 +287,12 @@ class Checkpoints:
     if not self._has_manager():
       return
     try:
-      self._manager.close()
-    except Exception as error:
-      raise self._cannot_save(error) from error
+      self.wait()
+    finally:
+      try:
+        self._manager.close()
+      except Exception as error:
+        raise self._cannot_save(error) from error
 
   def __enter__(self) -> "Checkpoints":
     return self
@@ -255,6 +300,18 @@ class Checkpoints:
   def __exit__(self, *exception) -> None:
     del exception
     self.close()
+
+  def _finish(self, name: str) -> None:
+    """Waits for the files and syncs them, in a thread."""
+    try:
+      self._manager.wait_until_finished()
+      for parent, _, files in os.walk(self.directory / name, topdown=False):
+        for file in files:
+          sync_path(os.path.join(parent, file))
+        sync_path(parent)
+      sync_path(self.directory)
+    except Exception as error:  # told by `wait`
+      self._failure = error
 
   def _set_aside(self, damaged: dict[int, str], used: int) -> None:
     for position, reason in damaged.items():
@@ -281,13 +338,19 @@ class Checkpoints:
     )
 
 
-def restore(directory: str | Path, position: int, template_state: chex.ArrayTree) -> Restored:
+def restore(
+  directory: str | Path,
+  position: int,
+  template_state: chex.ArrayTree,
+  check: Callable[[dict[str, Any]], None] = _accept,
+) -> Restored:
   """Restores one checkpoint and writes nothing, so that other processes may do the same.
 
   Args:
     directory: where the checkpoints are.
     position: which.
     template_state: see `Checkpoints.restore_latest`.
+    check: see `Checkpoints.restore_latest`.
 
   Raises:
     CheckpointMismatchError: if it is of another structure.
@@ -298,7 +361,45 @@ def restore(directory: str | Path, position: int, template_state: chex.ArrayTree
   record, data, reason = _read(directory, position, _most_bytes(template_state))
   if reason:
     raise CheckpointError(f"cannot read checkpoint {directory / str(position)}: {reason}")
+  check(record["progress"])
   return _restored(directory, record, data, template_state)
+
+
+class Inspected(NamedTuple):
+  """What `inspect` tells of a checkpoint.
+
+  Attributes:
+    position: that it was saved under.
+    progress: that was saved with it; empty if it is damaged.
+    damage: what is wrong with it; empty if nothing is.
+  """
+
+  position: int
+  progress: dict[str, Any]
+  damage: str
+
+
+def inspect(directory: str | Path) -> list[Inspected]:
+  """Reads all checkpoints, oldest first, and compares each with its digest; writes nothing."""
+  _quieten_orbax()
+  directory = Path(directory).absolute()
+  names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+  found = []
+  for position in sorted(int(name) for name in names if _POSITION.fullmatch(name)):
+    size = sum(file.lstat().st_size for file in (directory / str(position)).rglob("*"))
+    record, _, damage = _read(directory, position, max(2**30, _MOST_PACKED * size))
+    found.append(Inspected(position, record.get("progress", {}), damage))
+  return found
+
+
+_MOST_PACKED = 64  # bytes of a state for each byte on the disk, of what nobody knows the size of
+
+
+def remove_leftovers(directory: str | Path) -> None:
+  """Deletes what a process that was killed while it saved has left behind."""
+  for path in Path(directory).glob("*.orbax-checkpoint-tmp*"):
+    if path.is_dir() and not path.is_symlink():
+      shutil.rmtree(path, ignore_errors=True)
 
 
 def _most_bytes(template_state: chex.ArrayTree) -> int:

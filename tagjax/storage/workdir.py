@@ -3,18 +3,21 @@
 import contextlib
 import errno
 import fcntl
+import hashlib
 import itertools
 import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from tagjax.core import paths
+from tagjax.core import paths, untrusted
 from tagjax.core.errors import WorkdirError
 from tagjax.storage.json_files import read_json, write_atomic, write_json_atomic
+from tagjax.storage.patience import tell_if_slow
 
 CONFIG, LOG, RESULTS, LOCK, CHECKPOINTS, PROFILE = (
   "config.json",
@@ -26,6 +29,7 @@ CONFIG, LOG, RESULTS, LOCK, CHECKPOINTS, PROFILE = (
 )
 
 
+DAMAGED_LOG = "metrics.damaged.jsonl"
 _LEFTOVER = re.compile(r"\..+\.(json|jsonl|png)\.[a-z0-9_]+\.tmp")  # see write_atomic
 _MOST_NAMED = 20
 _FOLDERS = (CHECKPOINTS, PROFILE, "groups", "runs", "shares", "trials", "tuning", "workers")
@@ -42,6 +46,8 @@ class Workdir:
   Attributes:
     path: absolute path.
   """
+
+  _lock: IO | None = None
 
   def __init__(self, path: str | os.PathLike):
     """Creates the folder if it is missing.
@@ -91,7 +97,11 @@ class Workdir:
           "locks"
         ) from error
       self._remove_leftovers()
-      yield
+      self._lock = file
+      try:
+        yield
+      finally:
+        self._lock = None
 
   def _remove_leftovers(self) -> None:
     """Removes what a process that was killed while it wrote a file has left behind."""
@@ -147,13 +157,61 @@ class Workdir:
     """Writes the config: from now on this folder belongs to a run with it."""
     write_json_atomic(self.path / CONFIG, config)
 
-  def open_log(self, length: int) -> "Log":
+  def open_log(
+    self, length: int, sha256: str = "", lines: Iterable[Mapping[str, Any]] = ()
+  ) -> "Log":
     """The log, cut to its first `length` bytes: what was written after a checkpoint is redone.
 
+    A log that has lost some of these bytes, or holds others, is set aside with a warning, and
+    `lines` take its place.
+
+    Args:
+      length: of what was written before the checkpoint.
+      sha256: digest of these bytes; not compared if empty.
+      lines: what the checkpoint itself knows.
+
     Raises:
-      WorkdirError: if it is shorter than that, or no file.
+      WorkdirError: if it is no file.
     """
-    return Log(self.path / LOG, length)
+    log = Log(self.path / LOG)
+    there = log.cut(length)
+    if there == length and sha256 in ("", log.sha256()):
+      return log
+    log.close()
+    lost = "other lines than it had" if there == length else f"{there} of its {length} bytes"
+    print(
+      f"warning: {self.path / LOG} holds {lost} when the checkpoint was written: accuracies are "
+      "written anew from the checkpoint, losses of the steps before it are lost",
+      file=sys.stderr,
+    )
+    if there and not (self.path / DAMAGED_LOG).exists():
+      os.replace(self.path / LOG, self.path / DAMAGED_LOG)
+    write_atomic(self.path / LOG, (_line(values) for values in lines))
+    log = Log(self.path / LOG)
+    log.cut(os.path.getsize(self.path / LOG))
+    return log
+
+  def log_digest(self) -> str | None:
+    """The digest of the whole log; None if there is none."""
+    return digest_of(self.path / LOG)[0] if (self.path / LOG).is_file() else None
+
+  def check_lock(self) -> None:
+    """Checks that this process still has the folder to itself, if it has locked it.
+
+    Raises:
+      WorkdirError: if the lock, or the folder with it, was deleted or moved away.
+    """
+    if self._lock is None:
+      return
+    try:
+      there = os.stat(self.path / LOCK)
+    except OSError:
+      there = None
+    if there is None or not os.path.samestat(os.fstat(self._lock.fileno()), there):
+      raise WorkdirError(
+        f"{self.path / LOCK} was deleted or replaced while this run went on, so that another run "
+        "may write there: stopped without saving; the same command goes on from the last checkpoint"
+      )
 
   def join_logs(self, others: Sequence["Workdir"]) -> None:
     """Writes the log anew, of those of other folders, in order."""
@@ -163,26 +221,36 @@ class Workdir:
 class Log:
   """metrics.jsonl: one JSON object a line."""
 
-  def __init__(self, path: Path, length: int):
-    """Opens the log for appending after its first `length` bytes; see `Workdir.open_log`."""
-    self._file = open(_open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")  # noqa: SIM115  (closed by close())
-    there = os.fstat(self._file.fileno()).st_size
-    if there < length:
-      self._file.close()
-      raise WorkdirError(
-        f"{path} has {there} bytes, and had {length} when the checkpoint was written: put the log "
-        f"back, or move the folder {CHECKPOINTS} away to start from the beginning"
-      )
-    self._file.truncate(length)
+  def __init__(self, path: Path):
+    """Opens the log for appending; see `Workdir.open_log`."""
+    self._path = path
+    self._file = open(_open_own(path, os.O_RDWR | os.O_APPEND | os.O_CREAT), "a+b")  # noqa: SIM115  (closed by close())
+    self._digest = hashlib.sha256()
+
+  def cut(self, length: int) -> int:
+    """Cuts it to its first `length` bytes, reads these, and returns how many there are."""
+    there = min(length, os.fstat(self._file.fileno()).st_size)
+    self._file.truncate(there)
+    self._file.seek(0)
+    while block := self._file.read(2**20):
+      self._digest.update(block)
+    return there
 
   def write(self, **values) -> None:
     """Appends a line."""
-    self._file.write((json.dumps(values) + "\n").encode())
+    line = _line(values)
+    self._digest.update(line)
+    self._file.write(line)
+
+  def sha256(self) -> str:
+    """The digest of all lines."""
+    return self._digest.hexdigest()
 
   def sync(self) -> int:
     """Makes sure that all lines are on disk; returns the log's length in bytes."""
-    self._file.flush()
-    os.fsync(self._file.fileno())
+    with tell_if_slow(self._path):
+      self._file.flush()
+      os.fsync(self._file.fileno())
     return self._file.tell()
 
   def close(self) -> None:
@@ -199,6 +267,10 @@ class NoLog:
   def sync(self) -> int:
     """Does nothing."""
     return 0
+
+  def sha256(self) -> str:
+    """There is nothing of which it could be."""
+    return ""
 
   def close(self) -> None:
     """Does nothing."""
@@ -231,9 +303,31 @@ class NoWorkdir:
   def claim(self, config: dict[str, Any]) -> None:
     """Does nothing."""
 
-  def open_log(self, length: int) -> NoLog:
+  def check_lock(self) -> None:
+    """There is none."""
+
+  def open_log(
+    self, length: int, sha256: str = "", lines: Iterable[Mapping[str, Any]] = ()
+  ) -> NoLog:
     """A log that keeps nothing."""
     return NoLog()
+
+  def log_digest(self) -> None:
+    """There is no log."""
+
+
+def digest_of(path: Path, length: int = sys.maxsize) -> tuple[str, int]:
+  """The sha256 of a file's first `length` bytes, and how many there are; 0 of a missing one."""
+  digest, there = hashlib.sha256(), 0
+  with contextlib.suppress(OSError, ValueError), untrusted.open_regular(path, sys.maxsize) as file:
+    while block := file.read(min(2**20, length - there)):
+      digest.update(block)
+      there += len(block)
+  return digest.hexdigest(), there
+
+
+def _line(values: Mapping[str, Any]) -> bytes:
+  return (json.dumps(values) + "\n").encode()
 
 
 def _open_own(path: Path, how: int) -> int:

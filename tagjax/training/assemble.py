@@ -13,11 +13,12 @@ import numpy as np
 from tagjax import benchmarks
 from tagjax.core.errors import ConfigError
 from tagjax.core.keys import key_shape
-from tagjax.core.method import Method, identity, lift
+from tagjax.core.method import Cost, Method, identity, lift
+from tagjax.core.sharing import ROUTING, SEARCHED
 from tagjax.core.types import Hyper, StreamSpec, Variables
 from tagjax.engine.batch_statistics import check_batch_statistics, check_padding_of_method
 from tagjax.engine.counts import Measures
-from tagjax.engine.learner import Learner, make_learner
+from tagjax.engine.learner import Learner, LearnerState, make_learner
 from tagjax.engine.model import checked_model
 from tagjax.engine.programs import Layout, Programs
 from tagjax.engine.train_loop import DEVICE_AXIS
@@ -70,6 +71,7 @@ class Stream(Protocol):
 
 
 MethodOf = Callable[..., Method]
+_IMAGES_AT_ONCE = 1000
 
 
 def as_method_of(method: Any) -> MethodOf:
@@ -128,11 +130,13 @@ def assemble(
     check_examples(stream, options)
   stacked = _check_model(model, stream.spec, sizes, options)
 
+  mean_image = _mean_image(stream, options)
+
   def learner(axis_name: str | None, columns: Columns) -> Learner:
     def own(hyper: Hyper) -> Method:
       return method_of({**default, **hyper}, columns=columns)
 
-    return _learner(stream, model, own, options, pretrained, axis_name)
+    return _learner(stream, model, own, options, pretrained, axis_name, mean_image)
 
   single = learner(None, Columns())
   made = method_of(default, columns=None)
@@ -158,7 +162,7 @@ def assemble(
   )
   plain, validation = None, None
   if options.select_epoch == "best":
-    plain = _learner(stream, model, lambda hyper: identity(), options, None, None)
+    plain = _learner(stream, model, lambda hyper: identity(), options, None, None, mean_image)
   if options.needs_validation:
     validation = evaluation_source(
       lambda task: stream[task].validation,
@@ -168,6 +172,7 @@ def assemble(
       streamed=_is_streamed(stream, "validation"),
     )
   one = jax.eval_shape(single.init, key_shape(), _hyper_shapes(trials[0]))
+  _check_chosen(one, made)
   besides = {
     "training_rows": training.rows(single.num_boundary_examples),
     "evaluation_rows": evaluation.rows + (validation.rows if validation else 0),
@@ -190,6 +195,7 @@ def assemble(
     plain=plain,
     validation_batch_size=validation.pass_size if validation else 0,
   )
+  growth = Growth(programs, stacked, one)
   trainer = Trainer(
     trials,
     options,
@@ -199,16 +205,35 @@ def assemble(
     sizes=sizes,
     keep_going=keep_going,
     method=made.name,
+    num_bytes=memory_estimate.by_kind(memory_estimate.of_state(one, made)),
+    notes=made.notes,
     validation=validation,
-    growth=Growth(programs, stacked, one),
+    growth=growth,
   )
   held = programs.held(*trainer.start_shapes())
   shared_memory = jax.default_backend() == "cpu"
   forecast = memory_estimate.foresee(
     held, made, stream.spec, layout, **besides, shared=shared_memory
   )
+  step = _cost_of_step(model, made, one, stream.spec, options, layout)
+  forecast = forecast._replace(step=step, rows=round(growth.share_of_rows * forecast.params))
   memory_estimate.check(forecast, options, _available(), made)
+  batch = memory_estimate.batch_bytes(stream.spec, options, layout, shared=shared_memory)
+  memory_estimate.check_batch(batch, forecast.total, options, _available())
   return trainer, forecast
+
+
+def _cost_of_step(model, method, one, spec, options, layout) -> Cost | None:
+  """What the method tells, for all lanes that take a step at once."""
+  sizes_of = None if isinstance(model, type) else getattr(model, "layer_sizes", None)
+  sizes = sizes_of(spec.image_shape) if sizes_of else []
+  rows = options.batch_size // layout.batch_devices
+  cost = method.cost(one.variables["params"], sizes, rows)
+  if cost is None:
+    return None
+  lanes = 1 if layout.in_turn else layout.lanes_a_device
+  copies = layout.num_devices if jax.default_backend() == "cpu" else 1
+  return cost._replace(bytes=cost.bytes * lanes * copies)
 
 
 def training_sizes(stream: Stream, options: RunOptions) -> list[int]:
@@ -237,9 +262,10 @@ def state_digest(trainer: Trainer) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def tensor_names(trainer: Trainer) -> list[str]:
-  """The names of the parameter tensors, in the order of the diagnostics."""
-  return parameter_names(trainer.programs.held(*trainer.start_shapes()).variables["params"])
+def describe_trainer(trainer: Trainer) -> dict[str, Any]:
+  """What results tell of it: the parameter tensors' names, in order, and the bytes of a trial."""
+  names = parameter_names(trainer.programs.held(*trainer.start_shapes()).variables["params"])
+  return {"tensor_names": names, "bytes": trainer.num_bytes}
 
 
 def _measures(options: RunOptions) -> Measures:
@@ -249,10 +275,24 @@ def _measures(options: RunOptions) -> Measures:
     options.top_k,
     options.confusion_matrix,
     options.records_details,
+    options.class_average,
   )
 
 
-def _learner(stream, model, method_of, options, pretrained, axis_name) -> Learner:
+def _mean_image(stream: Stream, options: RunOptions) -> np.ndarray | None:
+  """The mean of all training images, exact but for the last rounding; a few of them at a time."""
+  if options.normalization != "mean_image":
+    return None
+  total, number = np.zeros(stream.spec.image_shape), 0
+  for task in range(len(stream)):
+    image = stream[task].train.image
+    for first in range(0, len(image), _IMAGES_AT_ONCE):
+      total += np.asarray(image[first : first + _IMAGES_AT_ONCE]).sum(axis=0, dtype=np.float64)
+    number += len(image)
+  return total / number
+
+
+def _learner(stream, model, method_of, options, pretrained, axis_name, mean_image) -> Learner:
   try:
     return make_learner(
       model,
@@ -264,6 +304,7 @@ def _learner(stream, model, method_of, options, pretrained, axis_name) -> Learne
       axis_name=axis_name,
       pretrained=pretrained,
       keeps=options.select_epoch == "best",
+      mean_image=mean_image,
     )
   except ConfigError:
     raise
@@ -287,6 +328,16 @@ def _check_model(model: Any, spec: StreamSpec, sizes: Sequence[int], options: Ru
   except (TypeError, ValueError) as error:
     raise ConfigError(f"model: {error}") from error
   return stacked
+
+
+def _check_chosen(state: LearnerState, method: Method) -> None:
+  """Refuses a searched network whose configuration nothing would choose."""
+  if "sharing" in state.variables.get(ROUTING, {}) and ROUTING not in method.requires:
+    raise ConfigError(
+      f"model: its shared layers are to be searched (sharing={SEARCHED!r}), and "
+      f"{method.name or 'the method'} does not search: add a method that does "
+      "(docs/lifelong_architectures.md), or choose a configuration, such as sharing='all'"
+    )
 
 
 def _check_padding(model: Any, spec: StreamSpec, method: Method, options: RunOptions) -> None:

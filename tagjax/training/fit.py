@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from tagjax.core.errors import ConfigError, InterruptedRun, nearest
+from tagjax.core.interrupts import stop_on_signals
 from tagjax.core.types import Variables
 from tagjax.distributed import processes
 from tagjax.distributed.shared_workdir import ReadWorkdir, open_checkpoints, open_workdir
@@ -20,11 +21,13 @@ from tagjax.report.results import summarise, summarise_counts, summarise_peaks
 from tagjax.report.run import Run
 from tagjax.storage.workdir import NoWorkdir, Workdir
 from tagjax.training import group_size
-from tagjax.training.assemble import Stream, assemble, state_digest, tensor_names
+from tagjax.training.assemble import Stream, assemble, describe_trainer, state_digest
 from tagjax.training.checks import check_stream
 from tagjax.training.cpu_devices import use_cpu_devices
 from tagjax.training.ending import Ending
+from tagjax.training.fingerprint import Origin, check_same, fingerprint, start
 from tagjax.training.identity import describe_run, flat_keys
+from tagjax.training.log_lines import lines_of
 from tagjax.training.memory_estimate import Forecast
 from tagjax.training.options import RunOptions, epochs_by_task
 from tagjax.training.placement import describe
@@ -32,7 +35,7 @@ from tagjax.training.preload import CHECKPOINTS, preload
 from tagjax.training.profiler import Trace
 from tagjax.training.provenance import provenance
 from tagjax.training.record import RunRecord
-from tagjax.training.schedule import Place, spans, visits
+from tagjax.training.schedule import Place, spans, visits_of
 from tagjax.training.shares import (
   ALONE,
   Process,
@@ -42,7 +45,6 @@ from tagjax.training.shares import (
   share_folder,
   train_shares,
 )
-from tagjax.training.signals import stop_on_signals
 from tagjax.training.trainer import Trainer, Trial
 
 
@@ -59,6 +61,7 @@ def fit(
   progress: bool = True,
   profile: bool = False,
   process: Process = ALONE,
+  accept_changes: bool = False,
   **changes: Any,
 ) -> Run:
   """Trains the stream for every seed and returns the results.
@@ -86,6 +89,8 @@ def fit(
     profile: record a trace of some chunks of steps in the folder `profile` of `workdir`.
     process: `(i, n)`: this is process i, from 0, of n that call this with the same arguments and
       share the seeds out, see `tagjax.training.shares`.
+    accept_changes: go on from a checkpoint that was written with other data, by other code or on
+      other devices, see `tagjax.training.fingerprint`; results.json then tells what has changed.
     **changes: fields of `RunOptions`, such as `epochs=5, batch_size=32, seeds=3`.
 
   Several processes that `tagjax.distributed.processes.join` has joined share each batch; all call
@@ -128,22 +133,26 @@ def fit(
     described = describe_run(stream, model, method, options, hyper)
     identity = {**described, "state": state_digest(made[0])}
   name = dict(identity)
-  processes.check_same({"config": name} | origin)
+  of_all = {key: value for key, value in origin.items() if key not in ("cores", "processor")}
+  processes.check_same({"config": name} | of_all)
   folder = open_workdir(workdir)
 
   ending = Ending(folder, options.plots)
 
-  def end(record: RunRecord, tensors: Sequence[str], origin: Mapping[str, Any]) -> Run:
+  def end(record: RunRecord, told: Mapping[str, Any], origin: Mapping[str, Any]) -> Run:
     results = results_of(record, stream, options) | {
-      "tensor_names": tensors,
+      **told,
       "seeds": [trial.seed for trial in trials],
       "used": sorted(flat_keys(name)),
       "config": name,
       "command": shlex.join(["python", *sys.argv]),
-      "provenance": origin,
+      "provenance": {**origin, "starts": record.starts, "metrics_sha256": folder.log_digest()},
     }
     ending.write(results)
     return Run(results, folder.path)
+
+  def origin_of(own: Sequence[Trial]) -> Origin:
+    return Origin(fingerprint(name, own, (stream, model, method), origin), origin, accept_changes)
 
   with folder.lock() if process == ALONE else contextlib.nullcontext():
     folder.check(name)
@@ -154,24 +163,36 @@ def fit(
       if made is None or together not in (None, made[0].programs.layout.num_lanes):
         made = assembled(trials, together)
       trainer, forecast = made
-      folder.claim(name)
       with ending:
-        train_trials(trainer, options, folder, forecast, begun, progress, profile=profile)
-        return end(trainer.record, tensor_names(trainer), origin)
+        train_trials(
+          trainer,
+          options,
+          folder,
+          forecast,
+          begun,
+          progress,
+          origin_of(trials),
+          profile=profile,
+          claim=lambda: folder.claim(name),
+        )
+        return end(trainer.record, describe_trainer(trainer), origin)
 
   def train(own: range, share: Workdir, claim: Callable[[], None]) -> dict[str, Any]:
     begun = time.perf_counter()
-    trainer, forecast = assembled(trials[own.start : own.stop], group_size.kept(share.path))
+    some = trials[own.start : own.stop]
+    trainer, forecast = assembled(some, group_size.kept(share.path))
     claim()
-    train_trials(trainer, options, share, forecast, begun, progress, profile=profile)
-    of_share = {"record": trainer.record.to_json(), "tensor_names": tensor_names(trainer)}
+    train_trials(
+      trainer, options, share, forecast, begun, progress, origin_of(some), profile=profile
+    )
+    of_share = {"record": trainer.record.to_json(), "told": describe_trainer(trainer)}
     return of_share | {"provenance": origin}
 
   assert isinstance(folder, Workdir), "see check_process"
   measured = train_shares(folder, name, process, len(trials), train, _seeds_of(trials))
   record = RunRecord.join([RunRecord.from_json(share["record"]) for share in measured])
   folder.join_logs([share_folder(folder, share) for share in range(len(measured))])
-  return end(record, measured[0]["tensor_names"], origins(measured))
+  return end(record, measured[0]["told"], origins(measured))
 
 
 def ended_run(workdir: str | os.PathLike | None, identity: Mapping[str, Any]) -> Run | None:
@@ -214,8 +235,11 @@ class Cursor:
     position: actions so far, those that were not performed anew included.
   """
 
-  def __init__(self, trainer, store, log, trace, stop, first, begun, after, path, every):
+  def __init__(
+    self, trainer, store, log, trace, stop, first, begun, after, path, every, before_save=None
+  ):
     self.position = 0
+    self._before_save = before_save
     self._trainer, self._store, self._log, self._trace = trainer, store, log, trace
     self._stop, self._first, self._after, self._path = stop, first, after, path
     self._begun = begun - trainer.record.seconds["total"]
@@ -241,6 +265,8 @@ class Cursor:
   def save(self) -> None:
     """Writes a checkpoint, unless there is one of this place, or nowhere to write it."""
     if self.position > self._first and self._path is not None:
+      if self._before_save is not None:
+        self._before_save()
       self._trainer.save(self._store, self.position)
       self._first, self._saved_at = self.position, self._trainer.record.steps
 
@@ -250,7 +276,7 @@ def train_stream(trainer: Trainer, options: RunOptions, cursor: Cursor) -> None:
   of_tasks = epochs_by_task(options.epochs, trainer.num_tasks)
   for trials in trainer.groups:
     epoch_id = 0
-    for visit in visits(options.protocol, trainer.num_tasks, options.cycles):
+    for visit in visits_of(options, trainer.num_tasks):
       if visit.fresh:
         cursor.perform(trainer.begin, trials, trials, visit)
       if visit.number == 0 and options.evaluate_future_tasks:
@@ -281,7 +307,7 @@ def train_stream(trainer: Trainer, options: RunOptions, cursor: Cursor) -> None:
 def train_epoch(trainer: Trainer, options: RunOptions, cursor: Cursor, place: Place) -> None:
   """One epoch, in spans of steps; a learning curve is recorded between the first ones."""
   steps = trainer.steps(place)
-  curve_batches = options.learning_curve_batches if place.is_first else 0
+  curve_batches = options.learning_curve_batches if place.is_first else None
   for span in spans(steps, trainer.chunk_steps, curve_batches):
     if span.probed:
       cursor.perform(trainer.probe, place.trials, place, span.start)
@@ -296,8 +322,10 @@ def train_trials(
   forecast: Any,
   begun: float,
   progress: bool,
+  origin: Origin,
   *,
   profile: bool = False,
+  claim: Callable[[], None] = lambda: None,
   after: Callable[[str], None] = lambda action: None,
 ) -> None:
   """Trains from the newest checkpoint on, with log, line of progress, trace and signals.
@@ -309,11 +337,13 @@ def train_trials(
     forecast: what the run will hold in memory; None: it has been told.
     begun: `time.perf_counter()` from which on seconds count as this run's.
     progress: show a line of progress.
+    origin: what the run is, compared with what the checkpoints are of.
     profile: see `fit`.
+    claim: called once something has been trained: what cannot be trained claims no folder.
     after: called with its name after each action, before the state is saved.
 
   Raises:
-    CheckpointError, DivergedError, InterruptedRun: see `fit`.
+    CheckpointError, DivergedError, InterruptedRun, WorkdirError: see `fit`.
   """
   progress = progress and processes.is_writer()
   if progress:
@@ -321,24 +351,66 @@ def train_trials(
     placed = describe(trainer.programs.layout, len(trainer.trials), noun)
     lines = [f"placement: {placed}"] * bool(placed)
     if forecast is not None:
-      lines.append(f"memory: {forecast}, besides what a step needs")
+      lines += [f"memory: {forecast}, besides what a step needs", *forecast.told_step()]
+    lines += [f"note: {note}" for note in trainer.notes]
     print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr, flush=True)
-  group_size.keep(folder.path, trainer.programs.layout.num_lanes)
   with contextlib.ExitStack() as stack:
     store = stack.enter_context(
       contextlib.closing(open_checkpoints(folder, options.keep_checkpoints))
     )
-    first = trainer.resume(store)
+    changed: list[str] = []
+
+    def check(stored: RunRecord) -> None:
+      changed.extend(check_same(stored.of, origin.of, accept=origin.accept))
+
+    first = trainer.resume(store, check)
+    record = trainer.record
+    record.of = origin.of
+    record.starts.append(start(first, origin.code, changed))
     stop = stack.enter_context(stop_on_signals())
-    log = stack.enter_context(contextlib.closing(folder.open_log(trainer.record.metrics_bytes)))
+    log = stack.enter_context(
+      contextlib.closing(
+        folder.open_log(
+          record.metrics_bytes, record.metrics_sha256, lines_of(record, trainer.names())
+        )
+      )
+    )
     trace = Trace(folder.profile if profile and processes.is_writer() else None)
     stack.enter_context(contextlib.closing(trace))
     line = stack.enter_context(_progress_line(trainer, options, progress))
     trainer.open(log, line)
     if folder.path is not None:
       preload(CHECKPOINTS)
+    claimed = False
+
+    def claim_once() -> None:
+      nonlocal claimed
+      if not claimed:
+        claimed = True
+        group_size.keep(folder.path, trainer.programs.layout.num_lanes)
+        claim()
+
+    def after_action(action: str) -> None:
+      if action == Trainer.train.__name__:
+        claim_once()
+      after(action)
+
+    def before_save() -> None:
+      claim_once()
+      folder.check_lock()
+
     cursor = Cursor(
-      trainer, store, log, trace, stop, first, begun, after, folder.path, options.checkpoint_every
+      trainer,
+      store,
+      log,
+      trace,
+      stop,
+      first,
+      begun,
+      after_action,
+      folder.path,
+      options.checkpoint_every,
+      before_save,
     )
     train_stream(trainer, options, cursor)
 
@@ -347,7 +419,7 @@ def _progress_line(trainer: Trainer, options: RunOptions, enabled: bool) -> Prog
   of_tasks = epochs_by_task(options.epochs, trainer.num_tasks)
   steps = [
     (phase.epochs or of_tasks[visit.task]) * trainer.steps_per_epoch[visit.task]
-    for visit in visits(options.protocol, trainer.num_tasks, options.cycles)
+    for visit in visits_of(options, trainer.num_tasks)
     for phase in trainer.programs.phases
   ]
   return Progress(
@@ -369,8 +441,8 @@ def results_of(record: RunRecord, stream: Stream, options: RunOptions) -> dict[s
     record.accuracy,
     forgetting_definition=options.forgetting,
     baseline=record.baseline if options.evaluate_future_tasks else None,
-    curves=record.curves if options.learning_curve_batches else None,
-    beta=options.learning_curve_batches,
+    curves=None if options.learning_curve_batches is None else record.curves,
+    beta=options.learning_curve_batches or 0,
     sizes=sizes if stream.spec.scenario == "class" else None,
   )
   if record.counts:
@@ -391,7 +463,7 @@ def results_of(record: RunRecord, stream: Stream, options: RunOptions) -> dict[s
   allocated = {f"allocated_{name}": number for name, number in record.allocated.items()}
   return results | {
     **record.diagnostics,
-    "growth": {**record.growth, **allocated},
+    "growth": {**record.growth, **allocated, **record.flops},
     "outcomes": record.outcomes,
     "task_names": list(stream.task_names),
     "seconds": record.seconds,

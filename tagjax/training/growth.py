@@ -37,6 +37,7 @@ class Growth:
 
   Attributes:
     allocated: `{"parameters": number, "bytes": number}` of the static shapes of one trial.
+    share_of_rows: of the bytes of the parameters those with a row a task.
   """
 
   def __init__(self, programs: Programs, stacked: chex.ArrayTree, one: LearnerState):
@@ -46,7 +47,22 @@ class Growth:
     self._itemsizes = np.array([leaf.dtype.itemsize for leaf in leaves])
     total = num_bytes(one.variables) + num_bytes(one.method)
     self._others = total - num_bytes(self._params)
+    is_row = np.array(jax.tree.leaves(stacked))
+    sizes = np.array([num_bytes(leaf) for leaf in leaves])
+    self.share_of_rows = float(np.sum(sizes[is_row]) / np.sum(sizes))
     self.allocated = {"parameters": sum(leaf.size for leaf in leaves), "bytes": total}
+
+  def flops(self) -> dict[str, list[float]]:
+    """`{"step_flops": [T], "evaluation_flops": [T]}`, without what no program was traced for."""
+    programs, last = self._programs, self._programs.single.spec.num_tasks - 1
+    found = {}
+    for name in ("step_flops", "evaluation_flops"):
+      of_task = getattr(programs, name)
+      if (first := of_task(0)) is None:
+        continue
+      is_same = of_task(last) == first
+      found[name] = [first if is_same else of_task(task) for task in range(last + 1)]
+    return found
 
   def after(self, state: LearnerState, task_id: int, seen: Iterable[int]) -> Figures:
     """What is in use after `task_id`, when the networks of `state` have learned the tasks `seen`.

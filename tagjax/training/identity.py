@@ -59,7 +59,15 @@ def _of_model(model: Any) -> dict[str, Any]:
     }
   else:
     fields = dict(getattr(model, "keywords", {}))
-  return {"model": name, name: _plain(fields)}
+  held = {key: _of_model(value) for key, value in fields.items() if _is_module(value)}
+  plain = _plain(fields) | {key: one["model"] for key, one in held.items()}
+  sections = {key: value for one in held.values() for key, value in one.items() if key != "model"}
+  return {"model": name, **sections, name: plain}
+
+
+def _is_module(value: Any) -> bool:
+  """Whether a field is a model of its own: what a Flax module holds."""
+  return dataclasses.is_dataclass(value) and not isinstance(value, type) and hasattr(value, "apply")
 
 
 def _of_method(method: Any) -> dict[str, Any]:

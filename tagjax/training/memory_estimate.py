@@ -20,7 +20,7 @@ import numpy as np
 
 from tagjax.core import register
 from tagjax.core.errors import ConfigError
-from tagjax.core.method import Method
+from tagjax.core.method import Cost, Method
 from tagjax.core.types import StreamSpec
 from tagjax.engine.learner import Learner, LearnerState
 from tagjax.engine.programs import Layout
@@ -78,6 +78,9 @@ class Forecast(NamedTuple):
       windows in which they are read (`tagjax.input_pipeline.data_source`).
     kept: variables of the best epoch, to go back to.
     prepared: what the method prepares for an evaluation, see `of_prepared`.
+    step: what a step of the method costs; None if it is not told.
+    rows: the parameters with a row a task (`tagjax.task_stacked`), which are allocated for all
+      tasks and come into use with each; a part of `params`.
   """
 
   seeds: int
@@ -88,6 +91,8 @@ class Forecast(NamedTuple):
   examples: int
   kept: int = 0
   prepared: int = 0
+  rows: int = 0
+  step: Cost | None = None
 
   @property
   def total(self) -> int:
@@ -96,11 +101,23 @@ class Forecast(NamedTuple):
     own = (*variables, self.exemplars, self.examples)
     return sum((*own, *self.method.values()))
 
+  @property
+  def with_step(self) -> int:
+    """Bytes of all parts, and of what a step is known to hold."""
+    return self.total + (self.step.bytes if self.step else 0)
+
+  def told_step(self) -> list[str]:
+    """A line about the step, if there is something to tell."""
+    if self.step is None:
+      return []
+    kept = f"; at least {readable(self.step.bytes)} of activations" if self.step.bytes else ""
+    return [f"step: {self.step.text}{kept}"]
+
   def __str__(self) -> str:
     """One line, such as `42.0 kB of parameters + 1.6 MB of method state (tag 1.6 MB) = 1.7 MB`."""
     parts = {
       "parameters": self.params,
-      "batch statistics": self.statistics,
+      "other variables": self.statistics,
       "kept variables": self.kept,
       "method state": sum(self.method.values()),
       "prepared variables": self.prepared,
@@ -108,6 +125,8 @@ class Forecast(NamedTuple):
       "examples": self.examples,
     }
     texts = {name: f"{readable(size)} of {name}" for name, size in parts.items() if size}
+    if self.rows:
+      texts["parameters"] += f" ({readable(self.rows)} in rows of the tasks)"
     if "method state" in texts:
       largest = max(self.method, key=self.method.__getitem__)
       texts["method state"] += f" ({largest} {readable(self.method[largest])})"
@@ -207,6 +226,55 @@ def of_prepared(learner: Learner, state: LearnerState) -> int:
   return num_bytes([leaf for variable, leaf in made if id(variable) not in given])
 
 
+def batch_bytes(spec: StreamSpec, options: RunOptions, layout: Layout, *, shared: bool) -> int:
+  """Bytes of one batch of images at the least, of all lanes that one memory holds at once.
+
+  A batch has `batch_size` rows however few examples there are: the rest is padding.
+
+  Args:
+    spec: of the stream.
+    options: of the run.
+    layout: how the trials lie on the devices.
+    shared: see `foresee`.
+  """
+  side_by_side = 1 if layout.in_turn else layout.lanes_a_device
+  devices = max(1, layout.num_devices // jax.process_count()) if shared else 1
+  rows = -(-options.batch_size // layout.batch_devices)
+  image = math.prod(spec.image_shape) * np.dtype(spec.image_dtype).itemsize
+  return rows * image * side_by_side * devices
+
+
+def check_batch(needed: int, held: int, options: RunOptions, available: int | None) -> None:
+  """Refuses a batch that does not fit beside what the run holds.
+
+  Args:
+    needed: bytes of a batch, see `batch_bytes`.
+    held: bytes that the run holds.
+    options: of the run.
+    available: see `check`.
+
+  Raises:
+    ConfigError: one line with the figures and the way out.
+  """
+  if available is not None and needed + held > available:
+    raise ConfigError(
+      f"batch_size={options.batch_size} takes {readable(needed)} for the images of a batch, which "
+      f"is filled up to that size, beside {readable(held)} that the run holds, and there are "
+      f"{readable(available)}: lower it"
+    )
+
+
+def by_kind(forecast: Forecast) -> dict[str, int]:
+  """Bytes by kind, those of examples left out: `parameters`, ..., and `total`."""
+  kinds = {
+    "parameters": forecast.params,
+    "statistics": forecast.statistics + forecast.kept,
+    "method": sum(forecast.method.values()),
+    "exemplars": forecast.exemplars,
+  }
+  return {**kinds, "total": sum(kinds.values())}
+
+
 def check(
   forecast: Forecast, options: RunOptions, available: int | None, method: Method | None = None
 ) -> None:
@@ -221,7 +289,15 @@ def check(
   Raises:
     ConfigError: one line with the figures and the ways out.
   """
-  if available is None or forecast.total <= available:
+  if available is None:
+    return
+  if forecast.step is not None and forecast.total <= available < forecast.with_step:
+    raise ConfigError(
+      f"a step would keep {readable(forecast.step.bytes)} of activations beside the "
+      f"{readable(forecast.total)} of the run, and there are {readable(available)} "
+      f"({forecast.step.text}): {forecast.step.way_out}"
+    )
+  if forecast.total <= available:
     return
   raise ConfigError(
     f"the run would hold {forecast}, and there are {readable(available)}: "

@@ -40,6 +40,7 @@ class RunRecord:
     growth: `{name: [S][T]}`, parameters and bytes in use after each task, see
       `tagjax.training.growth.Figures`; None: not evaluated.
     outcomes: `{name: [S][T]}` of what `Method.outcome` tells after each task, as nested lists.
+    flops: `{name: [T]}`, see `tagjax.training.growth.Growth`.
     allocated: `{name: number}` of the static shapes, see `tagjax.training.growth.Growth`.
     epoch_sums: `{name: nested list}`, sums of the diagnostics over the steps of this epoch, for
       each of the trials that go side by side.
@@ -47,6 +48,10 @@ class RunRecord:
     steps: training steps taken, each counted once for trials side by side.
     seconds: `{"compile", "train", "evaluate", "total"}` so far.
     metrics_bytes: length of metrics.jsonl at this point.
+    metrics_sha256: digest of these bytes.
+    of: what the run is, see `tagjax.training.fingerprint`.
+    starts: of the run, each that has trained something: where it began and by which code, see
+      `tagjax.training.fingerprint`.
   """
 
   accuracy: list
@@ -62,6 +67,7 @@ class RunRecord:
   diagnostics: dict[str, list] = dataclasses.field(default_factory=dict)
   growth: dict[str, list] = dataclasses.field(default_factory=dict)
   outcomes: dict[str, list] = dataclasses.field(default_factory=dict)
+  flops: dict[str, list] = dataclasses.field(default_factory=dict)
   allocated: dict[str, int] = dataclasses.field(default_factory=dict)
   epoch_sums: dict[str, Any] = dataclasses.field(default_factory=dict)
   epoch_steps: int = 0
@@ -70,6 +76,9 @@ class RunRecord:
     default_factory=lambda: dict.fromkeys(("compile", "train", "evaluate", "total"), 0.0)
   )
   metrics_bytes: int = 0
+  metrics_sha256: str = ""
+  of: dict[str, Any] = dataclasses.field(default_factory=dict)
+  starts: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
   @classmethod
   def empty(cls, num_trials: int, num_tasks: int) -> "RunRecord":
@@ -104,7 +113,9 @@ class RunRecord:
     except TypeError as error:
       reason = plain_text(str(error))
       raise WorkdirError(f"the record of the run is of another form: {reason:.200}") from error
-    if len(sizes) > 1 or not _is_count(record.metrics_bytes) or not _is_count(record.steps):
+    counts = (record.metrics_bytes, record.steps)
+    has_form = isinstance(record.of, dict) and isinstance(record.starts, list)
+    if len(sizes) > 1 or not all(map(_is_count, counts)) or not has_form:
       raise WorkdirError("the record of the run is of another form: its parts do not fit together")
     return record
 
@@ -128,8 +139,10 @@ class RunRecord:
         for name, rows in others.items():
           own.setdefault(name, []).extend(rows)
       whole.allocated |= record.allocated
+      whole.flops |= record.flops
       whole.steps += record.steps
       whole.metrics_bytes += record.metrics_bytes
+      whole.starts += record.starts
       for name, seconds in record.seconds.items():
         whole.seconds[name] += seconds
     return whole

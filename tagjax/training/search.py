@@ -24,6 +24,7 @@ from tagjax.storage.workdir import NoWorkdir, Workdir
 from tagjax.training.assemble import Stream, assemble
 from tagjax.training.checks import check_stream
 from tagjax.training.ending import Ending
+from tagjax.training.fingerprint import Origin, fingerprint
 from tagjax.training.fit import make_options, train_trials
 from tagjax.training.identity import describe_run
 from tagjax.training.options import Part, RunOptions
@@ -53,6 +54,7 @@ def search(
   prune_from: int = 2,
   options: RunOptions | None = None,
   progress: bool = True,
+  accept_changes: bool = False,
   **changes: Any,
 ) -> Grid:
   """Tries points that Optuna proposes, each with every seed; validation examples choose the best.
@@ -81,6 +83,7 @@ def search(
     prune_from: see `StudyOptions`.
     options: of the runs; None: the defaults.
     progress: show a line for each point on stderr.
+    accept_changes: see `tagjax.fit`.
     **changes: fields of `RunOptions`.
 
   Returns:
@@ -124,6 +127,7 @@ def search(
     workdir,
     tasks=None,
     progress=progress,
+    accept_changes=accept_changes,
   )
 
 
@@ -143,6 +147,7 @@ def train_search(
   tasks: int | None,
   split: Part = "validation",
   progress: bool = True,
+  accept_changes: bool = False,
 ) -> Grid:
   """Takes part in a search until it has ended, and chooses the best point.
 
@@ -161,6 +166,7 @@ def train_search(
     tasks: how many tasks are trained; None: all. Told in the results.
     split: the examples that points are scored on. Told in the results.
     progress: show a line for each point on stderr.
+    accept_changes: see `tagjax.fit`.
 
   Returns:
     The points. Results are those of `tagjax.training.sweep.train_grid`; each of the `points` has
@@ -189,7 +195,7 @@ def train_search(
       for asked in worker.trials(progress):
         row = None
         with asked:
-          row = _train(asked, trainers, identity, folder, progress)
+          row = _train(asked, trainers, identity, folder, progress, origin, accept_changes)
         _keep(worker, folder)
         if progress and row is not None:  # else another worker has the point
           _tell(asked, row, worker, study)
@@ -215,6 +221,7 @@ class _Made(NamedTuple):
   """What trains the points that differ in inputs of the programs only."""
 
   trainer: Trainer
+  parts: Parts
   options: RunOptions
   forecast: Any
 
@@ -252,7 +259,7 @@ class _Trainers:
       pretrained=parts.pretrained,
       keep_going=True,
     )
-    self._made[name] = _Made(trainer, parts.options, forecast)
+    self._made[name] = _Made(trainer, parts, parts.options, forecast)
     return self._made[name], True
 
 
@@ -270,10 +277,12 @@ def _train(
   identity: Mapping[str, Any],
   folder: Workdir | NoWorkdir,
   progress: bool,
+  code: Mapping[str, Any],
+  accept: bool,
 ) -> dict[str, Any]:
   """Trains a point, from its newest checkpoint on, and tells the study how it ended."""
   begun = time.perf_counter()
-  (trainer, options, forecast), is_new = trainers.of(asked.point)
+  (trainer, parts, options, forecast), is_new = trainers.of(asked.point)
   if progress and is_new:
     print(f"memory: {forecast}, besides what a step needs", file=sys.stderr, flush=True)
 
@@ -290,7 +299,9 @@ def _train(
   with own.lock():
     try:
       shown = progress and sys.stderr.isatty()
-      train_trials(trainer, options, own, None, begun, shown, after=after)
+      of = fingerprint({**identity, "point": asked.point}, trainer.trials, parts[:3], code)
+      origin = Origin(of, code, accept)
+      train_trials(trainer, options, own, None, begun, shown, origin, after=after)
     except _Ended:
       pass
     row = _row(asked.point, trainer, options)

@@ -26,9 +26,9 @@ import numpy as np
 
 from tagjax.core import paths
 from tagjax.core.errors import ConfigError, InterruptedRun, WorkdirError
+from tagjax.core.interrupts import stop_on_signals
 from tagjax.core.register import register_section
 from tagjax.storage.workdir import differences
-from tagjax.training.signals import stop_on_signals
 from tagjax.training.space import Range, Space
 
 if TYPE_CHECKING:

@@ -18,13 +18,15 @@ from tagjax.core.types import Variables
 from tagjax.report.form import is_numbers, is_summary
 from tagjax.report.results import summarise
 from tagjax.report.run import Grid
+from tagjax.storage.checkpoint import remove_leftovers
 from tagjax.storage.json_files import as_json, read_json, write_json_atomic
-from tagjax.storage.workdir import NoWorkdir, Workdir
+from tagjax.storage.workdir import CHECKPOINTS, NoWorkdir, Workdir
 from tagjax.training import group_size
 from tagjax.training.assemble import Stream, assemble
 from tagjax.training.checks import check_stream
 from tagjax.training.cpu_devices import use_cpu_devices
 from tagjax.training.ending import Ending
+from tagjax.training.fingerprint import Origin, fingerprint
 from tagjax.training.fit import make_options, train_trials
 from tagjax.training.identity import describe_run
 from tagjax.training.memory_estimate import Forecast
@@ -41,7 +43,7 @@ from tagjax.training.shares import (
 )
 from tagjax.training.trainer import Trainer, Trial
 
-_TABLE_KEYS = ("points", "seconds")
+_TABLE_KEYS = ("points", "seconds", "starts")
 _MOST_POINTS = 10_000
 TABLE, RECORDS = "points.json", "records.json"
 METRICS = ("average_accuracy", "forgetting", "learning_accuracy")
@@ -82,6 +84,10 @@ class Group(NamedTuple):
   hyper: list[Point]
 
 
+OriginOf = Callable[[Parts, Group, Sequence[Trial]], Origin]
+"""What the trials of a group are."""
+
+
 def sweep(
   stream: Stream,
   model: Any,
@@ -92,6 +98,7 @@ def sweep(
   options: RunOptions | None = None,
   progress: bool = True,
   process: Process = ALONE,
+  accept_changes: bool = False,
   **changes: Any,
 ) -> Grid:
   """Trains every point of a grid with every seed and chooses the best on validation examples.
@@ -111,6 +118,7 @@ def sweep(
     progress: show a line of progress on stderr.
     process: `(i, n)`: this is process i, from 0, of n that share the points and seeds out, see
       `tagjax.fit`.
+    accept_changes: see `tagjax.fit`.
     **changes: fields of `RunOptions`.
 
   Returns:
@@ -151,6 +159,7 @@ def sweep(
     tasks=None,
     progress=progress,
     process=process,
+    accept_changes=accept_changes,
   )
 
 
@@ -241,6 +250,7 @@ def train_grid(
   split: Part = "validation",
   progress: bool = True,
   process: Process = ALONE,
+  accept_changes: bool = False,
 ) -> Grid:
   """Trains every point with every seed and chooses the best.
 
@@ -258,6 +268,7 @@ def train_grid(
     split: the examples that points are scored on. Told in the results.
     progress: show a line of progress on stderr.
     process: see `sweep`.
+    accept_changes: see `tagjax.fit`.
 
   Returns:
     The grid. Its results hold `points`, each with `values`, `average_accuracy`, `forgetting`,
@@ -284,10 +295,17 @@ def train_grid(
       "seconds": table.total_seconds(),
       "config": identity,
       "command": shlex.join(["python", *sys.argv]),
-      "provenance": origin,
+      "provenance": {**origin, "starts": table.starts()},
     }
+    if folder.path is not None:
+      for number in range(len(groups)):
+        remove_leftovers(folder.path / "groups" / str(number) / CHECKPOINTS)
     Ending(folder, options.plots).write(results)
     return Grid(results, folder.path)
+
+  def origin_of(parts: Parts, group: Group, trials: Sequence[Trial]) -> Origin:
+    of = fingerprint({**identity, "group": group.settings}, trials, parts[:3], origin)
+    return Origin(of, origin, accept_changes)
 
   with folder.lock() if process == ALONE else contextlib.nullcontext():
     folder.check(identity)
@@ -298,13 +316,21 @@ def train_grid(
       for number, group in enumerate(groups):
         if not table.has(group.points):
           _train_group(
-            parts_of(group.settings), group, number, points, table, identity, begun, progress
+            parts_of(group.settings),
+            group,
+            number,
+            points,
+            table,
+            identity,
+            begun,
+            progress,
+            origin_of,
           )
           begun = time.perf_counter()
       return end(table, origin)
 
   def train(own: range, share: Workdir, claim: Callable[[], None]) -> dict[str, Any]:
-    records = _train_share(parts_of, groups, own, options.seeds, share, claim, progress)
+    records = _train_share(parts_of, groups, own, options.seeds, share, claim, progress, origin_of)
     return {"records": records, "provenance": origin}
 
   num_trials = len(points) * options.seeds
@@ -322,7 +348,7 @@ def train_grid(
     rows = (
       (place, row_of(points[place], record, n, options)) for n, place in enumerate(group.points)
     )
-    table.keep({place: row for place, row in rows if row}, number, record.seconds)
+    table.keep({place: row for place, row in rows if row}, number, record)
   return end(table, origins(measured))
 
 
@@ -348,6 +374,7 @@ def _train_share(
   share: Workdir,
   claim: Callable[[], None],
   progress: bool,
+  origin_of: OriginOf,
 ) -> dict[str, Any]:
   """Trains those trials of each group that belong to a share; the record of each, by group."""
   path = share.path / RECORDS
@@ -363,7 +390,8 @@ def _train_share(
     folder = Workdir(share.path / "groups" / str(number))
     trainer, forecast = _assemble_group(parts, group, folder, part)
     claim()
-    train_trials(trainer, parts.options, folder, forecast, begun, progress)
+    origin = origin_of(parts, group, trainer.trials)
+    train_trials(trainer, parts.options, folder, forecast, begun, progress, origin)
     records[str(number)] = trainer.record.to_json()
     write_json_atomic(path, records)
   return records
@@ -404,7 +432,7 @@ class _Table:
     self.folder = folder
     self._path = None if folder.path is None else folder.path / TABLE
     stored = read_json(self._path) if self._path is not None and self._path.exists() else {}
-    rows, seconds = (
+    rows, seconds, starts = (
       one if isinstance(one, dict) else {}
       for one in (stored.get(key) if isinstance(stored, dict) else None for key in _TABLE_KEYS)
     )
@@ -413,17 +441,25 @@ class _Table:
       place: row for place, row in found.items() if row and _is_row(row, points[place])
     }
     self._seconds = {group: one for group, one in seconds.items() if is_numbers(one)}
+    self._starts = {group: one for group, one in starts.items() if isinstance(one, list)}
 
   def has(self, places: list[int]) -> bool:
     """Whether all of these points have ended."""
     return all(place in self.rows for place in places)
 
-  def keep(self, rows: dict[int, dict[str, Any]], group: int, seconds: dict[str, float]) -> None:
-    """Writes these rows, and the seconds that the group has taken so far."""
+  def keep(self, rows: dict[int, dict[str, Any]], group: int, record: RunRecord) -> None:
+    """Writes these rows, and the seconds and starts of the group so far."""
     self.rows |= rows
-    self._seconds[str(group)] = dict(seconds)
+    self._seconds[str(group)] = dict(record.seconds)
+    self._starts[str(group)] = list(record.starts)
     if self._path is not None:
-      write_json_atomic(self._path, {"points": self.rows, "seconds": self._seconds})
+      self.folder.check_lock()
+      parts = (self.rows, self._seconds, self._starts)
+      write_json_atomic(self._path, dict(zip(_TABLE_KEYS, parts, strict=True)))
+
+  def starts(self) -> list[dict[str, Any]]:
+    """Those of all groups, each with its group."""
+    return [{"group": int(group)} | one for group, own in self._starts.items() for one in own]
 
   def total_seconds(self) -> dict[str, float]:
     """Sums over all groups."""
@@ -449,13 +485,16 @@ def _train_group(
   identity: dict[str, Any],
   begun: float,
   progress: bool,
+  origin_of: OriginOf,
 ) -> None:
   """Trains the points of a group, from its newest checkpoint on, and keeps each that ends."""
   options = parts.options
   root = table.folder.path
   folder = NoWorkdir() if root is None else Workdir(root / "groups" / str(number))
   trainer, forecast = _assemble_group(parts, group, folder)
-  table.folder.claim(identity)
+
+  def claim() -> None:
+    table.folder.claim(identity)
 
   def keep_ended(action: str) -> None:
     if action != Trainer.evaluate.__name__:
@@ -466,10 +505,20 @@ def _train_group(
       if (row := row_of(points[place], trainer.record, index, options)) and not table.has([place])
     }
     if rows:
-      table.keep(rows, number, trainer.record.seconds)
+      table.keep(rows, number, trainer.record)
 
   try:
-    train_trials(trainer, options, folder, forecast, begun, progress, after=keep_ended)
+    train_trials(
+      trainer,
+      options,
+      folder,
+      forecast,
+      begun,
+      progress,
+      origin_of(parts, group, trainer.trials),
+      claim=claim,
+      after=keep_ended,
+    )
     keep_ended(Trainer.evaluate.__name__)  # what the table has lost since
   except InterruptedRun as stop:
     raise InterruptedRun(f"stopped and saved: the same command goes on in {root}") from stop

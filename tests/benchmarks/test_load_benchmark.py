@@ -17,6 +17,7 @@ TABLE = {
   "split_digits": ("digits", 5, 10, "task"),
   "split_glyphs": ("glyphs", 15, 60, "task"),
   "permuted_mnist": ("mnist", 20, 10, "domain"),
+  "permuted_fashion_mnist": ("fashion_mnist", 20, 10, "domain"),
   "rotated_mnist": ("mnist", 20, 10, "domain"),
   "split_mnist": ("mnist", 5, 10, "task"),
   "split_fashion_mnist": ("fashion_mnist", 5, 10, "task"),

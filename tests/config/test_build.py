@@ -91,7 +91,7 @@ def other(default):
   if isinstance(default, int):
     return default + 1
   if isinstance(default, float):
-    return 0.25
+    return 0.25 if default <= 1 else 2 * default
   if isinstance(default, tuple) and all(isinstance(one, int) for one in default):
     return tuple(one + 1 for one in default)
   return None
@@ -123,6 +123,25 @@ def test_what_a_joint_embedding_cannot_hold_is_told_by_its_key(changes, words):
   values = typed({"model": "joint_embedding", **keys})
   with pytest.raises(ConfigError, match=words):
     validate(values)
+
+
+def test_a_joint_embedding_holds_a_network_of_the_users_own(tmp_path, monkeypatch):
+  (tmp_path / "nets_je.py").write_text(
+    "import flax.linen as nn\n\n\n"
+    "class Featured(nn.Module):\n"
+    "  num_outputs: int\n  width: int = 3\n\n"
+    "  @nn.compact\n"
+    "  def __call__(self, image, *, features=False):\n"
+    "    return nn.Dense(self.width)(image.reshape(len(image), -1))\n"
+  )
+  monkeypatch.syspath_prepend(tmp_path)
+  values = {"model": "joint_embedding", "joint_embedding.features": "nets_je:Featured"}
+  chosen = validate({**values, "Featured.width": 5})
+  model = build.build_model(chosen, SPEC)
+  assert type(model.features).__name__ == "Featured"
+  assert model.features.width == 5
+  assert "Featured.width" in used_keys(chosen)
+  forget("Featured")
 
 
 def test_a_joint_embedding_without_attributes_is_refused():

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import tagjax
+from tagjax.core.errors import ConfigError
 from tagjax.engine.learner import make_learner
 from tagjax.models import LasemCNN, dfcnn, hps, prognn, tf
 from tagjax.models.convolution import direct
@@ -72,7 +73,8 @@ def test_the_stream_is_one_program_and_four_devices_agree_with_one(name):
 
 
 def test_seeds_side_by_side_are_the_seeds_alone():
-  model = network(hps, sharing="searched", dropout=0.2)
+  one_layer = {"channels": (3,), "kernels": (3,), "pools": (2,)}
+  model = network(hps, sharing="searched", dropout=0.2, **one_layer)
   learner = make_learner(model, method_for(model, tagjax.methods.lasem()), STREAM)
 
   def one_seed(key):
@@ -97,20 +99,24 @@ def none_shared():
 
 
 def after(tasks):
-  run, key = none_shared(), jax.random.key(0)
-  return helpers.train_stream(run, STREAM, key, size=SIZE, batch_size=BATCH, tasks=tasks)
+  """With the order of examples that each task has in the whole stream."""
+  run, key, sizes = none_shared(), jax.random.key(0), {"size": SIZE, "batch_size": BATCH}
+  return helpers.train_stream(run, STREAM, key, tasks=tasks, first_epoch=tasks[0], **sizes)
 
 
-def test_without_sharing_nothing_is_forgotten_to_the_bit():
-  """What the other tasks do makes no difference to a task's rows, nor to its logits."""
-  first, whole = after([0]), after(range(3))
-  for a, b in zip(jax.tree.leaves(first.variables), jax.tree.leaves(whole.variables), strict=True):
-    np.testing.assert_array_equal(a[0], b[0])
-    assert (np.asarray(a)[1:] != np.asarray(b)[1:]).any()
-  run = none_shared()
-  figures = [helpers.evaluate(run, state, STREAM, 0, 2) for state in (first, whole)]
-  for a, b in zip(*map(jax.tree.leaves, figures), strict=True):
-    np.testing.assert_array_equal(a, b)
+def test_without_sharing_each_task_is_a_network_trained_on_it_alone_to_the_bit():
+  """So nothing is forgotten: other tasks make no difference to a task's rows, nor to its logits."""
+  whole, run = after(range(3)), none_shared()
+  for task in (0, 2):
+    alone = after([task])
+    for a, b in zip(
+      jax.tree.leaves(alone.variables), jax.tree.leaves(whole.variables), strict=True
+    ):
+      np.testing.assert_array_equal(a[task], b[task])
+      assert (np.asarray(a)[task - 1] != np.asarray(b)[task - 1]).any()
+    figures = [helpers.evaluate(run, state, STREAM, task, 2) for state in (alone, whole)]
+    for a, b in zip(*map(jax.tree.leaves, figures), strict=True):
+      np.testing.assert_array_equal(a, b)
 
 
 def test_all_layers_shared_are_a_network_with_one_head_for_all():
@@ -183,5 +189,15 @@ def test_lasem_with_one_configuration_is_the_static_network():
 
 def test_a_network_that_is_not_searched_is_refused():
   model = network(hps, sharing="top-1")
-  with pytest.raises(ValueError, match="requires 'routing' of the model, and TransferCNN does not"):
+  with pytest.raises(
+    ValueError, match=r"requires 'routing' of the model, and TransferCNN .* sharing='searched'"
+  ):
     make_learner(model, method_for(model, tagjax.methods.lasem()), STREAM)
+
+
+def test_a_searched_network_that_nothing_searches_is_refused():
+  image, label = np.zeros((4, SIZE, SIZE, 3), np.float32), np.array([0, 1, 0, 1])
+  stream = tagjax.Stream.from_arrays("mine", [(image, label, image, label)])
+  model = hps(stream.spec, sharing="searched", **SIZES)
+  with pytest.raises(ConfigError, match=r"are to be searched .* the method does not search"):
+    tagjax.fit(stream, model, optax.sgd(0.1), progress=False)

@@ -5,6 +5,7 @@ import optax
 import pytest
 
 from tagjax.core.method import (
+  Cost,
   Method,
   Step,
   called_around,
@@ -89,7 +90,10 @@ def test_a_chain_needs_what_all_its_members_need_and_tells_their_outcomes():
   assert method.in_use(((),) * 3, None, 0b111) == 0b010
   assert method.outcome(((),) * 3, 5) == {"a": 6, "b": 7}
   assert method.monitor(((),) * 3) == {"a": 1, "b": 2}
+  costs = [identity()._replace(cost=lambda *shapes, n=n: Cost("", n, "")) for n in (3, 7, 5)]
+  assert chain(*costs).cost(None, [], 1).bytes == 7
   plain = chain(identity(), identity())
+  assert plain.cost(None, [], 1) is None
   assert not reserves(plain)
   assert not has_outcome(plain)
   assert plain.in_use(((),) * 2, None, 0b111) == 0b111

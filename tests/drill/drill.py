@@ -304,14 +304,11 @@ def workdirs(folder: pathlib.Path, launch: Callable) -> Iterator[Trial]:
     (run / "metrics.jsonl").unlink()
     if content is not None:
       (run / "metrics.jsonl").write_bytes(content)
-    unharmed = lambda run=run, content=content: (  # noqa: E731
-      not (run / "metrics.jsonl").exists()
-      or (
-        b"\0" not in (run / "metrics.jsonl").read_bytes()
-        and len((run / "metrics.jsonl").read_bytes()) == len(content or b"")
-      )
+    unharmed = lambda run=run: (  # noqa: E731
+      b"\0" not in (run / "metrics.jsonl").read_bytes()
+      and (run / "metrics.jsonl").read_bytes().count(b"accuracy_after_task") == 2
     )
-    yield Trial(name, (*SMALL, f"--workdir={run}"), unharmed=unharmed)
+    yield Trial(name, (*SMALL, f"--workdir={run}"), unharmed=unharmed, ends=True)
   for name in ("²", "0099"):
     run = folder / f"named {name}"
     shutil.copytree(first, run)

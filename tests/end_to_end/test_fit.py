@@ -139,6 +139,16 @@ def test_future_tasks_and_learning_curves(execute):
   assert "learning_curve_area" not in plain[0]
   area = run[0]["learning_curve_area"]["per_seed"][0]
   assert area == pytest.approx(np.mean(curves))
+  assert run[0]["learning_curves"] == curves
+  assert run[0]["zero_shot_accuracy"]["per_seed"] == [pytest.approx(np.mean(curves[0], axis=0)[0])]
+
+
+def test_zero_shot_accuracy_alone_changes_no_step(execute):
+  plain, run = execute(), execute(learning_curve_batches=0)
+  np.testing.assert_array_equal(matrix(run), matrix(plain))
+  assert np.shape(run[0]["learning_curves"]) == (1, 2, 1)
+  assert run[0]["zero_shot_accuracy"]["mean"] == pytest.approx(np.mean(run[0]["learning_curves"]))
+  assert "learning_curve_area" not in run[0]
 
 
 def test_validation_is_evaluated_instead(execute):
@@ -240,7 +250,7 @@ def test_more_devices_than_there_are(tiny, tmp_path):
     run_config(tiny(data_parallel=9, batch_size=9), tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.product
 def test_real_cifar10_on_the_reduced_resnet(execute, real_data):
   run = execute(
     benchmark="split_cifar10",

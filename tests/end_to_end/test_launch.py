@@ -3,8 +3,10 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -265,6 +267,61 @@ def test_an_earlier_checkpoint_survives_divergence(launch, tmp_path):
   assert "seed 1, task 1, step" in ended.stderr.splitlines()[-1]
   positions = [entry.name for entry in (tmp_path / "checkpoints").iterdir()]
   assert positions == ["4"]  # begin, train, consolidate, evaluate of the first task
+
+
+FAULTY = """
+import jax, jax.numpy as jnp, optax
+
+def broken():
+  return optax.GradientTransformation(lambda params: (), lambda u, s, p=None: {}["mine"])
+
+def greedy():
+  def update(updates, state, params=None):
+    many = jax.lax.iota(jnp.float32, 2**20)[:, None] * jnp.ones(2**24)  # 64 TB
+    least = jnp.sort(jax.tree.leaves(updates)[0].ravel()[0] + many)[0, 0]
+    return jax.tree.map(lambda leaf: leaf * least, updates), state
+  return optax.GradientTransformation(lambda params: (), update)
+"""
+
+
+def test_too_little_memory_is_one_line_and_claims_no_folder(launch, tmp_path):
+  (tmp_path / "faulty.py").write_text(FAULTY)
+  run = tmp_path / "run"
+  ended = launch(
+    *SMALL, "--config.method=faulty:greedy", f"--workdir={run}", PYTHONPATH=str(tmp_path)
+  )
+  assert ended.code == 1
+  text = ended.stderr.splitlines()[-1]
+  assert text.startswith("error: there is not enough memory (703687441")
+  assert "config.memory.batch_size" in text
+  assert "Traceback" not in ended.stderr
+  assert {path.name for path in run.iterdir()} <= {".lock", "checkpoints", "metrics.jsonl"}
+
+
+def test_a_fault_of_a_part_is_one_line_and_a_file(launch, tmp_path):
+  (tmp_path / "faulty.py").write_text(FAULTY)
+  run = tmp_path / "run"
+  ended = launch(
+    *SMALL, "--config.method=faulty:broken", f"--workdir={run}", PYTHONPATH=str(tmp_path)
+  )
+  assert ended.code == 1
+  assert "Traceback" not in ended.stderr
+  text = ended.stderr.splitlines()[-1]
+  assert text.startswith("error: KeyError: 'mine' (")
+  assert "faulty.py, line 5" in text
+  assert text.endswith(f"its traceback is in {run / 'traceback.txt'}")
+  assert '{}["mine"]' in (run / "traceback.txt").read_text()
+
+
+def test_interrupted_while_it_starts_is_one_line(launch, tmp_path):
+  process = launch.start(*SMALL, f"--workdir={tmp_path / 'run'}")
+  while not (tmp_path / "run").exists():
+    time.sleep(0.01)
+  os.kill(process.pid, signal.SIGHUP)
+  ended = process.wait()
+  assert ended.code == 130
+  assert ended.stderr.splitlines()[-1].startswith(("SIGHUP: stopped", "stopped and saved"))
+  assert "Traceback" not in ended.stderr
 
 
 def test_the_command_itself(tmp_path):

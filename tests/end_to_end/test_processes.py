@@ -84,7 +84,9 @@ def long_run(launch, tmp_path_factory):
 
 
 def devices(number: int) -> dict[str, str]:
-  return {"XLA_FLAGS": f"--xla_force_host_platform_device_count={number}"}
+  """So many of the CPU in the place of the suite's; its other flags stay."""
+  kept = [flag for flag in os.environ["XLA_FLAGS"].split() if "device_count" not in flag]
+  return {"XLA_FLAGS": " ".join([*kept, f"--xla_force_host_platform_device_count={number}"])}
 
 
 def alone(launch, workdir, *settings):
@@ -157,6 +159,24 @@ def test_the_death_of_process_0_ends_the_others(pair, tmp_path):
   # XLA may have printed its own account before.
   line = f"error: process 0 has ended or cannot be reached. {AGAIN}"
   assert second.stderr.splitlines()[-1] == line
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_process_that_stands_still_ends_the_other(pair, tmp_path, victim):
+  two = pair(*LONG, f"--workdir={tmp_path}")
+  while not positions(tmp_path):
+    time.sleep(0.01)
+    assert os.path.exists(f"/proc/{two[0].pid}/stat"), "process 0 is gone"
+  os.kill(two[victim].pid, signal.SIGSTOP)
+  begun = time.perf_counter()
+  ended = two[1 - victim].wait()
+  assert time.perf_counter() - begun < 60
+  os.kill(two[victim].pid, signal.SIGKILL)
+  two[victim].wait()
+  assert ended.code == 1
+  line = ended.stderr.splitlines()[-1]
+  assert line.startswith(f"error: process {victim} ")
+  assert line.endswith(AGAIN)
 
 
 def test_what_a_killed_process_has_left_one_alone_finishes(launch, tmp_path):

@@ -360,7 +360,7 @@ def check_metrics(keys: Mapping[str, np.ndarray], tolerance: float) -> dict[str,
       continue
     deviations = made[f"metrics_{name}"] = Deviations(tolerance)
     accuracy, is_ragged = keys[f"{name}_acc"], name == "ragged"
-    figures = _figures_of_curves(accuracy, int(keys["beta"]), keys["ragged_counts"], is_ragged)
+    figures = _figures_of_curves(accuracy, int(keys["beta"]), keys.get("ragged_counts"), is_ragged)
     if not is_ragged:
       figures |= _figures_of_ends(accuracy[:, :, -1], figures["lca_trapezoid"][:, -1])
     for what, found in figures.items():
@@ -369,7 +369,7 @@ def check_metrics(keys: Mapping[str, np.ndarray], tolerance: float) -> dict[str,
 
 
 def _figures_of_curves(
-  accuracy: np.ndarray, beta: int, counts: np.ndarray, is_ragged: bool
+  accuracy: np.ndarray, beta: int, counts: np.ndarray | None, is_ragged: bool
 ) -> dict[str, np.ndarray]:
   curves = _curves(accuracy, counts if is_ragged else None)
   figures = {"Z": metrics.average_learning_curve(curves)}

@@ -2,6 +2,7 @@
 
 import collections
 
+import boundaries
 import helpers
 import jax
 import jax.numpy as jnp
@@ -19,8 +20,11 @@ from episodic import (
   vectors,
 )
 
+from tagjax.core.method import Boundary
 from tagjax.core.types import Batch
-from tagjax.methods.agem import agem
+from tagjax.memory import capacity as sizes
+from tagjax.memory import ring
+from tagjax.methods.agem import AgemState, agem
 
 
 def remember(queues, batch):
@@ -84,6 +88,52 @@ def test_reference_batch_is_drawn_without_replacement_from_past_tasks():
   assert (changes[-1] != changes[-2]).any()
 
 
+def test_a_memory_filled_at_the_end_draws_from_the_whole_task():
+  """Its exemplars are rows of the chunk; in the loop it holds nothing before the task has ended."""
+  method = agem(STREAM, capacity=2, fill="end")
+  chunk = boundaries.chunk(STREAM, 1)
+  at = Boundary(**dict.fromkeys(Boundary._fields) | {"chunk": chunk})
+  memory = method.consolidate(method.init(None), {}, at=at)[0].memory
+  update = updater(method)
+  own = sizes.slot_tasks(STREAM) == 1
+  np.testing.assert_array_equal(ring.counts(memory), np.where(own, 2, 0))
+  held, mask = ring.rows(memory)
+  rows = np.asarray(held.index)[np.asarray(mask)]
+  label = np.asarray(chunk.label).reshape(-1)
+  for output in np.flatnonzero(STREAM.classes[1]):
+    of_class = np.flatnonzero((label == output) & np.asarray(chunk.mask).reshape(-1))
+    assert set(of_class[-2:]) <= set(rows)
+  task, batch = next(batches(STREAM))
+  zeros = {"w": jnp.zeros(np.prod(helpers.IMAGE))}
+  _, state = update(zeros, AgemState(memory), zeros, batch, jnp.int32(task))
+  jax.tree.map(np.testing.assert_array_equal, state.memory, memory)
+
+
+def test_the_random_constraint_is_of_one_earlier_task():
+  """S-GEM: every exemplar of one earlier task, another one with another key."""
+  method = agem(STREAM, capacity=4, batch_size=50, constraint="random_task")
+  seen = set()
+
+  def drawn(params, batch, *, key=None):
+    del params, key
+    own = jnp.zeros(STREAM.num_tasks).at[batch.task_id].add(batch.mask.astype(jnp.float32))
+    return jnp.zeros(()), own
+
+  state, update = method.init(None), updater(method, drawn)
+  against = -jnp.ones(STREAM.num_tasks)
+  for task in range(STREAM.num_tasks):
+    for number in range(8):
+      label = np.resize(np.flatnonzero(STREAM.classes[task]), 6).astype(np.int32)
+      image = np.zeros((6, *helpers.IMAGE), np.uint8)
+      batch = Batch(image, label, np.full(6, task, np.int32), np.ones(6, bool))
+      key = jax.random.fold_in(KEY, 100 * task + number)
+      updates, state = update(against, state, None, batch, jnp.int32(task), key)
+      changed = np.flatnonzero(np.asarray(updates - against))
+      assert len(changed) == (1 if task else 0)
+      seen |= {(task, int(one)) for one in changed}
+  assert seen == {(task, one) for task in range(STREAM.num_tasks) for one in range(task)}
+
+
 def test_in_the_loop():
   check_in_the_loop(agem)
 
@@ -101,6 +151,8 @@ def test_refuses_what_makes_no_sense():
     ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
     ({"capacity": -1}, "capacity=-1"),
     ({"per": "task"}, "per='task'"),
+    ({"fill": "start"}, "fill must be one of 'ring', 'end'"),
+    ({"constraint": "all"}, "constraint must be one of 'mean', 'random_task'"),
   ]:
     with pytest.raises(ValueError, match=message):
       agem(STREAM, **options)

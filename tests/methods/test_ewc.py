@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tagjax.core.method import Step
 from tagjax.methods.ewc import EwcState, ewc
 
 STREAM = helpers.spec()
@@ -116,11 +117,16 @@ def test_in_the_loop(variant):
   ("options", "message"),
   [
     ({"strength": -1}, "strength must be"),
-    ({"variant": "online"}, "variant must be one of 'fixed', 'tag-ref', 'standard', got 'online'"),
+    (
+      {"variant": "online"},
+      "variant must be one of 'fixed', 'tag-ref', 'standard', 'agem', got 'online'",
+    ),
     ({"examples": 0}, "examples must be"),
     ({"clip": 0}, "clip must be"),
     ({"decay": 1.1, "variant": "standard"}, r"decay must be a number in \[0, 1\], got 1.1"),
     ({"decay": 0.5}, "decay=0.5 has no effect on variant='fixed'"),
+    ({"legacy": True}, "legacy=True has no effect on variant='fixed'"),
+    ({"update_every": 0, "variant": "agem"}, "update_every must be"),
     ({"variant": "tag-ref"}, 'needs a spec of scenario "task".*got scenario None'),
     ({"variant": "tag-ref", "spec": helpers.spec("class")}, "got scenario 'class'"),
     ({"variant": "tag-ref", "spec": helpers.spec("domain")}, "got scenario 'domain'"),
@@ -129,3 +135,30 @@ def test_in_the_loop(variant):
 def test_wrong_arguments_are_refused(options, message):
   with pytest.raises(ValueError, match=message):
     ewc(**options)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_the_running_fisher_of_agem_step_by_step(legacy):
+  """Tasks of 7 steps, a refresh every 3: what is left at a task's end counts, or is lost."""
+  method = ewc(0.5, variant="agem", update_every=3, legacy=legacy)
+  rng = np.random.default_rng(3)
+  params, start = rng.normal(size=4), {"w": jnp.zeros(4)}
+  state, fisher, importance, anchor = method.init(start), np.zeros(4), np.zeros(4), np.zeros(4)
+  for _ in range(2):
+    squares, since = np.zeros(4), 1 if legacy else 0
+    for _ in range(7):
+      if since == 3:
+        fisher, squares, since = 0.1 * fisher + 0.9 * squares / 3, np.zeros(4), 0
+      params, g = rng.normal(size=4), rng.normal(size=4)
+      known = Step(**dict.fromkeys(Step._fields) | {"grad": {"w": jnp.float32(g)}})
+      updates, state = method.update(known.grad, state, {"w": jnp.float32(params)}, at=known)
+      np.testing.assert_allclose(
+        updates["w"], g + importance * (params - anchor), rtol=1e-5, atol=1e-6
+      )
+      squares, since = squares + g**2, since + 1
+    if not legacy:
+      fisher = 0.1 * fisher + 0.9 * squares / since
+    importance, anchor = (fisher - fisher.min()) / np.ptp(fisher), params
+    state, _ = method.consolidate(state, {"params": {"w": jnp.float32(params)}}, at=None)
+    np.testing.assert_allclose(state.fisher["w"], fisher, rtol=1e-5)
+    np.testing.assert_allclose(state.importance["w"], importance, rtol=1e-4, atol=1e-6)

@@ -80,6 +80,16 @@ def test_last_forgets_earlier_tasks_and_examples_limits():
   boundaries.assert_close(state.method.importance, expected, rtol=1e-4)
 
 
+def test_legacy_leaves_out_what_fills_no_batch_of_ten_but_counts_it():
+  """23 examples: two batches of ten, whatever the run's, divided by 23; the last task alone."""
+  state = states(legacy=True)[-1]
+  grads = gradients(params_of(state), 1, "L2", STREAM.classes[1])
+  expected = jax.tree.map(
+    lambda g: (np.abs(g[:10].sum(axis=0)) + np.abs(g[10:20].sum(axis=0))) / SIZE, grads
+  )
+  boundaries.assert_close(state.method.importance, expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize("capacity", [6, 40])
 def test_recompute_takes_current_parameters_and_kept_examples(capacity):
   sequence = states((0, 1, 2), sequence="recompute", capacity=capacity, spec=STREAM)

@@ -185,6 +185,9 @@ def test_the_end_of_a_task_chooses_and_rolls_back():
   variables = {"params": after, "routing": {"sharing": jnp.ones((2, 2), bool)}}
   served = method.prepare(state, variables, at=BOUNDARY)
   assert served["routing"]["sharing"].tolist() == [[True, True], [False, True]]
+  outcome = {"shared_layers": np.array([0.0, 1.0]), "configuration_probability": np.float32(0.4)}
+  close(method.outcome(state, TASK), outcome)
+  close(method.monitor(state), {"posterior": np.full(4, 0.25), "prior": state.prior})
   state, variables = method.consolidate(state, variables, at=BOUNDARY)
   params = variables["params"]
   close(params["conv0"]["shared"], before["conv0"]["shared"])
@@ -200,6 +203,7 @@ def test_the_end_of_a_task_chooses_and_rolls_back():
   again = again._replace(prior=jnp.array([1.0, 0.0, 0.0, 0.0]))
   again, variables = method.consolidate(again, variables, at=BOUNDARY)
   assert again.chosen.tolist() == [-1, 1]
+  close(method.outcome(again, TASK), outcome)
   assert variables["routing"]["sharing"].tolist() == [[True, True], [False, True]]
 
 
@@ -221,6 +225,27 @@ def test_what_lasem_cannot_do_is_one_line(options, message):
   with pytest.raises(ValueError, match=message) as error:
     lasem(**options).init(parameters())
   assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ("options", "number", "at_once", "convolutions", "kept"),
+  [
+    # Two beginnings of the first layer, four of the second; 100 and 30 numbers of each image.
+    ({}, 4, "", 2 + 4, 2 * 100 + 4 * 30),
+    ({"at_once": 2}, 4, ", 2 at once", 2 * (1 + 2), 1 * 100 + 2 * 30),
+    ({"groups": (2,)}, 2, "", 2 + 2, 2 * 100 + 2 * 30),
+    ({"candidates": ("all", "top-1", "none")}, 3, "", 2 + 3, 2 * 100 + 3 * 30),
+  ],
+)
+def test_the_cost_of_a_step_is_foreseen(options, number, at_once, convolutions, kept):
+  cost = lasem(**options).cost(parameters(), [100, 30], 5)
+  assert cost.bytes == 4 * 5 * kept
+  assert cost.text == (
+    f"{number} configurations of 2 layers{at_once}: each of two passes of a step computes "
+    f"{convolutions} convolutions (one configuration after another {2 * number})"
+  )
+  assert "lasem.at_once" in cost.way_out
+  assert lasem(**options).cost(parameters(), [], 5).bytes == 0
 
 
 def test_too_many_configurations_name_groups_as_the_way_out():
@@ -255,6 +280,8 @@ def test_darts_chooses_the_heavier_kind_and_rolls_back():
   close(variables["params"]["conv1"]["shared"], after["conv1"]["shared"])
   assert variables["routing"]["sharing"].tolist() == [[True, True], [False, True]]
   assert state.learned.tolist() == [False, True]
+  close(method.outcome(state, TASK), {"shared_layers": np.array([0.0, 1.0])})
+  close(method.monitor(state), {"mixture": np.full(2, 0.5)})
   assert int(state.epochs) == 2
   assert not state.logits.any()
   updates, again = updated(method, variables["params"], state, variables["routing"])

@@ -222,7 +222,7 @@ def test_after_must_be_a_task(after):
 
 
 def test_unknown_definition_and_wrong_baseline():
-  with pytest.raises(ValueError, match="'gem', must be one of agem, tag, diagonal"):
+  with pytest.raises(ValueError, match="'gem', must be one of agem, agem-ref, tag, diagonal"):
     metrics.forgetting(EXAMPLE, definition="gem")
   with pytest.raises(ValueError, match=r"baseline has shape \(2,\)"):
     metrics.forward_transfer(EXAMPLE, [0.1, 0.1])

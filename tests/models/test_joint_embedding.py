@@ -99,7 +99,7 @@ class Headless(nn.Module):
   ("features", "changes", "words"),
   [
     (MLP(4), {"attributes": None}, "the stream has none: choose one that has"),
-    (MLP(4), {"attributes": None, "scenario": "domain"}, "may stand for several classes"),
+    (MLP(4), {"attributes": None, "scenario": "domain"}, "its outputs stand for several classes"),
     (MLP(4), {"attributes": ROWS * [[1], [0], [1], [1]]}, "those of output 1 are missing or all"),
     (MLP(4), {"attributes": ROWS * [[1], [1], [1], [np.nan]]}, "attributes hold NaN"),
     (MLP, {}, "features must be a Flax Linen module, got"),

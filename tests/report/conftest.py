@@ -6,7 +6,9 @@ import pytest
 from tagjax.report.results import summarise, summarise_counts
 
 
-def make_results(num_tasks=4, num_seeds=3, *, random_seed=0, method="tag", alphas=False, **config):
+def make_results(
+  num_tasks=4, num_seeds=3, *, random_seed=0, method="tag", alphas=False, grows=False, **config
+):
   random = np.random.default_rng(random_seed)
   matrices = random.uniform(0.5, 1.0, (num_seeds, num_tasks, num_tasks))
   matrices[:, ~np.tri(num_tasks, dtype=bool)] = np.nan
@@ -32,6 +34,18 @@ def make_results(num_tasks=4, num_seeds=3, *, random_seed=0, method="tag", alpha
   if alphas:
     relatedness = np.where(np.tri(num_tasks, dtype=bool), random.uniform(1, 2, (num_tasks,) * 2), 0)
     results["task_relatedness"] = [relatedness.tolist()] * num_seeds
+  if grows:
+    parameters = (1000 * np.arange(1, num_tasks + 1) + np.arange(num_seeds)[:, None]).tolist()
+    results["growth"] = {
+      "parameters": parameters,
+      "bytes": [[4 * number for number in seed] for seed in parameters],
+      "allocated_parameters": 5000,
+      "allocated_bytes": 20_000,
+      "step_flops": [1e6 * (task + 1) for task in range(num_tasks)],
+      "evaluation_flops": [1e5] * num_tasks,
+    }
+    layers = [[task % 2, 1] for task in range(num_tasks)]
+    results["outcomes"] = {"shared_layers": [layers] * num_seeds}
   return results
 
 

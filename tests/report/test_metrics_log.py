@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tagjax.report import log_plots
-from tagjax.report.metrics_log import diagnostics, read_log, training_curve
+from tagjax.report import growth_plots, log_plots
+from tagjax.report.metrics_log import diagnostics, monitored, read_log, training_curve
 from tagjax.storage.json_files import ResultsError
 
 
@@ -52,6 +52,22 @@ def test_steps_are_counted_over_the_whole_stream():
     assert one["total_step"].tolist() == [20, 25, 45, 50, 55]
     assert one["step"].tolist() == [20, 25, 20, 25, 5]
   assert curve["loss"].tolist()[:4] == [5, 6, 4, 5]
+
+
+def test_what_a_method_tells_is_counted_from_the_start_of_each_task():
+  rows = [{**row, "monitored": {"posterior": [0.25, row["loss"]]}} for row in LOG if "loss" in row]
+  told = monitored([*LOG[:1], *rows, *LOG[-1:]], "posterior")
+  one = told[(told["seed"] == 2) & (told["entry"] == 1)]
+  assert one["task"].tolist() == [0] * 4 + [1]
+  assert one["step"].tolist() == [20, 25, 45, 50, 5]
+  assert one["value"].tolist() == [6.0, 5.0, 4.0, 3.0, 8.0]
+  figure = growth_plots.plot_monitored({"outcomes": {"shared_layers": [[[1.0], [0.0]]]}}, told)
+  panels = figure.axes[:2]
+  assert [len(axes.lines) for axes in panels] == [2, 2]
+  assert [line.get_label() for line in panels[0].lines] == ["F", "T"]  # the larger one first
+  assert panels[0].lines[0].get_ydata().tolist() == [5.5, 4.5, 3.5, 2.5]
+  with pytest.raises(ValueError, match="holds no 'posterior'"):
+    growth_plots.plot_monitored({}, monitored(LOG, "posterior"))
 
 
 def test_a_second_visit_of_a_task_goes_on_counting():

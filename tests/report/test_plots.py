@@ -4,19 +4,21 @@ import numpy as np
 import pytest
 
 from tagjax import metrics
-from tagjax.report import drawing, plots
+from tagjax.report import drawing, growth_plots, plots
 
 SIZES = [(1, 1), (1, 3), (2, 1), (4, 3), (20, 2)]
 
 
 @pytest.mark.parametrize(("num_tasks", "num_seeds"), SIZES)
 def test_all_pictures_of_all_sizes_are_written(tmp_path, make_results, num_tasks, num_seeds):
-  paths = plots.save_all(make_results(num_tasks, num_seeds, alphas=True), tmp_path)
+  results = make_results(num_tasks, num_seeds, alphas=True, grows=True)
+  paths = plots.save_all(results, tmp_path)
   assert [path.name for path in paths] == [
     "accuracy_matrix.png",
     "accuracy_over_time.png",
     "forgetting.png",
     "task_relatedness.png",
+    *["growth.png"] * (num_tasks > 1),  # one task does not grow
   ]
   for path in paths:
     assert path.read_bytes().startswith(b"\x89PNG")
@@ -26,6 +28,18 @@ def test_a_method_without_alphas_gives_three_pictures(tmp_path, make_results):
   assert len(plots.save_all(make_results(), tmp_path)) == 3
   with pytest.raises(ValueError, match="hold no task_relatedness"):
     plots.plot_task_relatedness(make_results())
+
+
+def test_growth_stands_beside_accuracy(make_results):
+  results = make_results(4, 3, grows=True)
+  panels = growth_plots.plot_growth(results).axes
+  means = [results["average_accuracy"]["mean"] * 100, 4.001, 16.004, 4e6]
+  for axes, mean in zip(panels, means, strict=True):
+    line = next(line for line in axes.lines if len(line.get_xdata()) == 4)
+    assert line.get_ydata()[-1] == pytest.approx(mean)
+  assert panels[1].get_ylabel() == "parameters in use (k)"
+  with pytest.raises(ValueError, match="hold no growth"):
+    growth_plots.plot_growth(make_results())
 
 
 def test_the_matrix_shows_means_over_seeds_and_leaves_the_rest_empty(make_results):

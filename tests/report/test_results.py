@@ -55,7 +55,17 @@ def test_forward_transfer_and_curves_of_tasks_with_few_minibatches():
   assert summary["forward_transfer"]["mean"] == pytest.approx(0.3)
   # The short curve goes on with its last value: (0.1 + 0.5 + 0.55) / 3.
   assert summary["learning_curve_area"]["mean"] == pytest.approx(1.15 / 3)
-  assert summary["definitions"]["learning_curve_area"] == {"beta": 2, "kind": "mean"}
+  trapezoid = summary["learning_curve_area_trapezoid"]["mean"]
+  assert trapezoid == pytest.approx((0.1 / 2 + 0.5 + 0.55 / 2) / 2)
+  assert summary["zero_shot_accuracy"]["per_seed"] == [pytest.approx(0.1)]
+  assert summary["learning_curves"] == [[[0.2, 0.6, 0.7], [0.0, 0.4, None]]]
+  assert summary["definitions"]["learning_curve_area"] == {"beta": 2}
+
+
+def test_before_the_first_minibatch_there_is_no_area():
+  summary = summarise(np.array([[[0.9, 0.4], [0.7, 0.8]]]), curves=[[[0.25], [0.5]]], beta=0)
+  assert summary["zero_shot_accuracy"]["mean"] == pytest.approx(0.375)
+  assert "learning_curve_area" not in summary
 
 
 def test_with_sizes_there_is_an_incremental_accuracy():

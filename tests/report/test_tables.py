@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from tagjax.report import tables
-from tagjax.report.results import summarise
+from tagjax.report.comparison import comparison_rows
+from tagjax.report.results import summarise, summarise_peaks
 
 
 def printed(results, width=120):
@@ -30,6 +31,7 @@ def test_the_metric_table():
   assert list(by_name) == [
     "average accuracy",
     "forgetting (tag)",
+    "worst-case forgetting",
     "learning accuracy",
     "backward transfer",
   ]
@@ -52,6 +54,35 @@ def test_the_task_table():
     "change": "-15.0",
   }
   assert [row["change"] for row in rows[1:]] == ["+5.0", "+0.0"]
+
+
+def test_the_table_of_growth(make_results):
+  rows = tables.growth_rows(make_results(2, 3, grows=True))
+  assert rows == [
+    {"task": "1", "parameters": "1,001", "bytes": "4,004", "shared layers": "0 1"},
+    {"task": "2", "parameters": "2,001", "bytes": "8,004", "shared layers": "1 1"},
+  ]
+  assert "in use after each task" in printed(make_results(2, 3, grows=True))
+  same = make_results(2, 1, grows=True)
+  same["growth"] |= {"parameters": [[7, 7]], "bytes": [[7, 7]], "step_flops": [1, 1]}
+  same["outcomes"] = {"units": [[None, [2, 3]]]}
+  assert [row["units"] for row in tables.growth_rows(same)] == ["–", "2 3"]  # noqa: RUF001
+  assert "parameters" not in tables.growth_rows(same)[0]
+  assert tables.growth_rows(make_results(2, 1)) == []
+
+
+def test_peaks_have_rows_and_a_column_of_their_own():
+  example = an_example()
+  validation = [[[[0.5], [0.75]], [[0.5, 0.5]], [[0.25, 0.5, 1.0]]]] * 2
+  peaks = [[0.75, 0.95, 0.6], [0.65, 0.95, 0.5]]
+  example |= summarise_peaks(example["accuracy_matrix"], peaks, validation)
+  by_name = {row["metric (%)"]: row for row in tables.metric_rows(example)}
+  assert by_name["peak accuracy"]["per seed"] == "76.7  70.0"
+  assert by_name["final / peak"]["per seed"] == "100.0  106.7"
+  assert tables.task_rows(example)[0]["peak (%)"] == "70.0 ± 7.1"
+  assert comparison_rows({"tag": example}, "tag")[0]["peak accuracy (%)"] == "73.3 ± 4.7"
+  assert example["peak_epochs"] == [[1, 0, 0]] * 2
+  assert example["final_validation_accuracy"]["mean"] == pytest.approx(1.75 / 3)
 
 
 def test_both_tables_are_printed_with_brackets_kept():

@@ -11,7 +11,7 @@ import pytest
 
 from tagjax.core.errors import WorkdirError
 from tagjax.storage import json_files
-from tagjax.storage.workdir import Workdir
+from tagjax.storage.workdir import Workdir, digest_of
 
 
 def test_another_config_is_refused_with_the_keys_that_differ(tmp_path):
@@ -58,11 +58,44 @@ def test_log_is_cut_to_the_checkpoint(tmp_path):
   assert [json.loads(line)["step"] for line in lines] == [1, 3]
 
 
-def test_a_log_is_never_lengthened(tmp_path):
-  (tmp_path / "metrics.jsonl").write_text("{}\n")
-  with pytest.raises(WorkdirError, match=r"has 3 bytes, and had 1000000000000 when"):
-    Workdir(tmp_path).open_log(10**12)
-  assert (tmp_path / "metrics.jsonl").read_text() == "{}\n"
+@pytest.mark.parametrize(
+  ("there", "told"),
+  [(None, "holds 0 of its 15"), ("{}\n", "3 of its 15"), ("x" * 15, "other lines")],
+)
+def test_a_log_that_lost_lines_is_written_anew_of_what_is_known(tmp_path, capsys, there, told):
+  folder, path = Workdir(tmp_path / "run"), tmp_path / "run" / "metrics.jsonl"
+  first = folder.open_log(0)
+  first.write(step=1000)
+  length, sha256 = first.sync(), first.sha256()
+  first.close()
+  path.unlink() if there is None else path.write_text(there)
+  log = folder.open_log(length, sha256, [{"task": 0}])
+  log.write(step=2)
+  assert (log.sync(), log.sha256()) == (digest_of(path)[1], digest_of(path)[0])
+  log.close()
+  assert path.read_text() == '{"task": 0}\n{"step": 2}\n'
+  assert told in capsys.readouterr().err
+  damaged = tmp_path / "run" / "metrics.damaged.jsonl"
+  assert (damaged.read_text() if damaged.exists() else None) == there
+  # A whole one is cut, and no warning is given.
+  cut = folder.open_log(12, digest_of(path, 12)[0], [{"task": 7}])
+  cut.close()
+  assert path.read_text() == '{"task": 0}\n'
+  assert capsys.readouterr().err == ""
+
+
+def test_a_lock_that_is_deleted_or_replaced_is_noticed(tmp_path):
+  folder = Workdir(tmp_path / "run")
+  folder.check_lock()
+  with folder.lock():
+    folder.check_lock()
+    (tmp_path / "run" / ".lock").unlink()
+    with pytest.raises(WorkdirError, match="was deleted or replaced"):
+      folder.check_lock()
+    Workdir(tmp_path / "run")
+    with pytest.raises(WorkdirError, match="was deleted or replaced"):
+      folder.check_lock()
+  folder.check_lock()
 
 
 @pytest.mark.parametrize(

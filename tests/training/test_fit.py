@@ -26,7 +26,7 @@ runs = st.fixed_dictionaries(
       RunOptions,
       epochs=st.integers(1, 3),
       checkpoint_every=st.integers(0, 5),
-      learning_curve_batches=st.integers(0, 4),
+      learning_curve_batches=st.none() | st.integers(0, 4),
       evaluate_future_tasks=st.booleans(),
       protocol=st.sampled_from(["sequential", "multitask", "independent"]),
       cycles=st.just(2),
@@ -157,8 +157,7 @@ def test_curves_are_of_the_first_epoch_of_the_first_visit(settings):
     expected = [
       (task, step)
       for task in range(tasks)
-      for step in range(min(wanted, settings["steps"][task]) + 1)
-      if wanted
+      for step in range(0 if wanted is None else min(wanted, settings["steps"][task]) + 1)
     ]
     assert probes == expected
 

@@ -4,6 +4,7 @@ import functools
 import json
 
 import flax.linen as nn
+import numpy as np
 import optax
 import pytest
 from flax import nnx
@@ -12,7 +13,7 @@ from tagjax.benchmarks import load_benchmark
 from tagjax.core.method import chain
 from tagjax.input_pipeline.augmentation import Augmentation
 from tagjax.methods import er, ewc
-from tagjax.models import MLP
+from tagjax.models import MLP, JointEmbedding
 from tagjax.training.identity import describe_run
 from tagjax.training.options import RunOptions
 
@@ -54,6 +55,13 @@ def test_a_method_tells_its_members_and_their_settings():
   assert found["ewc"]["strength"] == 3.0
   assert found["er"]["capacity"] == 2
   assert describe(method=ewc(3.0))["ewc"]["variant"] == "fixed"
+
+
+def test_a_model_tells_the_model_that_it_holds():
+  held = describe(JointEmbedding(MLP(4, hidden=(3,)), np.eye(4), shuffle_attributes=1))
+  assert held["model"] == "JointEmbedding"
+  assert held["JointEmbedding"] == {"features": "mlp", "shuffle_attributes": 1, "axis_name": None}
+  assert held["mlp"]["hidden"] == [3]
 
 
 def test_models_of_ones_own_tell_their_plain_fields():

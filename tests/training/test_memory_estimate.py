@@ -9,9 +9,10 @@ import pytest
 from tagjax.config.run import make_parts
 from tagjax.config.settings import typed
 from tagjax.core.errors import ConfigError
-from tagjax.core.method import Method, chain, identity
+from tagjax.core.method import Cost, Method, chain, identity
 from tagjax.training import assemble, memory_estimate
 from tagjax.training.memory_estimate import available_memory, num_bytes
+from tagjax.training.options import RunOptions
 from tagjax.training.trainer import Trial
 
 GB = 10**9
@@ -173,7 +174,7 @@ def test_statistics_of_batches_are_no_parameters():
   found = memory_estimate.of_state(state, identity()._replace(name="sgd"))
   assert (found.params, found.statistics, found.method, found.kept) == (12, 20, {"sgd": 8}, 0)
   assert str(found) == (
-    "12 B of parameters + 20 B of batch statistics + 8 B of method state (sgd 8 B) = 40 B"
+    "12 B of parameters + 20 B of other variables + 8 B of method state (sgd 8 B) = 40 B"
   )
 
 
@@ -194,6 +195,20 @@ def test_members_of_a_chain_are_told_apart_by_their_names(method, state, sizes):
   assert isinstance(method, Method)
   found = memory_estimate.of_state(state_of(state, params=floats(1)), method)
   assert found.method == sizes
+
+
+def test_what_a_step_keeps_counts_too():
+  step = Cost("9 configurations", 50, "set lasem.at_once")
+  found = memory_estimate.of_state(state_of((), params=floats(3)), named("a"))
+  found = found._replace(step=step, rows=8)
+  assert found.told_step() == ["step: 9 configurations; at least 50 B of activations"]
+  assert "12 B of parameters (8 B in rows of the tasks)" in str(found)
+  memory_estimate.check(found, RunOptions(), 62)
+  reason = r"a step would keep 50 B.*12 B of the run, and there are 61 B.*: set lasem.at_once"
+  with pytest.raises(ConfigError, match=reason):
+    memory_estimate.check(found, RunOptions(), 61)
+  with pytest.raises(ConfigError, match="the run would hold"):
+    memory_estimate.check(found, RunOptions(), 11)
 
 
 def test_the_line_names_the_largest_share():
@@ -225,7 +240,10 @@ def test_what_does_not_fit_is_refused_with_figures_and_a_way_out(
 
 
 def test_what_fits_exactly_is_not_refused(monkeypatch):
-  total = foreseen().total
+  found = make()
+  layout = found.trainer.programs.layout
+  batch = memory_estimate.batch_bytes(found.stream.spec, RunOptions(), layout, shared=True)
+  total = found.forecast.total + batch
   give(monkeypatch, total)
   make()
   give(monkeypatch, total - 1)
@@ -287,3 +305,14 @@ def test_a_control_group_may_leave_less(tmp_path, version, path):
 
 def test_this_machine_has_some():
   assert available_memory(jax.local_devices()[0]) > 10**7
+
+
+def test_a_batch_counts_with_its_padding():
+  run = make(batch_size=1000)  # of 45 examples
+  options, layout = RunOptions(batch_size=1000), run.trainer.programs.layout
+  needed = memory_estimate.batch_bytes(run.stream.spec, options, layout, shared=True)
+  assert needed == 1000 * 8 * 8 * layout.num_devices
+  memory_estimate.check_batch(needed, GB, options, needed + GB)
+  memory_estimate.check_batch(needed, GB, options, None)
+  with pytest.raises(ConfigError, match=r"^batch_size=1000 takes .* for the images of a batch"):
+    memory_estimate.check_batch(needed, GB, options, needed + GB - 1)

@@ -62,8 +62,9 @@ def test_and_a_largest_one(name):
 @pytest.mark.parametrize("name", LEAST)
 @pytest.mark.parametrize("value", [1.5, "1", True, None])
 def test_nothing_else_is_a_whole_number(name, value):
-  if (name, value) == ("seeds_together", None):  # as many as have room
-    RunOptions(seeds_together=None)
+  # As many seeds as have room, and no learning curve.
+  if value is None and name in ("seeds_together", "learning_curve_batches"):
+    assert getattr(RunOptions(**{name: None}), name) is None
   else:
     refused(rf"^{name}={value!r}: must be a whole number$", **{name: value})
 
@@ -89,7 +90,8 @@ def test_choices_are_closed(name, choices):
 
 def test_definitions_of_forgetting_are_those_of_the_metrics():
   refused(
-    r"^forgetting='gem' is unknown .did you mean agem.*There are: agem, tag", forgetting="gem"
+    r"^forgetting='gem' is unknown .did you mean agem.*There are: agem, agem-ref, tag",
+    forgetting="gem",
   )
 
 

@@ -110,6 +110,7 @@ def test_records_of_some_of_the_trials_are_joined():
   one.diagnostics, two.diagnostics = {"alpha": [[1.0], [2.0]]}, {"alpha": [[3.0]]}
   for record, trial in ((one, 0), (one, 1), (two, 0)):
     record.add_counts(trial, 0, {"task": np.array([trial, 5])}, to_former=False)
+    record.add_growth(trial, 0, {"bytes": 7 + trial}, {"units": np.array([2, 3])}, to_former=False)
   one.steps, two.steps, one.metrics_bytes, two.metrics_bytes = 3, 4, 10, 20
   one.seconds["train"], two.seconds["train"] = 1.0, 2.5
   whole = RunRecord.join([reopened(one), reopened(two)])
@@ -118,5 +119,7 @@ def test_records_of_some_of_the_trials_are_joined():
   assert whole.diverged == [False, False, True]
   assert whole.exemplars == {"1/0": 4, "2/0": 5, "2/1": 6}
   assert whole.diagnostics == {"alpha": [[1.0], [2.0], [3.0]]}
+  assert whole.growth == {"bytes": [[7], [8], [7]]}
+  assert whole.outcomes == {"units": [[[2, 3]]] * 3}
   assert whole.counts == {"task": [[[0, 5]], [[1, 5]], [[0, 5]]]}
   assert (whole.steps, whole.metrics_bytes, whole.seconds["train"]) == (7, 30, 3.5)

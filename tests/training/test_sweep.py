@@ -94,7 +94,7 @@ def given_to_train(monkeypatch):
   """What `sweep` hands on; nothing is trained."""
   calls = []
 
-  def train_grid(parts_of, points, traced, options, identity, workdir, *, tasks, progress, process):
+  def train_grid(parts_of, points, traced, options, identity, workdir, **others):
     calls.append((parts_of, points, traced, options, identity))
     return "grid"
 

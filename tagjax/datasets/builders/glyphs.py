@@ -32,9 +32,9 @@ PER_FONT = {"train": 10, "test": 12}
 """Images of each character in each font, every one turned, sheared, scaled and shifted."""
 
 SIZE = 28
-_ZOOM = 4  # how much larger a character is drawn than it is shown
-_EM, _BASELINE = 20, 20  # of the font, and where its letters stand, in pixels from the top
-_MOST_TURN, _MOST_SHEAR, _MOST_SCALE, _MOST_SHIFT = 0.12, 0.12, 0.1, 1.5
+_ZOOM = 3  # how much larger a character is drawn than it is shown
+_EM, _BASELINE = 23, 21  # of the font, and where its letters stand, in pixels from the top
+_MOST_TURN, _MOST_SHEAR, _MOST_SCALE, _MOST_SHIFT = 0.1, 0.05, 0.1, 1.0
 
 FEATURES = (
   *("tall", "x_height", "descender", "loop_below", "loop_above"),
