@@ -56,7 +56,7 @@ def run_config(
   settings = validate(values)
   try:
     if settings["tuning.tasks"] is not None:
-      return _run_protocol(settings, workdir, progress, profile, process)
+      return _run_protocol(settings, workdir, progress, profile, process, accept_changes)
     if settings["sweep"] or settings["search"]:
       return _run_points(settings, workdir, progress, profile, process, accept_changes)
     identity = nested(used(settings))
@@ -145,6 +145,7 @@ def _run_protocol(
   progress: bool,
   profile: bool,
   process: Process,
+  accept_changes: bool,
 ) -> Run:
   """A grid or a search over the first tasks, and the runs that are judged on the others."""
   for flag, given in (("--profile", profile), ("--num_processes", process != ALONE)):
@@ -159,12 +160,14 @@ def _run_protocol(
   base = {**settings, **_differing(options, of_tuning)}
   judging = {**settings, **_differing(options, tuning.judging_options(options, chooses))}
 
+  told: dict[str, Any] = {"progress": progress, "accept_changes": accept_changes}
+
   def tune(folder: str | os.PathLike | None) -> Grid:
     def parts_of(constants: sweep.Point) -> sweep.Parts:
       return make_parts(grid.at_point(base, constants), first)
 
     common = (of_tuning, identity, folder)
-    shown = {"tasks": chooses.tasks, "split": chooses.split, "progress": progress}
+    shown = {**told, "tasks": chooses.tasks, "split": chooses.split}
     if settings["search"]:
       return _run_search(settings, parts_of, common, shown)
     points = sweep.grid_points(settings["sweep"])
@@ -174,9 +177,7 @@ def _run_protocol(
   def judged(chosen: sweep.Point, stream: Any) -> sweep.Parts:
     return make_parts(grid.at_point(judging, chosen), stream)
 
-  return protocol.run_protocol(
-    tune, judged, rest, chooses, options, identity, workdir, progress=progress
-  )
+  return protocol.run_protocol(tune, judged, rest, chooses, options, identity, workdir, **told)
 
 
 def _differing(one: RunOptions, other: RunOptions) -> dict[str, Any]:

@@ -32,6 +32,10 @@ class RunOptions:
       tasks in order, `cycles` times; `"joint"`: the examples of all tasks together;
       `"independent"`: a new network for each task.
     cycles: rounds through all tasks for `protocol="multitask"`, at least 1.
+    visit_order: the tasks in the order of the stays at them, for tasks that come again as the same
+      tasks: a sequence or a text such as `"0-4, 0-9"`. In the scenario `"task"`, with the protocol
+      `"sequential"` and methods that protect no past. The row of a task in the accuracy matrix is
+      that after its last stay. None: each task once.
     normalization: how stored pixels become the model's input: `"unit"` [0, 1], `"signed"` [-1, 1],
       or another key of `tagjax.input_pipeline.normalization.NORMALIZATIONS`.
     augmentation: random changes of training images.
@@ -53,6 +57,8 @@ class RunOptions:
       `(1, 2, 5, 10, 20, 50, 100)`, all in one pass; each at least 1.
     top_k: k of the top-k accuracy, at least 1; 1 records none.
     confusion_matrix: whether the confusion matrix of the final model is recorded.
+    class_average: whether the accuracy of a task is the mean of its classes' accuracies, as A-GEM
+      reports on AWA2, and not that of its examples.
     evaluate_future_tasks: whether tasks that have not begun are evaluated too, which forward
       transfer needs.
     learning_curve_batches: number b, at least 0: each task is evaluated before its first batch,
@@ -79,6 +85,7 @@ class RunOptions:
   drop_last: bool = False
   protocol: Protocol = "sequential"
   cycles: int = 6
+  visit_order: str | tuple[int, ...] | None = None
   normalization: str = "unit"
   augmentation: Augmentation = _AS_STORED
   data_parallel: int = 1
@@ -93,6 +100,7 @@ class RunOptions:
   continuum_lengths: tuple[int, ...] = ()
   top_k: int = 1
   confusion_matrix: bool = False
+  class_average: bool = False
   evaluate_future_tasks: bool = False
   learning_curve_batches: int | None = None
   peak_accuracy: bool = False
@@ -121,6 +129,11 @@ class RunOptions:
       raise ConfigError("protocol='joint': learns no task by itself; no learning_curve_batches")
     if self.protocol == "joint" and self.peak_accuracy:
       raise ConfigError("protocol='joint': learns no task by itself; no peak_accuracy")
+
+    if self.visit_order is not None and self.protocol != "sequential":
+      raise ConfigError(
+        f"visit_order={self.visit_order!r}: is for protocol='sequential', not {self.protocol!r}"
+      )
 
   @property
   def all_lengths(self) -> tuple[int, ...]:

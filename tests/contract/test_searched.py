@@ -73,7 +73,8 @@ def test_the_stream_is_one_program_and_four_devices_agree_with_one(name):
 
 
 def test_seeds_side_by_side_are_the_seeds_alone():
-  model = network(hps, sharing="searched", dropout=0.2)
+  one_layer = {"channels": (3,), "kernels": (3,), "pools": (2,)}
+  model = network(hps, sharing="searched", dropout=0.2, **one_layer)
   learner = make_learner(model, method_for(model, tagjax.methods.lasem()), STREAM)
 
   def one_seed(key):
