@@ -126,13 +126,12 @@ _STRENGTHS = {
   **dict.fromkeys(("ewc", "mas", "rwalk"), AGEM_STRENGTHS),
   "si": AGEM_STRENGTHS[:3],
 }
-_ITS_RATES = {"tag": (0.01, 0.003, 0.001, 0.0003, 0.0001)}
+_ITS_RATES = {"tag": (0.003, 0.001, 0.0003, 0.0001, 0.00003, 0.00001)}
 
 LOCAL_PROTOCOL: Mapping[str, Any] = MappingProxyType(
   {
     **FEW_STEPS,
-    "end_task": None,
-    "num_tasks": 3,
+    "end_task": 3,
     "tuning.tasks": 1,
     "seeds": 2,
     "validation_fraction": 0.5,
@@ -173,6 +172,12 @@ def agem_tuned(
     if strength:
       tuned[name][f"{name}.strength"] = strength[0]
   return tuned
+
+
+def joint(learning_rate: float) -> dict[str, dict[str, Any]]:
+  """`joint`: all tasks at once, what A-GEM's tables call multitask."""
+  values = {"method": "sgd", "protocol": "joint", "learning_rate": learning_rate}
+  return {"joint": {**values, "learning_curve_batches": None}}
 
 
 def with_attributes(

@@ -337,6 +337,8 @@ class Method(NamedTuple):
       chunk. None: all of the task, which must then find room on the device.
     requires: static; what the model must have: names of arguments of its `__call__`, or of
       collections of its variables.
+    notes: static; what a run says before it begins, a line each: settings that work, but not as
+      somebody may think who chose them.
   """
 
   init: Callable[[chex.ArrayTree], State]
@@ -358,6 +360,7 @@ class Method(NamedTuple):
   pads_batches: bool = False
   num_boundary_examples: int | None = None
   requires: frozenset[str] = frozenset()
+  notes: tuple[str, ...] = ()
 
 
 def consolidates(method: Method) -> bool:
@@ -562,6 +565,7 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
     pads_batches=any(member.pads_batches for member in members),
     num_boundary_examples=num_boundary_examples(*members),
     requires=frozenset().union(*(member.requires for member in members)),
+    notes=tuple(note for member in members for note in member.notes),
   )
 
 

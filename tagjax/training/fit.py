@@ -352,6 +352,7 @@ def train_trials(
     lines = [f"placement: {placed}"] * bool(placed)
     if forecast is not None:
       lines += [f"memory: {forecast}, besides what a step needs", *forecast.told_step()]
+    lines += [f"note: {note}" for note in trainer.notes]
     print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr, flush=True)
   with contextlib.ExitStack() as stack:
     store = stack.enter_context(

@@ -55,6 +55,7 @@ class Trainer:
     record: what has been measured.
     state: the learner's state of the current group, on the device (or devices).
     num_bytes: what a trial holds from one step to the next, by kind.
+    notes: what a run says before it begins, see `Method`.
     num_tasks: T.
     steps_per_epoch: for each task, without exemplars that are mixed into it.
   """
@@ -73,12 +74,13 @@ class Trainer:
     keep_going: bool,
     method: str = "",
     num_bytes: Mapping[str, int] = types.MappingProxyType({}),
+    notes: Sequence[str] = (),
     validation: EvaluationSource | None = None,
     growth: Growth,
   ):
     """Compiles nothing yet; `sizes`: training examples of each task, `method`: its name."""
     self.trials = list(trials)
-    self.num_bytes = dict(num_bytes)
+    self.num_bytes, self.notes = dict(num_bytes), tuple(notes)
     self.keep_going = keep_going
     self.programs = programs
     self.num_tasks = len(sizes)
@@ -353,14 +355,18 @@ class Trainer:
     """The same, and what else is counted, with an axis of trials in front."""
     correct, size, losses = np.zeros(len(self.groups[0]), np.int64), 0, []
     counts = None
+    by_class: Any = 0
     with self._timed("evaluate"):
       for examples in self._windows(task):
         result = self.programs.evaluate(served, examples, current_task)
+        by_class = by_class if result.by_class is None else by_class + result.by_class
         correct, size = correct + result.correct, size + int(examples.size)
         losses.append(result.loss)
         counts = result.counts if counts is None else jax.tree.map(np.add, counts, result.counts)
     means = np.mean(losses, axis=0)
     accuracies = [int(correct[n]) / size for n in range(len(trials))]
+    if self._options.class_average:
+      accuracies = _class_averages(by_class)[: len(trials)]
     return accuracies, means[: len(trials)].tolist(), counts
 
   def _windows(self, task: int) -> Iterable[DeviceExamples]:
@@ -484,6 +490,17 @@ def num_steps(options: RunOptions, size: int) -> int:
   if options.drop_last:
     return size // options.batch_size
   return -(-size // options.batch_size)
+
+
+def _class_averages(by_class: np.ndarray) -> list[float]:
+  """Of counts `[G, 2, K]`, right ones and all, the mean of the classes' accuracies for each trial.
+
+  >>> _class_averages(np.array([[[3, 0, 1], [4, 0, 1]]]))
+  [0.875]
+  """
+  right, number = np.moveaxis(by_class, 1, 0)
+  there = number[0] > 0
+  return (right[:, there] / number[:, there]).mean(axis=1).tolist()
 
 
 def _told(figures: np.ndarray) -> list:
