@@ -12,11 +12,12 @@ They take turns, so that what else the machine does hits all; medians of the rou
 counted by `tagjax.engine.flops`. Figures go to `docs/results/lasem_speed.json`, and the table of
 them into `docs/lifelong_architectures.md`; `--layers=` only writes the table.
 
-  python -m bench.lasem [--layers=4,6] [--rounds=5]
+  python -m bench.lasem [--layers=4,6] [--rounds=3]
 """
 
 import argparse
 import json
+import os
 import statistics
 import time
 from pathlib import Path
@@ -41,10 +42,10 @@ def network(layers: int, sharing: str) -> dict:
   """The keys of the config."""
   return {
     "model": "hps",
-    "hps.channels": CHANNELS[:layers],
-    "hps.kernels": (3,) * layers,
-    "hps.pools": (1, 2) * (layers // 2),
-    "hps.hidden": (64,),
+    "convolutions.channels": CHANNELS[:layers],
+    "convolutions.kernels": (3,) * layers,
+    "convolutions.pools": (1, 2) * (layers // 2),
+    "convolutions.hidden": (64,),
     "hps.sharing": sharing,
     "learning_rate": 1e-4,
     "batch_size": BATCH,
@@ -58,17 +59,18 @@ class Timer:
     self._programs = make_programs(spec, [steps] * TASKS, **settings)
     self._data, self.steps, self._epoch = data, steps, 0
     self._state = self._programs.init(jax.random.key(0)[None])
-    self()
+    self(1)  # compiles
     self.gflop = self._programs.step_flops(0) * steps / 1e9
     self.compile_seconds = self._programs.compile_seconds
 
-  def __call__(self) -> float:
+  def __call__(self, steps: int | None = None) -> float:
     """Seconds of the steps."""
+    steps = steps or self.steps
     start, phase = time.perf_counter(), self._programs.phases[0].name
     self._state, chunk = self._programs.train(
-      self._state, self._data, 0, self._epoch, 0, self.steps, phase=phase
+      self._state, self._data, 0, self._epoch, 0, steps, phase=phase
     )
-    assert int(chunk.steps[0]) == self.steps, "the loss diverged"
+    assert int(chunk.steps[0]) == steps, "the loss diverged"
     self._epoch += 1
     return time.perf_counter() - start
 
@@ -119,7 +121,8 @@ def measure(layers: int, rounds: int) -> dict:
 def table(figures: dict) -> str:
   """The section of the page."""
   lines = [
-    f"{figures['device']}, jax {figures['jax']}; medians of {figures['rounds']} rounds in turn.",
+    f"{figures['device']} ({figures['cores']} cores), jax {figures['jax']}; medians of "
+    f"{figures['rounds']} rounds in turn.",
     "",
     "| convolutions | what | Gflop | milliseconds | compile s | of a LASEM step: Gflop | time |",
     "|---:|---|---:|---:|---:|---:|---:|",
@@ -151,12 +154,13 @@ def write_page(figures: dict) -> None:
 def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--layers", default="4,6", help="comma-separated")
-  parser.add_argument("--rounds", type=int, default=5)
+  parser.add_argument("--rounds", type=int, default=3)
   options = parser.parse_args()
   if options.layers:
     networks = [measure(int(layers), options.rounds) for layers in options.layers.split(",")]
-    device = f"{jax.devices()[0].device_kind}"
+    device = jax.devices()[0].device_kind
     figures = {"jax": jax.__version__, "device": device, "batch": BATCH, "rounds": options.rounds}
+    figures["cores"] = os.cpu_count()
     FIGURES.write_text(json.dumps({**figures, "networks": networks}, indent=1) + "\n")
   write_page(json.loads(FIGURES.read_text()))
 

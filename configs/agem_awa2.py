@@ -26,7 +26,7 @@ Needs AWA2, fetched by hand (docs/data.md); its images are read while they are n
 run is not measured; `:agem,runlocal` trains on 40 examples of each of three tasks.
 """
 
-from configs.common import LOCAL_PROTOCOL, agem_protocol, agem_tuned, with_attributes
+from configs.common import agem_protocol, agem_tuned, joint, with_attributes
 from tagjax.config.defaults import base_config
 
 MEMORY = (20, 128)
@@ -53,6 +53,7 @@ EMBEDDED = {
 }
 TUNED = {
   **agem_tuned(ONE_HOT, MEMORY),
+  **joint(0.001),
   **with_attributes(agem_tuned(EMBEDDED, MEMORY), "resnet_b"),
 }
 
@@ -65,6 +66,6 @@ def get_config(argument: str = "agem"):
   c.model = "resnet_b"
   c.normalization = "imagenet"
   c.class_average = True
-  c = agem_protocol(c, TUNED, argument, {**LOCAL_PROTOCOL, "tasks_apart": 1})
+  c = agem_protocol(c, TUNED, argument)
   c.seeds = 2 if argument.endswith("runlocal") else 10
   return c

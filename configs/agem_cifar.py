@@ -12,14 +12,14 @@ Recorded by its authors, 5 runs, average accuracy in % (forgetting, LCA_10 by tr
   python launch.py --config=configs/agem_cifar.py:agem,chosen
 
 `,chosen` has no grid but the values that the authors chose. gem, er, tag and agem+tag have no
-values of theirs. A joint upper bound: `:sgd,chosen` with `--config.protocol=joint
---config.learning_curve_batches=None`.
+values of theirs. `joint` learns all tasks at once, the upper bound that they call multitask. Their
+progressive row has no network here: tagjax has progressive perceptrons and LASEM's progressive CNN.
 
 Needs CIFAR-100 (docs/data.md). The time of a run is not measured: 17 tasks are 4,250 steps of some
 25 ms on a CPU's core; `:agem,runlocal` trains on 40 examples of each of three tasks.
 """
 
-from configs.common import agem_protocol, agem_tuned
+from configs.common import agem_protocol, agem_tuned, joint
 from tagjax.config.defaults import base_config
 
 CHOSEN = {
@@ -34,7 +34,7 @@ CHOSEN = {
   "tag": 0.0003,
   "agem+tag": 0.0003,
 }
-TUNED = agem_tuned(CHOSEN, memory=(13, 256))
+TUNED = {**agem_tuned(CHOSEN, memory=(13, 256)), **joint(0.01)}
 
 
 def get_config(argument: str = "agem"):

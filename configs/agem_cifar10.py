@@ -9,7 +9,7 @@ Needs CIFAR-10 (docs/data.md).
 """
 
 from configs.agem_cifar import CHOSEN
-from configs.common import LOCAL_PROTOCOL, agem_protocol, agem_tuned
+from configs.common import agem_protocol, agem_tuned
 from tagjax.config.defaults import base_config
 
 TUNED = agem_tuned(CHOSEN, memory=(13, 32))
@@ -21,6 +21,6 @@ def get_config(argument: str = "agem"):
   c.num_tasks = 5
   c.model = "resnet_s"
   c.normalization = "mean_image"
-  c = agem_protocol(c, TUNED, argument, {**LOCAL_PROTOCOL, "num_tasks": 5})
+  c = agem_protocol(c, TUNED, argument)
   c.tuning.tasks = 1
   return c

@@ -28,7 +28,7 @@ Needs CUB-200-2011 (docs/data.md). The time of a run is not measured; `:agem,run
 examples of each of three tasks.
 """
 
-from configs.common import agem_protocol, agem_tuned, with_attributes
+from configs.common import agem_protocol, agem_tuned, joint, with_attributes
 from tagjax.config.defaults import base_config
 
 MEMORY = (5, 128)
@@ -46,6 +46,7 @@ ONE_HOT = {
 }
 TUNED = {
   **agem_tuned(ONE_HOT, MEMORY),
+  **joint(0.03),
   **with_attributes(agem_tuned({**ONE_HOT, "ewc": (0.03, 10.0)}, MEMORY), "resnet18"),
 }
 

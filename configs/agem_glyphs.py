@@ -12,7 +12,7 @@ There is no published figure; docs/agem_protocol.md has what was measured. Chanc
 A minute or two each on a CPU's core, with the grid. `,chosen` has no grid but the rates 0.1.
 """
 
-from configs.common import LOCAL_PROTOCOL, agem_protocol, agem_tuned, with_attributes
+from configs.common import agem_protocol, agem_tuned, joint, with_attributes
 from tagjax.config.defaults import base_config
 
 METHODS = agem_tuned(
@@ -31,7 +31,7 @@ METHODS = agem_tuned(
   memory=(5, 128),
   update_every=10,
 )
-TUNED = {**METHODS, **with_attributes(METHODS, "mlp")}
+TUNED = {**METHODS, **joint(0.1), **with_attributes(METHODS, "mlp")}
 
 
 def get_config(argument: str = "agem"):
@@ -40,4 +40,4 @@ def get_config(argument: str = "agem"):
   c.num_tasks = 15
   c.model = "mlp"
   c.mlp.hidden = (256, 128)
-  return agem_protocol(c, TUNED, argument, LOCAL_PROTOCOL)
+  return agem_protocol(c, TUNED, argument)

@@ -83,75 +83,6 @@ def compositions(
   }
 
 
-CONTINUUM = (1, 2, 5, 10, 20, 50, 100)
-"""The lengths p of the continuum by which iTAML's paper and code report."""
-
-RANDOM_CHANGES: Mapping[str, Any] = MappingProxyType(
-  {"augmentation.crop": 4, "augmentation.flip": True, "augmentation.rotation": 10.0}
-)
-"""What iTAML does to training images in colour."""
-
-LOCAL_CLASSES: Mapping[str, Any] = MappingProxyType(
-  {
-    "epochs": 1,
-    "train_examples_per_task": 200,
-    "test_examples_per_task": 100,
-    "memory.capacity": 100,
-  }
-)
-"""What `,runlocal` sets of class-incremental runs of a small network."""
-
-FEW_STEPS_OF_CLASSES: Mapping[str, Any] = MappingProxyType(
-  {
-    **FEW_STEPS,
-    "test_examples_per_task": 100,  # the longest run of the continuum
-    "memory.capacity": 40,
-  }
-)
-"""The same where a step is slow; the streams have at most 20 classes in two tasks."""
-
-
-def class_incremental(
-  optimizer: str,
-  values: Mapping[str, Any],
-  tag: Mapping[str, Any],
-  others: Mapping[str, Any] | None = None,
-) -> dict[str, dict[str, Any]]:
-  """The method iTAML and what it is compared with, each before an optimizer.
-
-  Args:
-    optimizer: the end of each chain, such as `"weight_decay+sgd"`.
-    values: `{key: value}` of the optimizer.
-    tag: `{key: value}` of TAG, where it takes the place of the optimizer.
-    others: `{key: value}` of the optimizer of what iTAML is compared with; None: `values`.
-
-  Returns:
-    `{name: {key: value}}`. `sgd` is the naive learner and `joint` the upper bound, both with this
-    optimizer, whatever it is.
-  """
-  yardsticks = ("er", "er_ace", "derpp", "lwf", "icarl", "bic")
-  others = values if others is None else others
-  return {
-    "itaml": {"method": f"itaml+{optimizer}", **values},
-    "itaml+tag": {**tag},
-    "sgd": {"method": optimizer, **others},
-    **{name: {"method": f"{name}+{optimizer}", **others} for name in yardsticks},
-    "gdumb": {"method": "gdumb", "epochs": 1, "schedule": None},  # the stream teaches it nothing
-    "joint": {"method": optimizer, "protocol": "joint", **others},
-  }
-
-
-def continuum(config: ConfigDict, lengths: tuple[int, ...] = CONTINUUM, p: int = 20) -> None:
-  """The scenario, memory and test of iTAML: 2000 exemplars in all, runs of p images at test."""
-  config.scenario = "class"
-  config.memory.capacity = 2000
-  config.memory.per = "total"
-  config.memory.batch_size = config.batch_size  # what ER, ER-ACE and DER++ replay
-  config.continuum = p
-  config.continuum_lengths = lengths
-  config.confusion_matrix = True
-
-
 RATES = (0.1, 0.05, 0.01, 0.001)
 TAG_RATES = (5e-3, 1e-3, 5e-4, 1e-4, 5e-5, 1e-5)
 GRIDS = {
@@ -195,13 +126,12 @@ _STRENGTHS = {
   **dict.fromkeys(("ewc", "mas", "rwalk"), AGEM_STRENGTHS),
   "si": AGEM_STRENGTHS[:3],
 }
-_ITS_RATES = {"tag": (0.01, 0.003, 0.001, 0.0003, 0.0001)}
+_ITS_RATES = {"tag": (0.003, 0.001, 0.0003, 0.0001, 0.00003, 0.00001)}
 
 LOCAL_PROTOCOL: Mapping[str, Any] = MappingProxyType(
   {
     **FEW_STEPS,
-    "end_task": None,
-    "num_tasks": 3,
+    "end_task": 3,
     "tuning.tasks": 1,
     "seeds": 2,
     "validation_fraction": 0.5,
@@ -242,6 +172,12 @@ def agem_tuned(
     if strength:
       tuned[name][f"{name}.strength"] = strength[0]
   return tuned
+
+
+def joint(learning_rate: float) -> dict[str, dict[str, Any]]:
+  """`joint`: all tasks at once, what A-GEM's tables call multitask."""
+  values = {"method": "sgd", "protocol": "joint", "learning_rate": learning_rate}
+  return {"joint": {**values, "learning_curve_batches": None}}
 
 
 def with_attributes(

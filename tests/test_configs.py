@@ -9,7 +9,7 @@ from unittest.mock import ANY
 import numpy as np
 import pytest
 
-from configs import cifar, cifar_grid, digits, digits_grid, object_sequence, tiny_imagenet
+from configs import agem_cub, cifar, cifar_grid, digits, digits_grid, object_sequence, tiny_imagenet
 from configs.common import choose, compositions
 from tagjax import benchmarks, datasets
 from tagjax.benchmarks.table import BENCHMARKS
@@ -29,16 +29,21 @@ MODULES = [importlib.import_module(f"configs.{name}") for name in FILES]
 TABLES = [module for module in MODULES if hasattr(module, "TUNED")]
 OWN_CLASSES = {"cars": 196, "aircraft": 100, "actions": 10, "letters": 62}
 """Data sets of `object_sequence` that come from the user's folders."""
+DESCRIBED = {"glyphs", "cub200", "awa2"}
+"""Data sets with attributes of their classes."""
 SHRUNK = {
   *("end_task", "num_tasks", "classes", "epochs"),
-  *("train_examples_per_task", "test_examples_per_task", "batch_size"),
+  *("train_examples_per_task", "test_examples_per_task", "batch_size", "validation_fraction"),
+  *("seeds", "tuning", "sweep"),
 }
 """Keys that `,runlocal` may change, besides the size of the memory."""
 MOST_LOCAL_STEPS = 600  # the 20 tasks of split CIFAR-100, of 300 examples each
 
 
 def completed(config):
-  """With what only the user can give."""
+  """With what only the user can give, and of a grid one point: the others have the same keys."""
+  if config.sweep:
+    config.sweep = {key: values[:1] for key, values in config.sweep.items()}
   if "image_folders" in BENCHMARKS[config.benchmark].load_takes:
     config.image_folders = "photographs"
   return config
@@ -53,15 +58,16 @@ def test_every_tuned_name_is_valid_and_each_value_set_and_used(module):
     assert {key: settings[key] for key in values} == values, name
 
 
-DEFAULTS = {"itaml": "itaml", "lasem": "lasem"}
-"""The default method of the files that are named after one; TAG of others."""
+HELPERS = ("__init__", "class_incremental", "common", "layers")
+"""Files that others take their values from."""
 
 
-@pytest.mark.parametrize("name", [n for n in FILES if n not in ("__init__", "common", "layers")])
+@pytest.mark.parametrize("name", [name for name in FILES if name not in HELPERS])
 def test_every_file_has_a_default(name):
   config = completed(importlib.import_module(f"configs.{name}").get_config())
   validate(config)
-  assert config.method.startswith(DEFAULTS.get(name.split("_")[0], "tag"))
+  kind = name.split("_")[0]
+  assert config.method.startswith(kind if kind in ("itaml", "agem", "lasem") else "tag")
 
 
 def test_every_downloaded_benchmark_has_a_file():
@@ -86,7 +92,9 @@ def _fake(name, shape, num_classes, sizes):
     return datasets.Examples(np.broadcast_to(np.uint8(0), (size, *shape)), label)
 
   names = _class_names(name, num_classes)
-  return datasets.Dataset(name, "1.0.0", *map(examples, sizes), num_classes, 255, names)
+  attributes = np.ones((num_classes, 3), np.float32) if name in DESCRIBED else None
+  parts = map(examples, sizes)
+  return datasets.Dataset(name, "1.0.0", *parts, num_classes, 255, names, attributes)
 
 
 def _fake_known(name, **options):
@@ -129,15 +137,17 @@ def _method(config, stream):
 
 @pytest.mark.parametrize("module", TABLES, ids=lambda module: module.__name__)
 def test_stream_model_and_methods_fit_together(fake_data, module):
-  config = completed(module.get_config())
-  stream = _stream(config, fake_data)
-  models = {}
+  streams, models = {}, {}
   for name in module.TUNED:
     config = completed(module.get_config(name))
+    if config.scenario not in streams:
+      streams[config.scenario] = _stream(config, fake_data)
+    stream = streams[config.scenario]
     assert _method(config, stream)[0].name.split("+")[0] == config.method.split("+")[0]
     if config.model not in models:
       models[config.model] = build.build_model(read(config), stream.spec)
-  check_model(models[completed(module.get_config()).model], stream.spec)
+  config = completed(module.get_config())
+  check_model(models[config.model], streams[config.scenario].spec)
 
 
 @pytest.mark.parametrize("module", TABLES, ids=lambda module: module.__name__)
@@ -164,6 +174,19 @@ def test_commands_of_the_docstring_are_right(module):
     importlib.import_module(f"configs.{name}").get_config(argument)
   keys = re.findall(r"--config\.([\w.]+)=", commands)
   assert set(keys) <= set(flat_items(base_config()))
+
+
+def test_agems_protocol_has_the_grid_of_its_method_or_the_choice_alone():
+  config = agem_cub.get_config("je_ewc")
+  assert config.tuning.tasks == 3
+  assert config.sweep == {
+    "learning_rate": [0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0],
+    "ewc.strength": [0.1, 1.0, 10.0, 100.0],
+  }
+  chosen = agem_cub.get_config("je_ewc,chosen")
+  assert chosen.sweep == {"learning_rate": [0.03], "ewc.strength": [10.0]}
+  for name in agem_cub.TUNED:  # the stream of each can be cut into its stages
+    assert set(agem_cub.get_config(f"{name},runlocal").sweep) == {"learning_rate"}
 
 
 def test_unknown_names_and_options():

@@ -27,6 +27,7 @@ SHORTER = {
     "STEPS, BATCH = 100, 16": "STEPS, BATCH = 4, 16",
     "for _ in range(300)": "for _ in range(30)",
   },
+  "what_to_share": {"EPOCHS = 15": "EPOCHS = 1"},
   "zero_shot": {
     "num_tasks=12": "num_tasks=3",
     "in models.items()": "in list(models.items())[1:2]",
@@ -39,6 +40,7 @@ WITH_PLOTS = (
   "gradient_projection",
   "quickstart",
   "tag_at_scale",
+  "what_to_share",
   "zero_shot",
 )
 

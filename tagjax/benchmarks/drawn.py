@@ -1,5 +1,7 @@
 """Streams whose tasks draw their classes at random, so that classes come again."""
 
+import itertools
+
 import numpy as np
 
 from tagjax import datasets
@@ -16,6 +18,7 @@ def make_drawn(
   scenario: str = "task",
   classes: groups.Integers | None = None,
   classes_per_task: groups.Integers,
+  tasks_apart: int = 0,
   selection: holdout.Selection = holdout.EVERYTHING,
 ) -> Stream:
   """Each task draws its classes; tasks with a class in common share its training examples out.
@@ -32,6 +35,8 @@ def make_drawn(
     scenario: `"task"` (C T outputs), `"class"` (C outputs) or `"domain"`.
     classes: the classes to draw from, see `tagjax.benchmarks.groups.deal`; None: all.
     classes_per_task: how many each task draws: a number, or the sizes of the tasks.
+    tasks_apart: how many tasks, the first ones, draw nothing: they have the first of the classes,
+      in order, each in one of them, and no other task draws these.
     selection: which examples train, validate and test; its seed draws the classes too.
 
   Returns:
@@ -45,7 +50,7 @@ def make_drawn(
     Chaudhry et al., "Efficient Lifelong Learning with A-GEM", ICLR 2019 (split AWA2).
   """
   used = groups.choose_classes(classes, dataset.num_classes)
-  of_tasks = draw_groups(used, num_tasks, classes_per_task, selection.data_seed)
+  of_tasks = draw_groups(used, num_tasks, classes_per_task, selection.data_seed, tasks_apart)
   outputs = heads.drawn_outputs(of_tasks, dataset.num_classes, scenario)
   parts = _cut(dataset.train.label, of_tasks)
   plans = []
@@ -79,8 +84,11 @@ def draw_groups(
   num_tasks: int,
   classes_per_task: groups.Integers,
   data_seed: int,
+  tasks_apart: int = 0,
 ) -> list[np.ndarray]:
   """Classes for each task, drawn without replacement within a task; ascending.
+
+  The first `tasks_apart` tasks have the first classes, in order, and the others draw from the rest.
 
   Raises:
     ValueError: if a task is to draw more classes than there are.
@@ -89,15 +97,20 @@ def draw_groups(
   [2, 2, 2]
   """
   sizes = groups.task_sizes(num_tasks, classes_per_task, len(used))
-  if max(sizes) > len(used):
+  ends = np.cumsum([0, *sizes[:tasks_apart]])
+  apart = [np.sort(used[first:end]) for first, end in itertools.pairwise(ends)]
+  used = used[ends[-1] :]
+  if tasks_apart > num_tasks or max(sizes[tasks_apart:], default=0) > len(used):
+    kept = f", and tasks_apart={tasks_apart} tasks have theirs" if tasks_apart else ""
     raise ValueError(
       f"classes_per_task is {classes_per_task!r}, but there are {len(used)} classes to draw from"
+      f"{kept}"
     )
-  return [
+  return apart + [
     np.sort(
       checks.generator(data_seed, "classes of a task", task).choice(used, size, replace=False)
     )
-    for task, size in enumerate(sizes)
+    for task, size in enumerate(sizes[tasks_apart:], tasks_apart)
   ]
 
 

@@ -30,6 +30,7 @@ def load_benchmark(
   input: loader.Input = "auto",
   classes: groups.Integers | None = None,
   classes_per_task: groups.Integers | None = None,
+  tasks_apart: int = 0,
   task_order: str | Sequence[int] | None = None,
   blurry_fraction: float = 0.0,
   train_fraction: float = 1.0,
@@ -88,6 +89,8 @@ def load_benchmark(
     classes_per_task: for the same and for `stl10_lifelong`: how many classes each task has: a
       number, or the sizes of the tasks, of which the last is that of all further tasks, such as
       `(50, 10)` with `num_tasks=6`. Classes beyond their sum are left out. None: equally many.
+    tasks_apart: for `split_awa2`: how many tasks, the first ones, have classes of their own, the
+      first classes in order, that no other task draws: tasks to choose hyperparameters by.
     task_order: the tasks in the order of learning, which may come again or be left out: a sequence
       or a text such as `"0-4, 0-9"`. None: each task once.
     blurry_fraction: fraction of each task's training examples that is exchanged with the other
@@ -200,6 +203,7 @@ def check_options(name: str, arguments: Mapping[str, Any]) -> holdout.Selection:
   groups.check_order(arguments["class_order"])
   for option in ("classes", "classes_per_task"):
     groups.check_numbers(option, arguments[option])
+  checks.check_integer("tasks_apart", arguments["tasks_apart"], 0)
   own_folders.check_options(*(arguments[key] for key in own_folders.OPTIONS))
   benchmark = BENCHMARKS[name]
   for option in OPTIONS:

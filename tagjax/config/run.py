@@ -160,17 +160,14 @@ def _run_protocol(
   base = {**settings, **_differing(options, of_tuning)}
   judging = {**settings, **_differing(options, tuning.judging_options(options, chooses))}
 
+  told: dict[str, Any] = {"progress": progress, "accept_changes": accept_changes}
+
   def tune(folder: str | os.PathLike | None) -> Grid:
     def parts_of(constants: sweep.Point) -> sweep.Parts:
       return make_parts(grid.at_point(base, constants), first)
 
     common = (of_tuning, identity, folder)
-    shown: dict[str, Any] = {
-      "tasks": chooses.tasks,
-      "split": chooses.split,
-      "progress": progress,
-      "accept_changes": accept_changes,
-    }
+    shown = {**told, "tasks": chooses.tasks, "split": chooses.split}
     if settings["search"]:
       return _run_search(settings, parts_of, common, shown)
     points = sweep.grid_points(settings["sweep"])
@@ -180,17 +177,7 @@ def _run_protocol(
   def judged(chosen: sweep.Point, stream: Any) -> sweep.Parts:
     return make_parts(grid.at_point(judging, chosen), stream)
 
-  return protocol.run_protocol(
-    tune,
-    judged,
-    rest,
-    chooses,
-    options,
-    identity,
-    workdir,
-    progress=progress,
-    accept_changes=accept_changes,
-  )
+  return protocol.run_protocol(tune, judged, rest, chooses, options, identity, workdir, **told)
 
 
 def _differing(one: RunOptions, other: RunOptions) -> dict[str, Any]:

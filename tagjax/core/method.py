@@ -320,7 +320,8 @@ class Method(NamedTuple):
       has capacity in reserve (units, weights) narrows it, such as `used & mask`.
     outcome: `(state, task_id) -> {name: float array}`, of any shape, after each task: what has been
       decided, such as the units of each layer (capacity) or a chosen configuration; kept by task
-      in the results, under its name.
+      in the results, under its name. A scalar `X_lacking` is the number of X for which there was no
+      room; where it is not 0, a line tells it.
     cost: `(params, layer_sizes, batch_size) -> Cost | None`, of shapes: what a step costs, where
       that is many times the model's; told before anything is compiled. `layer_sizes`: how many
       numbers each layer makes of an image, where the model tells (a method `layer_sizes` of its
@@ -336,6 +337,8 @@ class Method(NamedTuple):
       chunk. None: all of the task, which must then find room on the device.
     requires: static; what the model must have: names of arguments of its `__call__`, or of
       collections of its variables.
+    notes: static; what a run says before it begins, a line each: settings that work, but not as
+      somebody may think who chose them.
   """
 
   init: Callable[[chex.ArrayTree], State]
@@ -357,6 +360,7 @@ class Method(NamedTuple):
   pads_batches: bool = False
   num_boundary_examples: int | None = None
   requires: frozenset[str] = frozenset()
+  notes: tuple[str, ...] = ()
 
 
 def consolidates(method: Method) -> bool:
@@ -561,6 +565,7 @@ def chain(*methods: optax.GradientTransformation | Method) -> Method:
     pads_batches=any(member.pads_batches for member in members),
     num_boundary_examples=num_boundary_examples(*members),
     requires=frozenset().union(*(member.requires for member in members)),
+    notes=tuple(note for member in members for note in member.notes),
   )
 
 

@@ -21,6 +21,7 @@ class Measures(NamedTuple):
     top_k: k of the top-k accuracy; 1: it is not measured.
     confusion: whether the confusion matrix is counted.
     details: whether anything is measured besides accuracy and loss.
+    by_class: whether right predictions are counted for each class.
   """
 
   continuum: int = 1
@@ -28,6 +29,7 @@ class Measures(NamedTuple):
   top_k: int = 1
   confusion: bool = False
   details: bool = False
+  by_class: bool = False
 
   @property
   def place(self) -> int:

@@ -27,11 +27,14 @@ class Evaluation(NamedTuple):
     correct: int32 scalar, examples whose largest active output is their label.
     loss: float32 scalar, mean cross-entropy in nats.
     counts: what else is measured; None: nothing.
+    by_class: int32 `[2, K]`, for each label the examples predicted right, and all; None: it is not
+      measured.
   """
 
   correct: chex.Array
   loss: chex.Array
   counts: Counts | None = None
+  by_class: chex.Array | None = None
 
 
 def evaluate(
@@ -81,7 +84,8 @@ def evaluate(
     return _add(total, batch, answers[measures.place], active, counts)
 
   counts = no_counts(learner.spec, measures) if measures.details else None
-  zero = Evaluation(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32), counts)
+  classes = jnp.zeros((2, learner.spec.num_outputs), jnp.int32) if measures.by_class else None
+  zero = Evaluation(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32), counts, classes)
   total = jax.lax.fori_loop(0, divide_up(examples.size, batch_size), body, zero)
   return total._replace(loss=total.loss / examples.size)
 
@@ -192,4 +196,11 @@ def _add(
     correct=total.correct + jnp.sum(hits, dtype=jnp.int32),
     loss=total.loss + jnp.sum(jnp.where(batch.mask, loss, 0.0)).astype(total.loss.dtype),
     counts=jax.tree.map(jnp.add, total.counts, counts),
+    by_class=None if total.by_class is None else _by_class(total.by_class, batch, hits),
   )
+
+
+def _by_class(total: chex.Array, batch: Batch, hits: chex.Array) -> chex.Array:
+  """The counts of each label, with those of the batch."""
+  rows = jnp.stack([hits, batch.mask]).astype(total.dtype)
+  return total.at[:, batch.label].add(rows)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from tagjax.core import losses, register
@@ -157,6 +158,7 @@ def make_learner(
   axis_name: str | None = None,
   pretrained: Variables | None = None,
   keeps: bool = False,
+  mean_image: np.ndarray | None = None,
 ) -> Learner:
   """Joins a model and a method into the pure functions that the loop compiles.
 
@@ -175,6 +177,7 @@ def make_learner(
     pretrained: arrays that take the place of those that the model would start with, at their places
       in its variables; whatever is not in it (a new head) starts at random. None: all does.
     keeps: whether its state has room for variables to go back to, `LearnerState.kept`.
+    mean_image: the mean of the training images, for the normalization of that name.
 
   Returns:
     The learner. `step` keeps shapes and dtypes, so it can be the body of a compiled loop.
@@ -191,6 +194,7 @@ def make_learner(
     augmentation=Augmentation() if augmentation is None else augmentation,
     axis_name=axis_name,
     pretrained=pretrained,
+    mean_image=mean_image,
   )
   method_of = (lambda hyper: method) if isinstance(method, Method) else method
   static = method_of({})
@@ -239,14 +243,14 @@ def _check_required(method: Method, model: Any, spec: StreamSpec) -> None:
 
 
 def _models_with(names: Sequence[str]) -> str:
-  """As another way out, declared models that have these; by the arguments of their calls."""
+  """As another way out, declared models whose calls or variables have these."""
   if ROUTING in names:
     way_out = f"a network whose layers are searched, sharing={SEARCHED!r}"
     return f", or choose {way_out} (docs/lifelong_architectures.md)"
   found = [
     name
     for name, declaration in sorted(register.declared("model").items())
-    if call_names(declaration.make).issuperset(names)
+    if (call_names(declaration.make) | declaration.collections).issuperset(names)
   ]
   return f", or choose one of {', '.join(found)}" if found else ""
 

@@ -8,6 +8,7 @@ import chex
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tagjax.core.method import ApplyFn
 from tagjax.core.types import Batch, StreamSpec, Variables
@@ -47,13 +48,14 @@ def make_model_fns(
   augmentation: Augmentation,
   axis_name: str | None,
   pretrained: Variables | None,
+  mean_image: np.ndarray | None = None,
 ) -> ModelFns:
   """See `tagjax.engine.learner.make_learner`, which has the same arguments.
 
   Raises:
     ValueError: if normalization or augmentation do not fit the stream's images.
   """
-  normalize = normalizer(normalization, max_value, spec.image_shape, spec.image_dtype)
+  normalize = normalizer(normalization, max_value, spec.image_shape, spec.image_dtype, mean_image)
   check_augmentable(augmentation, spec.image_shape, spec.image_dtype)
   average, gather = _collectives(axis_name)
   network = as_model(model, spec, axis_name=axis_name)

@@ -100,6 +100,7 @@ def agem(
   if not slot_sizes.any():
     return identity()
   slot_table, slot_tasks = sizes.slot_table(spec), sizes.slot_tasks(spec)
+  most = int(slot_sizes[slot_tasks < spec.num_tasks - 1].sum())
 
   def init(params):
     del params
@@ -137,4 +138,15 @@ def agem(
     rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), at.chunk)
     return AgemState(remember(state.memory, rows)), variables
 
-  return Method(init, update, consolidate) if fill == "end" else Method(init, update)
+  method = Method(init, update, consolidate) if fill == "end" else Method(init, update)
+  return method._replace(notes=_notes(most, batch_size) if spec.num_tasks > 1 else ())
+
+
+def _notes(most: int, batch_size: int) -> tuple[str, ...]:
+  """What to say of a memory that is never as large as a reference batch."""
+  if most >= batch_size:
+    return ()
+  return (
+    f"memory.batch_size={batch_size}: the memory never holds so many exemplars of earlier tasks, "
+    f"only {most}: every reference batch is all of them (memory.capacity)",
+  )

@@ -71,6 +71,7 @@ class Stream(Protocol):
 
 
 MethodOf = Callable[..., Method]
+_IMAGES_AT_ONCE = 1000
 
 
 def as_method_of(method: Any) -> MethodOf:
@@ -129,11 +130,13 @@ def assemble(
     check_examples(stream, options)
   stacked = _check_model(model, stream.spec, sizes, options)
 
+  mean_image = _mean_image(stream, options)
+
   def learner(axis_name: str | None, columns: Columns) -> Learner:
     def own(hyper: Hyper) -> Method:
       return method_of({**default, **hyper}, columns=columns)
 
-    return _learner(stream, model, own, options, pretrained, axis_name)
+    return _learner(stream, model, own, options, pretrained, axis_name, mean_image)
 
   single = learner(None, Columns())
   made = method_of(default, columns=None)
@@ -159,7 +162,7 @@ def assemble(
   )
   plain, validation = None, None
   if options.select_epoch == "best":
-    plain = _learner(stream, model, lambda hyper: identity(), options, None, None)
+    plain = _learner(stream, model, lambda hyper: identity(), options, None, None, mean_image)
   if options.needs_validation:
     validation = evaluation_source(
       lambda task: stream[task].validation,
@@ -203,6 +206,7 @@ def assemble(
     keep_going=keep_going,
     method=made.name,
     num_bytes=memory_estimate.by_kind(memory_estimate.of_state(one, made)),
+    notes=made.notes,
     validation=validation,
     growth=growth,
   )
@@ -271,10 +275,24 @@ def _measures(options: RunOptions) -> Measures:
     options.top_k,
     options.confusion_matrix,
     options.records_details,
+    options.class_average,
   )
 
 
-def _learner(stream, model, method_of, options, pretrained, axis_name) -> Learner:
+def _mean_image(stream: Stream, options: RunOptions) -> np.ndarray | None:
+  """The mean of all training images, exact but for the last rounding; a few of them at a time."""
+  if options.normalization != "mean_image":
+    return None
+  total, number = np.zeros(stream.spec.image_shape), 0
+  for task in range(len(stream)):
+    image = stream[task].train.image
+    for first in range(0, len(image), _IMAGES_AT_ONCE):
+      total += np.asarray(image[first : first + _IMAGES_AT_ONCE]).sum(axis=0, dtype=np.float64)
+    number += len(image)
+  return total / number
+
+
+def _learner(stream, model, method_of, options, pretrained, axis_name, mean_image) -> Learner:
   try:
     return make_learner(
       model,
@@ -286,6 +304,7 @@ def _learner(stream, model, method_of, options, pretrained, axis_name) -> Learne
       axis_name=axis_name,
       pretrained=pretrained,
       keeps=options.select_epoch == "best",
+      mean_image=mean_image,
     )
   except ConfigError:
     raise

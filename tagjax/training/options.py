@@ -57,6 +57,8 @@ class RunOptions:
       `(1, 2, 5, 10, 20, 50, 100)`, all in one pass; each at least 1.
     top_k: k of the top-k accuracy, at least 1; 1 records none.
     confusion_matrix: whether the confusion matrix of the final model is recorded.
+    class_average: whether the accuracy of a task is the mean of its classes' accuracies, as A-GEM
+      reports on AWA2, and not that of its examples.
     evaluate_future_tasks: whether tasks that have not begun are evaluated too, which forward
       transfer needs.
     learning_curve_batches: number b, at least 0: each task is evaluated before its first batch,
@@ -98,6 +100,7 @@ class RunOptions:
   continuum_lengths: tuple[int, ...] = ()
   top_k: int = 1
   confusion_matrix: bool = False
+  class_average: bool = False
   evaluate_future_tasks: bool = False
   learning_curve_batches: int | None = None
   peak_accuracy: bool = False

@@ -10,24 +10,25 @@ References:
 """
 
 import dataclasses
-import functools
+import inspect
 import os
 import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 
-from tagjax.benchmarks import Stream
+from tagjax import benchmarks
 from tagjax.core.errors import ConfigError, InterruptedRun
 from tagjax.report.run import Grid, Run
 from tagjax.report.tables import percent, value_text
 from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
 from tagjax.training import group_size
-from tagjax.training.assemble import assemble, describe_trainer
+from tagjax.training.assemble import Stream, assemble, describe_trainer
 from tagjax.training.checks import check_stream
 from tagjax.training.cpu_devices import use_cpu_devices
 from tagjax.training.ending import Ending
@@ -104,12 +105,12 @@ def tune_then_judge(
   def parts(part: Stream, values: Point, own: RunOptions) -> Parts:
     own = make_options(own, {key: values[key] for key in values if key in of_run})
     fixed = {key: value for key, value in values.items() if key not in of_run}
-    made = model(part.spec) if _is_of_spec(model) else model
+    made = model(part.spec) if inspect.isfunction(model) else model
     return Parts(part, made, lambda hyper: method_of({**fixed, **hyper}), own)
 
   of_tuning = tuning_options(options, tuning)
   check_stream(first, of_tuning)
-  shown_model = model(first.spec) if _is_of_spec(model) else model
+  shown_model = model(first.spec) if inspect.isfunction(model) else model
   identity = {
     **describe_run(stream, shown_model, method_of, options, None),
     "sweep": {key: list(values) for key, values in grid.items()},
@@ -133,25 +134,11 @@ def tune_then_judge(
   def judged(chosen: Point, stream: Stream) -> Parts:
     return parts(stream, chosen, judging_options(options, tuning))
 
-  return run_protocol(
-    tune,
-    judged,
-    rest,
-    tuning,
-    options,
-    identity,
-    workdir,
-    progress=progress,
-    accept_changes=accept_changes,
-  )
+  shown = {"progress": progress, "accept_changes": accept_changes}
+  return run_protocol(tune, judged, rest, tuning, options, identity, workdir, **shown)
 
 
-def _is_of_spec(model: Any) -> bool:
-  """Whether the model is a plain function, of the spec."""
-  return callable(model) and type(model).__name__ == "function"
-
-
-def cut(stream: Stream, tuning: TuningOptions) -> tuple[Stream, Stream]:
+def cut(stream: Stream, tuning: TuningOptions) -> tuple[benchmarks.Stream, benchmarks.Stream]:
   """The streams of the two stages; the second has no validation examples.
 
   Raises:
@@ -159,7 +146,7 @@ def cut(stream: Stream, tuning: TuningOptions) -> tuple[Stream, Stream]:
       kind and cannot be cut.
   """
   assert tuning.tasks is not None, "see TuningOptions.tasks"
-  if not hasattr(stream, "cut"):
+  if not isinstance(stream, benchmarks.Stream):
     raise ConfigError(
       f"tuning.tasks={tuning.tasks}: the stream ({type(stream).__name__}) cannot be cut in two: "
       "make a tagjax.Stream of it"
@@ -172,8 +159,8 @@ def cut(stream: Stream, tuning: TuningOptions) -> tuple[Stream, Stream]:
 
 def run_protocol(
   tune: Callable[[str | os.PathLike | None], Grid],
-  judged: Callable[[Point, Stream], Parts],
-  rest: Stream,
+  judged: Callable[[Point, benchmarks.Stream], Parts],
+  rest: benchmarks.Stream,
   tuning: TuningOptions,
   options: RunOptions,
   identity: Mapping[str, Any],
@@ -222,13 +209,11 @@ def run_protocol(
       chosen = _choice(grid)
       _say(progress, _tell_choice(grid))
 
-      def trained(seeds: Sequence[int], tasks: Stream) -> dict[str, Any]:
-        path = None if folder.path is None else folder.path / RUNS / str(seeds[0])
-        of_run = {**name, "chosen": _plain(chosen), "seeds": list(seeds)}
-        make = functools.partial(judged, chosen, tasks)
-        return _train_run(make, seeds, path, of_run, origin, progress, accept_changes)
+      def train(parts: Parts, seeds: Sequence[int], path: Path | None) -> dict[str, Any]:
+        own = {**name, "chosen": _plain(chosen), "seeds": list(seeds)}
+        return _train_run(parts, seeds, path, own, origin, accept_changes, progress)
 
-      results = _judge(trained, judged(chosen, rest).options, rest, tuning)
+      results, starts = _judge(judged, chosen, rest, tuning, folder, train)
     except InterruptedRun as stop:
       if folder.path is None:
         raise
@@ -240,7 +225,7 @@ def run_protocol(
       "used": sorted(flat_keys(name)),
       "config": name,
       "command": shlex.join(["python", *sys.argv]),
-      "provenance": origin,
+      "provenance": {**origin, "starts": starts, "metrics_sha256": folder.log_digest()},
     }
     Ending(folder, options.plots).write(results)
   return Run(results, folder.path)
@@ -269,30 +254,40 @@ def _ended(point: Mapping[str, Any]) -> bool:
 
 
 def _judge(
-  trained: Callable[[Sequence[int], Stream], dict[str, Any]],
-  options: RunOptions,
-  rest: Stream,
+  judged: Callable[[Point, benchmarks.Stream], Parts],
+  chosen: Point,
+  rest: benchmarks.Stream,
   tuning: TuningOptions,
-) -> dict[str, Any]:
-  """Trains each seed on the tasks that are judged; the results of all."""
-  if options.select_epoch == "last":
+  folder: Workdir | NoWorkdir,
+  train: Callable[[Parts, Sequence[int], Path | None], dict[str, Any]],
+) -> tuple[dict[str, Any], list[Any]]:
+  """Trains each seed on the tasks that are judged: the results of all, and where they began."""
+  options = judged(chosen, rest).options
+  if not options.needs_validation:
     rest = rest.without_validation()
   seeds = list(range(options.seed, options.seed + options.seeds))
   groups = [[seed] for seed in seeds] if tuning.shuffle else [seeds]
   streams = [rest.shuffled(group[0]) if tuning.shuffle else rest for group in groups]
   _check_sizes(streams, options)
-  runs, records, measured = [], [], {}
+  runs, records, measured, folders = [], [], {}, []
   for group, stream in zip(groups, streams, strict=True):
-    own = trained(group, stream)
+    path = None if folder.path is None else folder.path / RUNS / str(group[0])
+    own = _ended_run(path)
+    if own is None:
+      own = train(judged(chosen, stream), group, path)
     record = RunRecord.from_json(own["record"])
     records.append(record)
+    folders += [] if path is None else [Workdir(path)]
     measured = own["told"]
     told = {"task_names": list(stream.task_names), "seconds": record.seconds}
     runs += [{"seed": seed, **told} for seed in group]
-  results = results_of(RunRecord.join(records), streams[0], options)
+  whole = RunRecord.join(records)
+  results = results_of(whole, streams[0], options)
   if any(one["task_names"] != runs[0]["task_names"] for one in runs):
     results["task_names"] = [f"task {place + 1}" for place in range(len(rest))]
-  return {**results, **measured, "seeds": seeds, "runs": runs}
+  if isinstance(folder, Workdir):
+    folder.join_logs(folders)
+  return {**results, **measured, "seeds": seeds, "runs": runs}, whole.starts
 
 
 def _check_sizes(streams: Sequence[Stream], options: RunOptions) -> None:
@@ -307,24 +302,32 @@ def _check_sizes(streams: Sequence[Stream], options: RunOptions) -> None:
     )
 
 
+def _file(path: Path) -> Path:
+  """What the run of a folder has measured; there once it has ended."""
+  return path.with_name(f"{path.name}.json")
+
+
+def _ended_run(path: Path | None) -> dict[str, Any] | None:
+  if path is None or not _file(path).exists():
+    return None
+  return read_json(_file(path))
+
+
 def _train_run(
-  make: Callable[[], Parts],
+  parts: Parts,
   seeds: Sequence[int],
-  path: Any,
-  name: dict[str, Any],
+  path: Path | None,
+  identity: dict[str, Any],
   code: Mapping[str, Any],
-  progress: bool,
   accept_changes: bool,
+  progress: bool,
 ) -> dict[str, Any]:
-  """What the run of these seeds has measured; from its newest checkpoint on if it has not ended."""
-  ended = None if path is None else path.with_name(f"{path.name}.json")
-  if ended is not None and ended.exists():
-    return read_json(ended)
-  begun, parts = time.perf_counter(), make()
+  """What the run of these seeds measures, from its newest checkpoint on."""
+  begun = time.perf_counter()
   folder = NoWorkdir() if path is None else Workdir(path)
+  trials = [Trial(seed) for seed in seeds]
   with folder.lock():
-    folder.check(name)
-    trials = [Trial(seed) for seed in seeds]
+    folder.check(identity)
     trainer, forecast = assemble(
       parts.stream,
       parts.model,
@@ -334,7 +337,6 @@ def _train_run(
       pretrained=parts.pretrained,
       together=group_size.kept(folder.path),
     )
-    origin = Origin(fingerprint(name, trials, parts[:3], code), code, accept_changes)
     train_trials(
       trainer,
       parts.options,
@@ -342,12 +344,12 @@ def _train_run(
       forecast,
       begun,
       progress,
-      origin,
-      claim=lambda: folder.claim(name),
+      Origin(fingerprint(identity, trials, parts[:3], code), code, accept_changes),
+      claim=lambda: folder.claim(identity),
     )
   measured = {"record": trainer.record.to_json(), "told": describe_trainer(trainer)}
-  if ended is not None:
-    write_json_atomic(ended, measured)
+  if path is not None:
+    write_json_atomic(_file(path), measured)
   return measured
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+import sys
 import time
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from tagjax.training.growth import Growth
 from tagjax.training.memory_estimate import num_bytes
 from tagjax.training.options import RunOptions
 from tagjax.training.record import RunRecord, to_lists
-from tagjax.training.schedule import Place, Span, Visit, visits_of
+from tagjax.training.schedule import Place, Span, Visit
 
 
 class Trial(NamedTuple):
@@ -54,8 +55,8 @@ class Trainer:
     record: what has been measured.
     state: the learner's state of the current group, on the device (or devices).
     num_bytes: what a trial holds from one step to the next, by kind.
+    notes: what a run says before it begins, see `Method`.
     num_tasks: T.
-    visits: the stays at the tasks, in order.
     steps_per_epoch: for each task, without exemplars that are mixed into it.
   """
 
@@ -73,16 +74,16 @@ class Trainer:
     keep_going: bool,
     method: str = "",
     num_bytes: Mapping[str, int] = types.MappingProxyType({}),
+    notes: Sequence[str] = (),
     validation: EvaluationSource | None = None,
     growth: Growth,
   ):
     """Compiles nothing yet; `sizes`: training examples of each task, `method`: its name."""
     self.trials = list(trials)
-    self.num_bytes = dict(num_bytes)
+    self.num_bytes, self.notes = dict(num_bytes), tuple(notes)
     self.keep_going = keep_going
     self.programs = programs
     self.num_tasks = len(sizes)
-    self.visits = visits_of(options, self.num_tasks)
     self.steps_per_epoch = [num_steps(options, size) for size in sizes]
     self.record = RunRecord.empty(len(trials), self.num_tasks)
     together = programs.layout.num_lanes
@@ -354,14 +355,18 @@ class Trainer:
     """The same, and what else is counted, with an axis of trials in front."""
     correct, size, losses = np.zeros(len(self.groups[0]), np.int64), 0, []
     counts = None
+    by_class: Any = 0
     with self._timed("evaluate"):
       for examples in self._windows(task):
         result = self.programs.evaluate(served, examples, current_task)
+        by_class = by_class if result.by_class is None else by_class + result.by_class
         correct, size = correct + result.correct, size + int(examples.size)
         losses.append(result.loss)
         counts = result.counts if counts is None else jax.tree.map(np.add, counts, result.counts)
     means = np.mean(losses, axis=0)
     accuracies = [int(correct[n]) / size for n in range(len(trials))]
+    if self._options.class_average:
+      accuracies = _class_averages(by_class)[: len(trials)]
     return accuracies, means[: len(trials)].tolist(), counts
 
   def _windows(self, task: int) -> Iterable[DeviceExamples]:
@@ -393,6 +398,8 @@ class Trainer:
       self.record.add_growth(index, visit.task, own, outcome, to_former=to_former)
       told = {name: to_lists(value) for name, value in outcome.items()}
       self._log.write(**self._name(index), task=visit.task, **own, outcome=told)
+    for line in lacking(visit.task, figures.outcome):
+      print(line, file=sys.stderr, flush=True)
 
   def _seen(self, visit: Visit) -> range:
     """The tasks that the network has been trained on, the current one included."""
@@ -460,6 +467,20 @@ class Trainer:
     return {**self._name(index), **where}
 
 
+def lacking(task: int, outcome: Mapping[str, np.ndarray]) -> list[str]:
+  """A line for each kind of thing for which there was no room, see `Method.outcome`.
+
+  >>> lacking(3, {"units_lacking": np.array([0.0, 12.0]), "units": np.ones((2, 1))})
+  ['task 3: 12 units found no room in the network: give it larger layers']
+  """
+  return [
+    f"task {task}: {int(value.max())} {name.removesuffix('_lacking')} found no room in the "
+    "network: give it larger layers"
+    for name, value in outcome.items()
+    if name.endswith("_lacking") and value.max() > 0
+  ]
+
+
 def num_steps(options: RunOptions, size: int) -> int:
   """Training steps of one epoch over `size` examples.
 
@@ -469,6 +490,17 @@ def num_steps(options: RunOptions, size: int) -> int:
   if options.drop_last:
     return size // options.batch_size
   return -(-size // options.batch_size)
+
+
+def _class_averages(by_class: np.ndarray) -> list[float]:
+  """Of counts `[G, 2, K]`, right ones and all, the mean of the classes' accuracies for each trial.
+
+  >>> _class_averages(np.array([[[3, 0, 1], [4, 0, 1]]]))
+  [0.875]
+  """
+  right, number = np.moveaxis(by_class, 1, 0)
+  there = number[0] > 0
+  return (right[:, there] / number[:, there]).mean(axis=1).tolist()
 
 
 def _told(figures: np.ndarray) -> list:

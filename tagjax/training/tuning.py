@@ -54,6 +54,7 @@ def tuning_options(options: RunOptions, tuning: TuningOptions) -> RunOptions:
     learning_curve_batches=0,
     evaluate_future_tasks=False,
     confusion_matrix=False,
+    peak_accuracy=False,
   )
 
 

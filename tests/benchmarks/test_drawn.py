@@ -52,6 +52,19 @@ def test_every_task_is_tested_on_all_of_its_classes(animals):
   assert [size[2] for size in stream.sizes] == [15] * 6
 
 
+def test_the_first_tasks_may_have_classes_of_their_own(animals):
+  classes, rows = taught(animals, make(animals, classes_per_task=3, tasks_apart=2))
+  assert classes[:2] == [{0, 1, 2}, {3, 4, 5}]
+  assert all(len(one) == 3 and one <= set(range(6, 12)) for one in classes[2:])
+  assert [len(row) for row in rows[:2]] == [3 * 17] * 2
+  first, rest = make(animals, classes_per_task=3, tasks_apart=2).cut(2)
+  assert [len(first), len(rest)] == [2, 4]
+  with pytest.raises(ValueError, match=r"must not come again"):
+    make(animals, classes_per_task=3).cut(2)
+  with pytest.raises(ValueError, match="there are 2 classes to draw from, and tasks_apart=2"):
+    make(animals, tasks_apart=2)
+
+
 def test_heads(animals):
   classes, _ = taught(animals, make(animals))
   for scenario, num_outputs in (("task", 72), ("class", 12), ("domain", 5)):

@@ -125,6 +125,25 @@ def test_what_a_joint_embedding_cannot_hold_is_told_by_its_key(changes, words):
     validate(values)
 
 
+def test_a_joint_embedding_holds_a_network_of_the_users_own(tmp_path, monkeypatch):
+  (tmp_path / "nets_je.py").write_text(
+    "import flax.linen as nn\n\n\n"
+    "class Featured(nn.Module):\n"
+    "  num_outputs: int\n  width: int = 3\n\n"
+    "  @nn.compact\n"
+    "  def __call__(self, image, *, features=False):\n"
+    "    return nn.Dense(self.width)(image.reshape(len(image), -1))\n"
+  )
+  monkeypatch.syspath_prepend(tmp_path)
+  values = {"model": "joint_embedding", "joint_embedding.features": "nets_je:Featured"}
+  chosen = validate({**values, "Featured.width": 5})
+  model = build.build_model(chosen, SPEC)
+  assert type(model.features).__name__ == "Featured"
+  assert model.features.width == 5
+  assert "Featured.width" in used_keys(chosen)
+  forget("Featured")
+
+
 def test_a_joint_embedding_without_attributes_is_refused():
   values = typed({"model": "joint_embedding"})
   with pytest.raises(ConfigError, match=r"joint_embedding in config.model='jo.*needs att"):

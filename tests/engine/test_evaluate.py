@@ -63,6 +63,16 @@ def test_equals_numpy_over_equal_passes(size, capacity, most, expected):
   assert int(result.correct) == np.sum(np.argmax(logits, axis=1) == task.label)
   chosen = log_softmax(logits, axis=1)[np.arange(size), task.label]
   np.testing.assert_allclose(result.loss, -chosen.mean(), rtol=1e-5)
+  assert result.by_class is None
+
+
+def test_right_predictions_are_counted_for_each_class():
+  task = example_task(17)
+  examples, measures = to_device(task, 20), Measures(by_class=True)
+  result = evaluate(Recorder(), jnp.float32(2), examples, 0, batch_size=7, measures=measures)
+  right = np.argmax(task.image, axis=1) == task.label
+  expected = [np.bincount(task.label, right, 3), np.bincount(task.label, minlength=3)]
+  np.testing.assert_array_equal(result.by_class, expected)
 
 
 TASKS, EACH = 3, 2

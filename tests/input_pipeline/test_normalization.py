@@ -41,6 +41,16 @@ def test_what_tags_code_makes_of_cub():
   np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-4)
 
 
+def test_what_agems_code_makes_of_its_images():
+  ours = normalizer("legacy_agem", 255, IMAGE.shape[1:])(jnp.asarray(IMAGE))
+  np.testing.assert_allclose(ours, IMAGE - np.array([103.94, 116.78, 123.68]), rtol=1e-5, atol=1e-4)
+  mean = IMAGE.mean(axis=0)
+  ours = normalizer("mean_image", 255, IMAGE.shape[1:], mean_image=mean)(jnp.asarray(IMAGE))
+  np.testing.assert_allclose(ours, (IMAGE - mean) / 255, atol=1e-6)
+  with pytest.raises(ValueError, match="needs the mean of the training images"):
+    normalizer("mean_image", 255, IMAGE.shape[1:])
+
+
 def test_images_of_other_channels_are_refused():
   for name, bounds in NORMALIZATIONS.items():
     if np.ndim(bounds[0]):

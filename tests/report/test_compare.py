@@ -60,6 +60,18 @@ def test_what_one_run_has_measured_has_a_column_for_all(make_results, counted):
   assert not any("task accuracy" in column for column in alone[0])
 
 
+def test_costs_are_multiples_of_plain_sgds(make_results):
+  """Training seconds a seed; memory with exemplars; nothing where a run or SGD does not tell."""
+  sgd = make_results(method="sgd") | {"bytes": {"parameters": 100, "total": 100}}
+  agem = make_results(num_seeds=2, method="agem") | {"bytes": {"parameters": 100, "total": 350}}
+  agem["seconds"] = {"train": 15.0}
+  rows = comparison_rows({"agem": agem, "sgd": sgd}, "agem")
+  assert [row["time (x SGD)"] for row in rows] == ["2.50", "1.00"]
+  assert [row["memory (x SGD)"] for row in rows] == ["3.50", "1.00"]
+  for runs in ({"agem": agem}, {"sgd": sgd, "old": make_results()}):
+    assert not any("x SGD" in column for column in comparison_rows(runs, "agem")[0])
+
+
 def test_parameters_and_bytes_have_a_column_where_they_differ(make_results):
   grown, other, old = make_results(grows=True), make_results(grows=True), make_results()
   assert "parameters" not in comparison_rows({"a": grown, "b": other}, "agem")[0]

@@ -97,6 +97,18 @@ def test_intervals_end_where_the_metric_does(make_results):
   assert right.collections[0].get_segments()[0][0, 1] == pytest.approx(0)
 
 
+def test_costs_have_two_bars_a_run(make_results):
+  results = {
+    name: make_results(method=name) | {"bytes": {"total": size}}
+    for name, size in (("sgd", 100), ("agem", 350))
+  }
+  axes = comparison_plots.plot_costs(results).axes[0]
+  heights = [[bar.get_height() for bar in bars] for bars in axes.containers]
+  assert heights == [[1.0, 1.0], [1.0, 3.5]]
+  with pytest.raises(ValueError, match="a run of sgd must be among them"):
+    comparison_plots.plot_costs({"agem": results["agem"]})
+
+
 def test_final_accuracies_are_those_of_the_last_row(make_results):
   runs = {name: make_results(3, 2, random_seed=seed) for seed, name in enumerate(["tag", "sgd"])}
   runs["tag"]["task_names"] = runs["sgd"]["task_names"] = ["a", "b", "c"]

@@ -31,6 +31,7 @@ def test_the_metric_table():
   assert list(by_name) == [
     "average accuracy",
     "forgetting (tag)",
+    "worst-case forgetting",
     "learning accuracy",
     "backward transfer",
   ]

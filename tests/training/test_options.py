@@ -90,7 +90,8 @@ def test_choices_are_closed(name, choices):
 
 def test_definitions_of_forgetting_are_those_of_the_metrics():
   refused(
-    r"^forgetting='gem' is unknown .did you mean agem.*There are: agem, tag", forgetting="gem"
+    r"^forgetting='gem' is unknown .did you mean agem.*There are: agem, agem-ref, tag",
+    forgetting="gem",
   )
 
 

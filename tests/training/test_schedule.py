@@ -3,7 +3,7 @@
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tagjax.core.errors import ConfigError
@@ -79,6 +79,7 @@ def test_every_step_is_taken_once_and_in_order(steps, chunk_steps, curve_batches
 
 
 @given(st.integers(1, 30), st.integers(1, 8), st.none() | st.integers(0, 35))
+@example(5, 2, 0)  # before the first batch alone
 def test_curves_have_a_point_before_each_of_their_batches_and_after_the_last(
   steps, chunk_steps, curve_batches
 ):
