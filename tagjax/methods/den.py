@@ -81,7 +81,7 @@ def den(
   spec: StreamSpec,
   inner: optax.GradientTransformation | Method,
   *,
-  l1: float = 1e-4,
+  l1: float = 1e-3,
   head_l1: float = 0.01,
   l2: float = 1e-4,
   group: float = 0.01,
