@@ -108,8 +108,8 @@ pd.DataFrame(
 #
 # Shapes are static: rows of all five tasks are allocated from the start (grey). In use is what the
 # tasks so far need. A progressive network, to compare with, has a column of its own for each task
-# and laterals from all columns before: its parameters grow a little faster than the number of tasks,
-# and an image of a later task costs more.
+# and laterals from all columns before: its parameters grow a little faster than the number of
+# tasks, and an image of a later task costs more.
 
 # %%
 columns = train(tagjax.models.prognn(stream.spec, **sizes))
