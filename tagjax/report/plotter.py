@@ -83,7 +83,7 @@ def draw_what_comes(directory: str) -> None:
   figure.add_subplot()
   figure.savefig(io.BytesIO())  # loads fonts and the writer of images
   if line := sys.stdin.readline().strip():
-    sys.exit(_draw_at_once(json.loads(line), directory))
+    os._exit(_draw_at_once(json.loads(line), directory))  # the run waits for it: at once
 
 
 def _draw_at_once(results: Mapping[str, Any], directory: str) -> int:
