@@ -62,11 +62,12 @@ class Growth:
     return self._by_task(self._programs.evaluation_flops)
 
   def _by_task(self, of_task: Callable[[int], float | None]) -> list[float] | None:
-    last = self._programs.single.spec.num_tasks - 1
+    number = self._programs.single.spec.num_tasks
     if (first := of_task(0)) is None:
       return None
-    is_same = of_task(last) == first
-    return [first if is_same else of_task(task) for task in range(last + 1)]
+    if of_task(number - 1) == first:
+      return [first] * number
+    return [of_task(task) or 0.0 for task in range(number)]
 
   def after(self, state: LearnerState, task_id: int, seen: Iterable[int]) -> Figures:
     """What is in use after `task_id`, when the networks of `state` have learned the tasks `seen`.

@@ -68,7 +68,7 @@ class RunRecord:
   diagnostics: dict[str, list] = dataclasses.field(default_factory=dict)
   growth: dict[str, list] = dataclasses.field(default_factory=dict)
   outcomes: dict[str, list] = dataclasses.field(default_factory=dict)
-  flops: dict[str, list] = dataclasses.field(default_factory=dict)
+  flops: dict[str, list | None] = dataclasses.field(default_factory=dict)
   allocated: dict[str, int] = dataclasses.field(default_factory=dict)
   epoch_sums: dict[str, Any] = dataclasses.field(default_factory=dict)
   epoch_steps: int = 0
