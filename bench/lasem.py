@@ -60,7 +60,7 @@ class Timer:
     self._data, self.steps, self._epoch = data, steps, 0
     self._state = self._programs.init(jax.random.key(0)[None])
     self(1)  # compiles
-    self.gflop = self._programs.step_flops(0) * steps / 1e9
+    self.gflop = self._programs.step_flops(self._programs.phases[0].name, 0) * steps / 1e9
     self.compile_seconds = self._programs.compile_seconds
 
   def __call__(self, steps: int | None = None) -> float:

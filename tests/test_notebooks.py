@@ -27,7 +27,10 @@ SHORTER = {
     "STEPS, BATCH = 100, 16": "STEPS, BATCH = 4, 16",
     "for _ in range(300)": "for _ in range(30)",
   },
-  "what_to_share": {"EPOCHS = 15": "EPOCHS = 1"},
+  "what_to_share": {
+    "EPOCHS = 15": "EPOCHS = 1",
+    "columns = train(tagjax.models.prognn(stream.spec, **sizes))": "columns = lasem",
+  },
   "zero_shot": {
     "num_tasks=12": "num_tasks=3",
     "in models.items()": "in list(models.items())[1:2]",

@@ -306,15 +306,11 @@ class Programs:
     result = self._on_single("usage", self.single.usage, state, used, tasks, np.int32(task_id))
     return self._figures(result, mapped=self.layout.share_lanes)
 
-  def step_flops(self, task_id: int) -> float | None:
-    """Operations of a training step of one lane at a task, of the phase in which they are most.
-
-    None before a step was traced.
-    """
-    of_phases = [self._flops_of_step(name, task_id) for name in self._traced if name != "evaluate"]
-    return max(of_phases, default=None)
-
-  def _flops_of_step(self, name, task_id: int) -> float:
+  def step_flops(self, phase: str, task_id: int) -> float | None:
+    """Operations of a training step of one lane at a task; None before a step was traced."""
+    name = ("train", phase)
+    if name not in self._traced:
+      return None
     jaxpr, (carried, examples, numbers) = self._traced[name]
     start, stop, visit, epochs_and_step, num_steps = 0, 1, task_id, (0, 0, 0), 1
     where = [task_id, visit, *epochs_and_step, num_steps]

@@ -463,7 +463,7 @@ def results_of(record: RunRecord, stream: Stream, options: RunOptions) -> dict[s
   allocated = {f"allocated_{name}": number for name, number in record.allocated.items()}
   return results | {
     **record.diagnostics,
-    "growth": {**record.growth, **allocated, **record.flops},
+    "growth": {**record.growth, **allocated, **record.flops_by_task()},
     "outcomes": record.outcomes,
     "task_names": list(stream.task_names),
     "seconds": record.seconds,

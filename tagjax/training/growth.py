@@ -1,6 +1,7 @@
 """What a trial needs after each task: parameters in use, and bytes of its state."""
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import chex
@@ -52,17 +53,21 @@ class Growth:
     self.share_of_rows = float(np.sum(sizes[is_row]) / np.sum(sizes))
     self.allocated = {"parameters": sum(leaf.size for leaf in leaves), "bytes": total}
 
-  def flops(self) -> dict[str, list[float]]:
-    """`{"step_flops": [T], "evaluation_flops": [T]}`, without what no program was traced for."""
-    programs, last = self._programs, self._programs.single.spec.num_tasks - 1
-    found = {}
-    for name in ("step_flops", "evaluation_flops"):
-      of_task = getattr(programs, name)
-      if (first := of_task(0)) is None:
-        continue
-      is_same = of_task(last) == first
-      found[name] = [first if is_same else of_task(task) for task in range(last + 1)]
-    return found
+  def step_flops(self, phase: str) -> list[float] | None:
+    """Operations of a training step at each task; None if no program was traced for it."""
+    return self._by_task(functools.partial(self._programs.step_flops, phase))
+
+  def evaluation_flops(self) -> list[float] | None:
+    """Operations to classify an image of each task; None if no program was traced for it."""
+    return self._by_task(self._programs.evaluation_flops)
+
+  def _by_task(self, of_task: Callable[[int], float | None]) -> list[float] | None:
+    number = self._programs.single.spec.num_tasks
+    if (first := of_task(0)) is None:
+      return None
+    if of_task(number - 1) == first:
+      return [first] * number
+    return [of_task(task) or 0.0 for task in range(number)]
 
   def after(self, state: LearnerState, task_id: int, seen: Iterable[int]) -> Figures:
     """What is in use after `task_id`, when the networks of `state` have learned the tasks `seen`.

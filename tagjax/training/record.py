@@ -40,7 +40,8 @@ class RunRecord:
     growth: `{name: [S][T]}`, parameters and bytes in use after each task, see
       `tagjax.training.growth.Figures`; None: not evaluated.
     outcomes: `{name: [S][T]}` of what `Method.outcome` tells after each task, as nested lists.
-    flops: `{name: [T]}`, see `tagjax.training.growth.Growth`.
+    flops: `{"evaluation": [T], "step/PHASE": [T]}`, operations at each task, see
+      `tagjax.training.growth.Growth`; None where they are not known.
     allocated: `{name: number}` of the static shapes, see `tagjax.training.growth.Growth`.
     epoch_sums: `{name: nested list}`, sums of the diagnostics over the steps of this epoch, for
       each of the trials that go side by side.
@@ -67,7 +68,7 @@ class RunRecord:
   diagnostics: dict[str, list] = dataclasses.field(default_factory=dict)
   growth: dict[str, list] = dataclasses.field(default_factory=dict)
   outcomes: dict[str, list] = dataclasses.field(default_factory=dict)
-  flops: dict[str, list] = dataclasses.field(default_factory=dict)
+  flops: dict[str, list | None] = dataclasses.field(default_factory=dict)
   allocated: dict[str, int] = dataclasses.field(default_factory=dict)
   epoch_sums: dict[str, Any] = dataclasses.field(default_factory=dict)
   epoch_steps: int = 0
@@ -222,6 +223,13 @@ class RunRecord:
       rows[task] = value + rows[task - 1] if to_former else value
     for name, array in outcome.items():
       self.outcomes.setdefault(name, self._no_rows())[trial][task] = to_lists(array)
+
+  def flops_by_task(self) -> dict[str, list[float]]:
+    """`step_flops`, of the phase in which they are most, and `evaluation_flops`; what is known."""
+    steps = [of for name, of in self.flops.items() if name.startswith("step/") and of]
+    found = {"step_flops": [max(values) for values in zip(*steps, strict=True)]}
+    found["evaluation_flops"] = self.flops.get("evaluation") or []
+    return {name: values for name, values in found.items() if values}
 
   def _no_rows(self) -> list:
     return [[None] * len(matrix) for matrix in self.accuracy]

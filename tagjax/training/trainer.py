@@ -180,6 +180,8 @@ class Trainer:
         told = {name: _told(sums[lane] / taken) for name, sums in chunk.monitored.items()}
         figures |= {"monitored": told} if told else {}
         self._log.write(**self._place(place, index), step=span.stop, **figures)
+    if (step := f"step/{place.phase}") not in self.record.flops:
+      self.record.flops[step] = self._growth.step_flops(place.phase)
     taken = int(chunk.steps.max())
     self.record.steps += taken
     self._keep_diagnostics(place, span, steps, taken, chunk.diagnostics)
@@ -387,7 +389,8 @@ class Trainer:
 
   def _keep_growth(self, trials: range, visit: Visit, *, to_former: bool) -> None:
     self.record.allocated = self._growth.allocated
-    self.record.flops = self.record.flops or self._growth.flops()
+    if "evaluation" not in self.record.flops:
+      self.record.flops["evaluation"] = self._growth.evaluation_flops()
     with self._timed("evaluate"):
       figures = self._growth.after(self.state, visit.task, self._seen(visit))
     for place, index in enumerate(trials):

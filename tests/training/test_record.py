@@ -119,6 +119,8 @@ def test_records_of_some_of_the_trials_are_joined():
   assert whole.diverged == [False, False, True]
   assert whole.exemplars == {"1/0": 4, "2/0": 5, "2/1": 6}
   assert whole.diagnostics == {"alpha": [[1.0], [2.0], [3.0]]}
+  whole.flops = {"step/a": [1.0, 5.0], "step/b": [2.0, 3.0], "evaluation": None}
+  assert whole.flops_by_task() == {"step_flops": [2.0, 5.0]}
   assert whole.growth == {"bytes": [[7], [8], [7]]}
   assert whole.outcomes == {"units": [[[2, 3]]] * 3}
   assert whole.counts == {"task": [[[0, 5]], [[1, 5]], [[0, 5]]]}
