@@ -160,10 +160,9 @@ def take(stream: str, folder: Path) -> None:
   target = RESULTS / stream
   target.mkdir(parents=True, exist_ok=True)
   for path in sorted(folder.glob("*/results.json")):
-    text = path.read_text(encoding="utf-8").replace(
-      str(path.parent), f"runs/{stream}/{path.parent.name}"
-    )
-    (target / f"{path.parent.name}.json").write_text(text, encoding="utf-8")
+    text = path.read_text(encoding="utf-8").replace(str(folder), f"runs/{stream}")
+    if "tuning" in json.loads(text):
+      (target / f"{path.parent.name}.json").write_text(text, encoding="utf-8")
 
 
 def draw(stream: str) -> None:

@@ -101,7 +101,7 @@ pd.DataFrame(
 # A probability near a quarter says that the four configurations did about equally well, so the
 # choice is hardly more than a draw. The code of the paper measures a configuration by the mean
 # probability of the true labels, whose ratios are small once all configurations classify well.
-# `lasem(likelihood="product")` multiplies the probabilities of a batch, and is far more decided.
+# `lasem(likelihood="product")` multiplies the probabilities over a batch, whose ratios are larger.
 
 # %% [markdown]
 # ## Growth

@@ -203,9 +203,9 @@ def run_protocol(
     if folder.has_results():
       _say(progress, f"both stages have ended already: nothing was trained in {folder.path}")
       return Run.load(folder.results)
-    folder.claim(name)
     try:
       grid = tune(None if folder.path is None else folder.path / TUNING)
+      folder.claim(name)  # until then the folder of the grid tells whose it is
       chosen = _choice(grid)
       _say(progress, _tell_choice(grid))
 

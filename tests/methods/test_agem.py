@@ -1,6 +1,7 @@
 """A-GEM against a queue a class and the formula in float64, and in the compiled loop."""
 
 import collections
+import functools
 
 import boundaries
 import helpers
@@ -134,8 +135,9 @@ def test_the_random_constraint_is_of_one_earlier_task():
   assert seen == {(task, one) for task in range(STREAM.num_tasks) for one in range(task)}
 
 
-def test_in_the_loop():
-  check_in_the_loop(agem)
+@pytest.mark.parametrize("fill", ["ring", "end"])
+def test_in_the_loop(fill):
+  check_in_the_loop(functools.partial(agem, fill=fill))
 
 
 def test_capacity_zero_hands_the_gradient_on():

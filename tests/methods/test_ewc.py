@@ -108,9 +108,11 @@ def test_the_pull_is_clipped_and_the_gradient_is_not(options, norm):
   boundaries.assert_close(pull, expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("variant", ["fixed", "standard"])
+@pytest.mark.parametrize("variant", ["fixed", "standard", "agem"])
 def test_in_the_loop(variant):
-  boundaries.assert_regulariser_is_sound(lambda strength: ewc(strength, variant=variant), atol=1e-5)
+  boundaries.assert_regulariser_is_sound(
+    lambda strength: ewc(strength, variant=variant, update_every=2), atol=1e-5
+  )
 
 
 @pytest.mark.parametrize(
