@@ -13,8 +13,8 @@ paper's rate for a hundredth of its epochs. Nothing was published on this stream
 The last trains all 16 configurations of `hps` and chooses by validation examples; `brute_force_tf`
 and `brute_force_dfcnn` those of the others. Measured: docs/lifelong_architectures.md.
 
-Needs CIFAR-10 (docs/data.md). A static network takes a core a quarter of a minute for a seed, LASEM
-two minutes; `:lasem_hps,runlocal` trains for an epoch.
+Needs CIFAR-10 (docs/data.md). A static network takes a core half a minute for a seed, LASEM
+about two minutes, compiling included; `:lasem_hps,runlocal` trains for an epoch.
 """
 
 from configs.layers import choose_layers, layers_table
