@@ -31,4 +31,5 @@ DEFAULT_CONFIG = Path(__file__).resolve().parent / "configs" / "digits_tag.py"
 
 if __name__ == "__main__":
   parse = functools.partial(cli.parse, default_config=str(DEFAULT_CONFIG))
-  app.run(cli.main, flags_parser=parse)
+  with cli.leaving_at_once():
+    app.run(cli.main, flags_parser=parse)

@@ -38,7 +38,7 @@ def votes_of(folder: str) -> tuple[list[int], np.ndarray]:
   trials = [Trial(seed) for seed in run.seeds]
   trainer, _ = assemble(parts.stream, parts.model, parts.method, trials, parts.options)
   store = open_checkpoints(ReadWorkdir(folder), keep=1)
-  trainer.resume(store)
+  trainer.resume(store, lambda record: None)
   store.close()
   states = trainer.programs.to_host(trainer.state)
   if len(trials) == 1:

@@ -31,17 +31,17 @@ as the multiplications tell; not measured. `:itaml,runlocal` trains for one epoc
 each of two tasks.
 """
 
-from configs.common import (
+from configs.class_incremental import (
   FEW_STEPS_OF_CLASSES,
   RANDOM_CHANGES,
-  choose,
-  class_incremental,
   continuum,
+  in_drops,
+  of_radam,
 )
-from configs.itaml_svhn import TAG
+from configs.common import choose
 from tagjax.config.defaults import base_config
 
-TUNED = class_incremental("radam", {"learning_rate": 0.01}, TAG)
+TUNED = of_radam()
 
 
 def get_config(argument: str = "itaml"):
@@ -53,9 +53,6 @@ def get_config(argument: str = "itaml"):
   c.update_from_flattened_dict(RANDOM_CHANGES)
   c.batch_size = 128
   c.eval_batch_size = 100
-  c.epochs = 70
-  c.schedule = "step"
-  c.step.at = (20, 40, 60)
-  c.step.factor = 0.2
+  in_drops(c, 70, (20, 40, 60))
   continuum(c)
   return choose(c, TUNED, argument, FEW_STEPS_OF_CLASSES)

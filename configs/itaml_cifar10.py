@@ -17,17 +17,17 @@ small: docs/class_incremental.md. `:itaml,runlocal` trains for one epoch on 40 e
 two tasks.
 """
 
-from configs.common import (
+from configs.class_incremental import (
   FEW_STEPS_OF_CLASSES,
   RANDOM_CHANGES,
-  choose,
-  class_incremental,
   continuum,
+  in_drops,
+  of_radam,
 )
-from configs.itaml_svhn import TAG
+from configs.common import choose
 from tagjax.config.defaults import base_config
 
-TUNED = class_incremental("radam", {"learning_rate": 0.01}, TAG)
+TUNED = of_radam()
 
 
 def get_config(argument: str = "itaml"):
@@ -39,9 +39,6 @@ def get_config(argument: str = "itaml"):
   c.normalization = "cifar"
   c.update_from_flattened_dict(RANDOM_CHANGES)
   c.batch_size = 64
-  c.epochs = 10
-  c.schedule = "step"
-  c.step.at = (5, 8)
-  c.step.factor = 0.2
+  in_drops(c, 10, (5, 8))
   continuum(c)
   return choose(c, TUNED, argument, FEW_STEPS_OF_CLASSES)

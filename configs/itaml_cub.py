@@ -21,11 +21,17 @@ an accelerator; estimated as in configs/itaml_cifar.py, for 2.7 million images b
 of the reduced ResNet. `:itaml,runlocal` trains on 40 examples of each of two tasks.
 """
 
-from configs.common import FEW_STEPS_OF_CLASSES, choose, class_incremental, continuum
-from configs.itaml_svhn import TAG
+from configs.class_incremental import (
+  FEW_STEPS_OF_CLASSES,
+  OF_PHOTOGRAPHS,
+  continuum,
+  in_drops,
+  of_radam,
+)
+from configs.common import choose
 from tagjax.config.defaults import base_config
 
-TUNED = class_incremental("radam", {"learning_rate": 0.01}, TAG)
+TUNED = of_radam()
 
 
 def get_config(argument: str = "itaml"):
@@ -33,14 +39,9 @@ def get_config(argument: str = "itaml"):
   c.benchmark = "split_cub"
   c.num_tasks = 20
   c.model = "resnet18"
-  c.augmentation.resized_crop = 0.08
-  c.augmentation.flip = True
-  c.augmentation.rotation = 10.0
+  c.update_from_flattened_dict(OF_PHOTOGRAPHS)
   c.batch_size = 128
   c.eval_batch_size = 100
-  c.epochs = 70
-  c.schedule = "step"
-  c.step.at = (20, 40, 60)
-  c.step.factor = 0.2
+  in_drops(c, 70, (20, 40, 60))
   continuum(c)
   return choose(c, TUNED, argument, FEW_STEPS_OF_CLASSES)

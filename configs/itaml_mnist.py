@@ -26,12 +26,11 @@ of `python -m bench.inner_loops`, docs/itaml.md). `:itaml,runlocal` trains for a
 examples a task.
 """
 
-from configs.common import LOCAL_CLASSES, choose, class_incremental, continuum
-from configs.itaml_fashion_mnist import TAG
+from configs.class_incremental import LOCAL_CLASSES, TAG, class_incremental, continuum, in_drops
+from configs.common import choose
+from configs.itaml_fashion_mnist import SGD, SLOWER
 from tagjax.config.defaults import base_config
 
-SGD = {"learning_rate": 0.1, "sgd.momentum": 0.9, "weight_decay.strength": 0.001}
-SLOWER = SGD | {"learning_rate": 0.01}  # as in configs/itaml_fashion_mnist.py
 TUNED = class_incremental("weight_decay+sgd", SGD, TAG, SLOWER)
 TUNED["joint"]["by_task.factors"] = (1.0,) * 5  # which counts as the last session
 
@@ -45,10 +44,8 @@ def get_config(argument: str = "itaml"):
   c.mlp.head_bias = False
   c.normalization = "mnist"
   c.batch_size = 256
-  c.epochs = (5, 20, 20, 20, 20)
+  in_drops(c, (5, 20, 20, 20, 20), (5, 10, 15), 0.5)
   c.schedule = "step+by_task"
-  c.step.at = (5, 10, 15)
-  c.step.factor = 0.5
   c.by_task.factors = (1.0, 1.0, 1.0, 1.0, 0.5)
   c.itaml.beta = 0.5
   continuum(c)

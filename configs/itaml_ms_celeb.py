@@ -22,17 +22,17 @@ of a CPU core: for an accelerator; estimated as in configs/itaml_imagenet.py, fo
 images. `:itaml,runlocal` trains on 10 people a task.
 """
 
-from configs.common import (
+from configs.class_incremental import (
   FEW_STEPS_OF_CLASSES,
   RANDOM_CHANGES,
-  choose,
-  class_incremental,
   continuum,
+  in_drops,
+  of_radam,
 )
-from configs.itaml_svhn import TAG
+from configs.common import choose
 from tagjax.config.defaults import base_config
 
-TUNED = class_incremental("radam", {"learning_rate": 0.01}, TAG)
+TUNED = of_radam()
 # An example of each of a thousand people would already be too many: so there are fewer people.
 LOCAL = {**FEW_STEPS_OF_CLASSES, "classes": 100}
 
@@ -46,10 +46,7 @@ def get_config(argument: str = "itaml"):
   c.update_from_flattened_dict(RANDOM_CHANGES)
   c.batch_size = 256
   c.eval_batch_size = 100
-  c.epochs = 70
-  c.schedule = "step"
-  c.step.at = (20, 40, 60)
-  c.step.factor = 0.2
+  in_drops(c, 70, (20, 40, 60))
   c.top_k = 5
   continuum(c)
   c.confusion_matrix = False  # of 10,000 people

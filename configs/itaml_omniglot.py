@@ -18,12 +18,12 @@ accelerator; estimated as in configs/itaml_cifar.py, for 1.6 million images of 1
 `:itaml,runlocal` trains for one epoch on 40 examples of each of two tasks.
 """
 
-from configs.common import CONTINUUM, FEW_STEPS_OF_CLASSES, choose, class_incremental, continuum
-from configs.itaml_svhn import TAG
+from configs.class_incremental import CONTINUUM, FEW_STEPS_OF_CLASSES, continuum, in_drops, of_radam
+from configs.common import choose
 from tagjax.config.defaults import base_config
 
 LOCAL = {**FEW_STEPS_OF_CLASSES, "test_examples_per_task": 70, "memory.capacity": 140}
-TUNED = class_incremental("radam", {"learning_rate": 0.01}, TAG)
+TUNED = of_radam()
 
 
 def get_config(argument: str = "itaml"):
@@ -34,10 +34,7 @@ def get_config(argument: str = "itaml"):
   c.normalization = "mnist"
   c.batch_size = 128
   c.eval_batch_size = 100
-  c.epochs = 70
-  c.schedule = "step"
-  c.step.at = (20, 40, 60)
-  c.step.factor = 0.2
+  in_drops(c, 70, (20, 40, 60))
   continuum(c, CONTINUUM[:-1])
   c.confusion_matrix = False  # of hundreds of characters
   return choose(c, TUNED, argument, LOCAL)

@@ -21,17 +21,17 @@ accelerator; estimated as in configs/itaml_cifar.py, for 1.6 million images. `:i
 trains for one epoch on 40 examples of each of two tasks.
 """
 
-from configs.common import (
+from configs.class_incremental import (
   FEW_STEPS_OF_CLASSES,
   RANDOM_CHANGES,
-  choose,
-  class_incremental,
   continuum,
+  in_drops,
+  of_radam,
 )
+from configs.common import choose
 from tagjax.config.defaults import base_config
 
-TAG = {"learning_rate": 0.0005, "tag.b": 5.0}
-TUNED = class_incremental("radam", {"learning_rate": 0.01}, TAG)
+TUNED = of_radam()
 
 
 def get_config(argument: str = "itaml"):
@@ -42,9 +42,6 @@ def get_config(argument: str = "itaml"):
   c.normalization = "imagenet"
   c.update_from_flattened_dict(RANDOM_CHANGES)
   c.batch_size = 256
-  c.epochs = 20
-  c.schedule = "step"
-  c.step.at = (5, 10, 15)
-  c.step.factor = 0.2
+  in_drops(c, 20, (5, 10, 15))
   continuum(c)
   return choose(c, TUNED, argument, FEW_STEPS_OF_CLASSES)

@@ -10,14 +10,13 @@ to a sixth at the end. No published figure could be found to compare with.
   python launch.py --config=configs/lasem_cifar.py:dfcnn --config.dfcnn.sharing=alternating
   python launch.py --config=configs/lasem_cifar.py:lasem_tf --config.factors.orthogonality=0.1
   python launch.py --config=configs/lasem_cifar.py:brute_force
-  python launch.py --config=configs/lasem_cifar.py:lasem_hps --config.protocol=multitask \
-      --config.cycles=2
+  python launch.py --config=configs/lasem_cifar.py:lasem_hps '--config.visit_order=0-4, 0-9'
 
 The second command is the example of the authors' README. Which of their numbers (`test_type`) is
-which `sharing`: docs/lifelong_architectures.md. The last is their third order of tasks, all of them
-twice. The constants of `den` are those that the authors' code names for a version of it that is not
-public. `tag`, `er` and their kin are not in the paper; TAG's rate is a twentieth of RMSProp's, the
-ratio that its authors chose on split CIFAR-100.
+which `sharing`: docs/lifelong_architectures.md. In the last one five tasks come again, their second
+order of tasks; the third is `0-9, 0-9`. The constants of `den` are those that the authors' code
+names for a version of it that is not public. `tag`, `er` and their kin are not in the paper; TAG's
+rate is a twentieth of RMSProp's, the ratio that its authors chose on split CIFAR-100.
 
 Pixels are standardised with fixed figures for all splits, where the paper takes those of each.
 

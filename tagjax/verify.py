@@ -20,10 +20,11 @@ from tagjax.storage import checkpoint
 from tagjax.storage.json_files import as_json, read_json
 from tagjax.storage.workdir import CHECKPOINTS, CONFIG, LOG, RESULTS, differences, digest_of
 from tagjax.training.options import RunOptions
+from tagjax.training.protocol import TUNING
 from tagjax.training.record import RunRecord
 from tagjax.training.sweep import TABLE, row_of
 
-_PARTS = ("groups", "shares", "trials")
+_PARTS = ("groups", "shares", "trials", "runs")
 _MOST_NAMED = 5
 
 
@@ -59,11 +60,15 @@ def verify(workdir: str | Path) -> Iterator[Check]:
   for part in _PARTS:
     folders = root.glob(f"{part}/*/")
     for folder in sorted(folders, key=lambda path: (len(path.name), path.name)):
-      yield from _of_folder(root, folder, config)
+      own = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else config
+      yield from _of_folder(root, folder, own if isinstance(own, dict) else config)
       for group in sorted(folder.glob("groups/*/")):
         yield from _of_folder(root, group, config)
   if (root / TABLE).is_file():
     yield from _of_table(root, config)
+  if (root / TUNING).is_dir():
+    for check in verify(root / TUNING):
+      yield check._replace(text=f"{TUNING}/{check.text}")
 
 
 def _of_folder(root: Path, folder: Path, config: Mapping[str, Any]) -> Iterator[Check]:

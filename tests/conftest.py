@@ -44,6 +44,7 @@ _MOSTLY_COMPILING = {
   "memory",
   "methods",
   "models",
+  "test_accelerator",
   "test_accumulator_dtype",
   "test_checks",
   "test_columns",
@@ -58,6 +59,7 @@ _MOSTLY_COMPILING = {
   "test_notebooks",
   "test_optimizers",
   "test_schedules",
+  "test_fingerprint",
   "test_fit",
   "test_guides",
   "test_launch",
@@ -88,10 +90,30 @@ _MOSTLY_COMPILING = {
 }
 
 
+_PARTS = {  # of `make test` and `make test-product`: whether their tests mostly compile
+  "not compiling and not product": False,
+  "compiling and not product": True,
+  "product": True,
+}
+
+
+def _compiles(path):
+  """Whether the tests of that module mostly compile."""
+  return "tests" in path.parts and bool(_MOSTLY_COMPILING & {*path.parts, path.stem})
+
+
+def pytest_ignore_collect(collection_path, config):
+  """Modules of the other part need not even be imported, which takes some seconds."""
+  part = _PARTS.get(config.option.markexpr)
+  if part is not None and collection_path.suffix == ".py":
+    return _compiles(collection_path) != part or None
+  return None
+
+
 def pytest_collection_modifyitems(items):
   """Marks them, so that `make test` can run them apart, and puts the long ones first."""
   for module in {item.getparent(pytest.Module) for item in items} - {None}:
-    if "tests" in module.path.parts and _MOSTLY_COMPILING & {*module.path.parts, module.path.stem}:
+    if _compiles(module.path):
       module.add_marker("compiling")
   # Modules with long tests first: at the end both workers have short ones to share out.
   long = {item.path for item in items if item.get_closest_marker("slow")}

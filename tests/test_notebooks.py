@@ -16,12 +16,18 @@ FEWER_DIGITS = {
 }
 SHORTER = {
   "analysis": FEWER_DIGITS,
-  "quickstart": FEWER_DIGITS,
+  # The networks and seeds of `analysis`: its compiled programs are found.
+  "quickstart": {
+    **FEWER_DIGITS,
+    "hidden=(100, 100)": "hidden=(64, 64)",
+    '"seeds": 5': '"seeds": 3',
+  },
   "finding_the_task": {"epochs=30": "epochs=2"},
   "tag_at_scale": {
     "STEPS, BATCH = 100, 16": "STEPS, BATCH = 4, 16",
     "for _ in range(300)": "for _ in range(30)",
   },
+  "what_to_share": {"EPOCHS = 15": "EPOCHS = 1"},
   "zero_shot": {
     "num_tasks=12": "num_tasks=3",
     "in models.items()": "in list(models.items())[1:2]",
@@ -34,8 +40,17 @@ WITH_PLOTS = (
   "gradient_projection",
   "quickstart",
   "tag_at_scale",
+  "what_to_share",
   "zero_shot",
 )
+
+
+LONGEST = ("tag_at_scale",)
+"""They run in `make test-product`."""
+
+
+def _marked(name):
+  return pytest.param(name, marks=pytest.mark.product) if name in LONGEST else name
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -47,7 +62,7 @@ def test_notebook_equals_its_text_pair(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [_marked(name) for name in NAMES])
 def test_notebook_runs(name, tmp_path, monkeypatch):
   monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # of the kernel
   asyncio.set_event_loop_policy(None)

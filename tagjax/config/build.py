@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from tagjax import benchmarks
-from tagjax.config import plugins
+from tagjax.config import early, plugins
 from tagjax.config.settings import Settings, held, members, schedules
 from tagjax.core.errors import ConfigError
 from tagjax.core.keys import key_shape
@@ -24,6 +24,7 @@ from tagjax.engine.model import as_model, task_stacked
 from tagjax.methods import fresh_each_task
 from tagjax.models.torch_weights import load_torch_weights
 from tagjax.training.options import epochs_by_task
+from tagjax.training.schedule import visits_of
 from tagjax.transforms import Columns, freeze, only_current_task, scale_by_task_schedule
 from tagjax.transforms.schedules import product
 
@@ -196,13 +197,13 @@ def _schedule(settings: Settings, provided: Mapping[str, Any]) -> Any:
     return None
   shape, steps = _shape_of_schedule(settings, provided), provided["steps_per_epoch"]
   epochs = epochs_by_task(settings["epochs"], len(steps))
-  joint, cycles = settings["protocol"] == "joint", settings["cycles"]
+  joint = settings["protocol"] == "joint"
   make = functools.partial(
     scale_by_task_schedule,
     shape,
     steps_per_epoch=steps,
     over="task" if joint else settings["schedule_over"],  # there one task is the whole stream
-    cycles=cycles if settings["protocol"] == "multitask" else 1,
+    visits=[visit.task for visit in visits_of(early.run_options(settings), len(steps))],
   )
 
   @functools.cache  # a method is made anew in each trace

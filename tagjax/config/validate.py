@@ -95,6 +95,10 @@ def _check_combination(values: Settings, members: list[Declaration]) -> None:
   if protocol != "sequential" and modifiers:
     names = "+".join(member.name for member in modifiers)
     _refuse("protocol", protocol, f"leaves {names} nothing to protect; use an optimizer alone")
+  if values["visit_order"] is not None and modifiers:
+    names = "+".join(member.name for member in modifiers)
+    reason = f"{names} has no rule for a task that comes again"
+    _refuse("visit_order", values["visit_order"], reason)
   if protocol in ("joint", "independent") and alone:
     _refuse("protocol", protocol, f"leaves {alone[-1]} no past tasks; use its base optimizer")
   if values["fresh_optimizer"] and members[-1].needs_past:

@@ -320,7 +320,8 @@ class Method(NamedTuple):
       has capacity in reserve (units, weights) narrows it, such as `used & mask`.
     outcome: `(state, task_id) -> {name: float array}`, of any shape, after each task: what has been
       decided, such as the units of each layer (capacity) or a chosen configuration; kept by task
-      in the results, under its name.
+      in the results, under its name. A scalar `X_lacking` is the number of X for which there was no
+      room; where it is not 0, a line tells it.
     cost: `(params, layer_sizes, batch_size) -> Cost | None`, of shapes: what a step costs, where
       that is many times the model's; told before anything is compiled. `layer_sizes`: how many
       numbers each layer makes of an image, where the model tells (a method `layer_sizes` of its

@@ -93,6 +93,7 @@ class Declaration(NamedTuple):
     traced: options that may be inputs of the compiled programs: numbers that change no shape.
     family: see `Family`.
     needs_past: whether it has no meaning where there are no past tasks.
+    collections: of variables that the model has, for methods that require them.
     summary: the first sentence of its docstring.
   """
 
@@ -106,6 +107,7 @@ class Declaration(NamedTuple):
   traced: frozenset[str]
   family: Family | None
   needs_past: bool
+  collections: frozenset[str]
   summary: str
 
   def key(self, option: str) -> str:
@@ -141,6 +143,7 @@ def register(
   holds: tuple[str, ...] = (),
   family: Family | None = None,
   needs_past: bool | None = None,
+  collections: tuple[str, ...] = (),
 ) -> Callable[[Callable], Callable]:
   """Declares the function (or class) below it.
 
@@ -158,6 +161,7 @@ def register(
       what that one makes, with the options of its own section.
     family: see `Family`; None: it may stand beside everything.
     needs_past: whether it has no meaning without past tasks. By default modifiers need them.
+    collections: of variables that a model has, for methods that require them (`Method.requires`).
 
   Returns:
     A decorator. It returns the function; a `Method` that the function makes carries the name.
@@ -181,7 +185,8 @@ def register(
 
   def declare(function: Callable) -> Callable:
     made = _with_name(function, name) if kind in ("optimizer", "modifier") else function
-    _add(_read(made, name, kind, section or name, shares, traced, holds, family, needs_past))
+    told = (kind, section or name, shares, traced, holds, family, needs_past, collections)
+    _add(_read(made, name, *told))
     return made
 
   return declare
@@ -259,7 +264,9 @@ def _add(new: Declaration) -> None:
   _declared[new.name] = new
 
 
-def _read(function, name, kind, section, shares, traced, holds, family, needs_past) -> Declaration:
+def _read(
+  function, name, kind, section, shares, traced, holds, family, needs_past, collections
+) -> Declaration:
   if kind not in PROVIDED:
     raise RegisterError(f"kind={kind!r} of {name!r} is unknown{nearest(kind, PROVIDED)}")
   if shares is not None and shares not in _sections:
@@ -287,6 +294,7 @@ def _read(function, name, kind, section, shares, traced, holds, family, needs_pa
     traced=frozenset(traced),
     family=family,
     needs_past=kind == "modifier" if needs_past is None else needs_past,
+    collections=frozenset(collections),
     summary=summary(function),
   )
 

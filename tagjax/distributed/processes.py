@@ -177,9 +177,12 @@ class _Watch(threading.Thread):
     self._patience = _PATIENCE_SECONDS
     self._seen: dict[int, tuple[str, float]] = {}
     self._over = threading.Event()
+    self._answered = time.monotonic()
 
   def run(self) -> None:
+    threading.Thread(target=self._watch_store, daemon=True).start()
     for beat in itertools.count():
+      self._answered = time.monotonic()
       if self._over.wait(_BEAT_SECONDS):
         return
       try:
@@ -191,6 +194,12 @@ class _Watch(threading.Thread):
         fault = self._fault(process, signs.get(f"{_ALIVE}/{process}", ""))
         if fault and not self._over.is_set():
           _leave(f"process {process} {fault}")
+
+  def _watch_store(self) -> None:
+    """Ends the process when the store, which is in process 0, does not even refuse to answer."""
+    while not self._over.wait(_BEAT_SECONDS):
+      if time.monotonic() - self._answered > _PATIENCE_SECONDS:
+        _leave(f"process 0 does not answer. {_AGAIN}")
 
   def _fault(self, process: int, sign: str) -> str:
     """What is wrong with the process; empty if nothing is."""

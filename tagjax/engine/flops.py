@@ -26,7 +26,8 @@ Known = np.ndarray | None
 its own."""
 
 _SMALL = 256  # of arrays whose values differ, larger ones are not followed
-_MOST_TURNS = 10_000  # of a loop that is counted turn by turn
+_MOST_TURNS = 1000  # of a loop whose end must be found, turn by turn
+_MOST_ALIKE = 64  # of a loop of known length, turn by turn; longer ones count one turn as often
 
 _ELEMENTWISE: dict[str, Callable[..., Any]] = {
   "add": operator.add,
@@ -202,7 +203,7 @@ def _scan(params, inputs) -> tuple[float, list[Known]]:
   outputs = [None] * (len(closed.jaxpr.outvars) - num_carry)
   everything = (True,) * len(closed.jaxpr.outvars)
   own = [_small(const) for const in closed.consts]
-  if all(one is None for one in (*carry, *slices)) or length > _MOST_TURNS:
+  if all(one is None for one in (*carry, *slices)) or length > _MOST_ALIKE:
     nothing = [None] * (len(carry) + len(slices))
     turn, _ = _count(closed.jaxpr, own, [*consts, *nothing], everything)
     return length * turn, [None] * num_carry + outputs

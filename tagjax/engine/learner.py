@@ -243,14 +243,14 @@ def _check_required(method: Method, model: Any, spec: StreamSpec) -> None:
 
 
 def _models_with(names: Sequence[str]) -> str:
-  """As another way out, declared models that have these; by the arguments of their calls."""
+  """As another way out, declared models whose calls or variables have these."""
   if ROUTING in names:
     way_out = f"a network whose layers are searched, sharing={SEARCHED!r}"
     return f", or choose {way_out} (docs/lifelong_architectures.md)"
   found = [
     name
     for name, declaration in sorted(register.declared("model").items())
-    if call_names(declaration.make).issuperset(names)
+    if (call_names(declaration.make) | declaration.collections).issuperset(names)
   ]
   return f", or choose one of {', '.join(found)}" if found else ""
 

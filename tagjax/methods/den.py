@@ -88,7 +88,7 @@ def den(
   drift: float = 0.1,
   threshold: float = 0.01,
   expand_by: int = 10,
-  split_above: float = 0.3,
+  split_above: float = 0.1,
   select_epochs: int | None = None,
   expand_epochs: int | None = None,
   split_epochs: int | None = None,
@@ -195,13 +195,15 @@ def den(
     names = hidden_layers(params)
     widths = {name: params[name]["bias"].shape[0] for name in names}
     none = {name: jnp.zeros(width, bool) for name, width in widths.items()}
-    stamps = Stamps(*({name: jnp.full(n, UNBORN) for name, n in widths.items()} for _ in range(2)))
+    born, until = (
+      {name: jnp.full(width, UNBORN, jnp.int32) for name, width in widths.items()} for _ in range(2)
+    )
     return DenState(
       inner=inner.init(params),
       anchor=_anchor_of(params),
       selected=none,
       fresh=jax.tree.map(jnp.copy, none),
-      stamps=stamps,
+      stamps=Stamps(born, until),
       learned=jnp.zeros(spec.num_tasks, bool),
       share=jnp.zeros(spec.num_tasks),
       loss=jnp.zeros(spec.num_tasks),

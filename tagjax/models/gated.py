@@ -177,14 +177,20 @@ def _on_device(tree: dict[str, np.ndarray]) -> dict[str, chex.Array]:
   return jax.tree.map(jnp.asarray, tree)
 
 
-def _check_start(start: float) -> None:
-  if not 0 < start < 1:
-    way_out = "give less than 1, or plain mlp and lasem_cnn with another method"
-    what = "leaves no room to expand" if start == 1 else "must be in (0, 1)"
-    raise ValueError(f"start={start!r} {what}: {way_out}")
+def _check_start(start: float, **widths: tuple[int, ...]) -> None:
+  """Refuses networks of which the first task would have all."""
+  if not 0 < start <= 1:
+    raise ValueError(f"start must be in (0, 1), got {start!r}")
+  for name, values in widths.items():
+    full = [width for width in values if (_first(width, start) == 0).all()]
+    if full:
+      raise ValueError(
+        f"{name}={tuple(values)!r} leaves no room to expand beside the {full[0]} units of a layer "
+        f"that start={start!r} takes: give larger layers, or a smaller start"
+      )
 
 
-@register("attention_mlp", kind="model")
+@register("attention_mlp", kind="model", collections=(ATTENTION,))
 def attention_mlp(
   spec: StreamSpec,
   *,
@@ -217,7 +223,7 @@ def attention_mlp(
   )
 
 
-@register("attention_cnn", kind="model")
+@register("attention_cnn", kind="model", collections=(ATTENTION,))
 def attention_cnn(
   spec: StreamSpec,
   *,
@@ -260,7 +266,7 @@ def attention_cnn(
   )
 
 
-@register("expandable_mlp", kind="model")
+@register("expandable_mlp", kind="model", collections=(STAMPS,))
 def expandable_mlp(
   spec: StreamSpec,
   *,
@@ -282,7 +288,7 @@ def expandable_mlp(
     ValueError: if the scenario is not `"task"`, a number is out of range, or there is no reserve.
   """
   outputs_by_task(spec, "expandable_mlp")
-  _check_start(start)
+  _check_start(start, hidden=hidden)
   return GatedNetwork(
     spec.num_outputs,
     spec.num_tasks,
@@ -294,7 +300,7 @@ def expandable_mlp(
   )
 
 
-@register("expandable_cnn", kind="model")
+@register("expandable_cnn", kind="model", collections=(STAMPS,))
 def expandable_cnn(
   spec: StreamSpec,
   *,
@@ -323,7 +329,7 @@ def expandable_cnn(
     ValueError: see `attention_cnn`; or if there is no reserve.
   """
   outputs_by_task(spec, "expandable_cnn")
-  _check_start(start)
+  _check_start(start, channels=channels, hidden=hidden)
   return GatedNetwork(
     spec.num_outputs,
     spec.num_tasks,

@@ -112,7 +112,7 @@ class TransferCNN(LasemNetwork, kw_only=True):
   def layer_sizes(self, image_shape: tuple[int, ...]) -> list[int]:
     """Numbers that each convolution makes of an image."""
     (height, width), sizes = image_shape[:2], []
-    for outputs, _, pool, _ in self._layers():
+    for outputs, pool in zip(self.channels, self.pools, strict=True):
       sizes.append(height * width * outputs)
       height, width = -(-height // pool), -(-width // pool)
     return sizes

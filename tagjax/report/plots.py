@@ -7,7 +7,7 @@ Each is a `tagjax.report.drawing.Plot`, which a notebook shows as an image.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -303,8 +303,8 @@ def plot_points(results: Results) -> Figure:
   return plot_search(results) if results["config"].get("search") else plot_sweep(results)
 
 
-def save_all(results: Results, directory: str | os.PathLike) -> list[Path]:
-  """Writes the plots of a run, a grid or a search as PNG into `directory`; returns their paths."""
+def plots_of(results: Results) -> dict[str, Callable[[Results], Figure]]:
+  """What draws the plots of a run, a grid or a search, by the names of their files."""
   if "points" in results:
     plots = {"search" if results["config"].get("search") else "sweep": plot_points}
   else:
@@ -317,11 +317,17 @@ def save_all(results: Results, directory: str | os.PathLike) -> list[Path]:
     plots["task_relatedness"] = plot_task_relatedness
   if (grown := growth_of(results)) is not None and grown.grows:
     plots["growth"] = growth_plots.plot_growth
-  plots |= curve_plots.plots_of(results) | class_plots.plots_of(results)
-  paths = []
-  for name, plot in plots.items():
+  return plots | curve_plots.plots_of(results) | class_plots.plots_of(results)
+
+
+def save_all(
+  results: Results, directory: str | os.PathLike, names: Iterable[str] | None = None
+) -> list[Path]:
+  """Writes the plots as PNG into `directory`, all or those of these names; returns their paths."""
+  plots, paths = plots_of(results), []
+  for name in plots if names is None else names:
     path = Path(directory) / f"{name}.png"
-    plot(results).savefig(path)
+    plots[name](results).savefig(path)
     paths.append(path)
   return paths
 

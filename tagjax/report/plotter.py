@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tagjax.core.errors import reason
@@ -83,15 +83,39 @@ def draw_what_comes(directory: str) -> None:
   figure.add_subplot()
   figure.savefig(io.BytesIO())  # loads fonts and the writer of images
   if line := sys.stdin.readline().strip():
-    sys.exit(_draw(json.loads(line), directory))
+    os._exit(_draw_at_once(json.loads(line), directory))  # the run waits for it: at once
 
 
-def _draw(results: Mapping[str, Any], directory: str) -> str | None:
+def _draw_at_once(results: Mapping[str, Any], directory: str) -> int:
+  """Each plot in a process of its own, so that all cores draw; 0 if all could be drawn."""
+  from tagjax.report import plots
+
+  if not hasattr(os, "fork"):
+    return _told(_draw(results, directory))
+  children = []
+  for name in plots.plots_of(results):
+    if (child := os.fork()) == 0:
+      os._exit(_told(_draw(results, directory, [name])))
+    children.append(child)
+  ends = [os.waitpid(child, 0)[1] for child in children]
+  return int(any(ends))
+
+
+def _told(error: str | None) -> int:
+  """Prints what failed, if anything did; the code to exit with."""
+  if error is not None:
+    print(error, file=sys.stderr, flush=True)
+  return int(error is not None)
+
+
+def _draw(
+  results: Mapping[str, Any], directory: str, names: Iterable[str] | None = None
+) -> str | None:
   """Why it failed, if it did."""
   from tagjax.report import plots
 
   try:
-    plots.save_all(results, directory)
+    plots.save_all(results, directory, names)
   except Exception as error:
     return reason(error)
   return None

@@ -1,6 +1,7 @@
 """JSON files that are never half written."""
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -72,10 +73,27 @@ def write_atomic(path: str | os.PathLike, blocks: Iterable[bytes]) -> None:
       os.fsync(file.fileno())
     os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's file is for its owner only
     os.replace(temporary, path)
+    sync_path(path.parent)  # or a loss of power could take the new name back
   except BaseException:
     with contextlib.suppress(OSError):
       os.unlink(temporary)
     raise
+
+
+def sync_path(path: str | os.PathLike) -> None:
+  """Makes sure that what a file or folder holds is on the disk.
+
+  Raises:
+    OSError: if it cannot be.
+  """
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  except OSError as error:
+    if error.errno != errno.EINVAL:  # a file system without it for folders
+      raise
+  finally:
+    os.close(descriptor)
 
 
 def read_json(path: str | os.PathLike) -> Any:

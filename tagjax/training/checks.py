@@ -16,6 +16,7 @@ from tagjax.core.types import Batch, StreamSpec
 from tagjax.engine.learner import Learner, LearnerState
 from tagjax.input_pipeline.order import pass_size
 from tagjax.training.options import RunOptions, epochs_by_task
+from tagjax.training.schedule import visits_of
 
 _OF_A_STREAM = ("name", "spec", "max_value", "sizes", "task_names", "__len__", "__getitem__")
 _PARTS = {"train": "training", "validation": "validation", "test": "test"}
@@ -38,6 +39,12 @@ def check_stream(stream: Any, options: RunOptions) -> None:
     if number != num_tasks or num_tasks == 0:
       raise ConfigError(f"{stream.name}: {num_tasks} tasks, and {what} {number}: they must agree")
   epochs_by_task(options.epochs, num_tasks)
+  visits_of(options, num_tasks)
+  if options.visit_order is not None and stream.spec.scenario != "task":
+    raise ConfigError(
+      f"visit_order={options.visit_order!r}: in the scenario {stream.spec.scenario!r} the outputs "
+      "in use depend on the last task: use the scenario 'task'"
+    )
   part = 2 if options.evaluate_on == "test" else 1
   parts = {"training": 0, options.evaluate_on: part}
   if options.needs_validation:

@@ -35,7 +35,7 @@ from tagjax.training.preload import CHECKPOINTS, preload
 from tagjax.training.profiler import Trace
 from tagjax.training.provenance import provenance
 from tagjax.training.record import RunRecord
-from tagjax.training.schedule import Place, spans, visits
+from tagjax.training.schedule import Place, spans, visits_of
 from tagjax.training.shares import (
   ALONE,
   Process,
@@ -276,7 +276,7 @@ def train_stream(trainer: Trainer, options: RunOptions, cursor: Cursor) -> None:
   of_tasks = epochs_by_task(options.epochs, trainer.num_tasks)
   for trials in trainer.groups:
     epoch_id = 0
-    for visit in visits(options.protocol, trainer.num_tasks, options.cycles):
+    for visit in visits_of(options, trainer.num_tasks):
       if visit.fresh:
         cursor.perform(trainer.begin, trials, trials, visit)
       if visit.number == 0 and options.evaluate_future_tasks:
@@ -419,7 +419,7 @@ def _progress_line(trainer: Trainer, options: RunOptions, enabled: bool) -> Prog
   of_tasks = epochs_by_task(options.epochs, trainer.num_tasks)
   steps = [
     (phase.epochs or of_tasks[visit.task]) * trainer.steps_per_epoch[visit.task]
-    for visit in visits(options.protocol, trainer.num_tasks, options.cycles)
+    for visit in visits_of(options, trainer.num_tasks)
     for phase in trainer.programs.phases
   ]
   return Progress(

@@ -24,6 +24,10 @@ def lines_of(record: RunRecord, names: Sequence[Mapping[str, Any]]) -> Iterator[
         yield {**name, "task": task, "minibatch": minibatch, "task_accuracy": accuracy}
       for epoch, values in enumerate(record.validation[index][task]):
         yield {**name, "task": task, "epoch": epoch, "validation_accuracy": values}
+      for epoch, values in enumerate(record.epoch_validation[index][task]):
+        yield {**name, "task": task, "epoch": epoch, "epoch_validation": values}
+      if record.peak[index][task] is not None:
+        yield {**name, "task": task, "peak_accuracy": record.peak[index][task]}
       if record.chosen_epoch[index][task] is not None:
         yield {**name, "task": task, "chosen_epoch": record.chosen_epoch[index][task]}
       if any(value is not None for value in row):

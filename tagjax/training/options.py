@@ -32,6 +32,10 @@ class RunOptions:
       tasks in order, `cycles` times; `"joint"`: the examples of all tasks together;
       `"independent"`: a new network for each task.
     cycles: rounds through all tasks for `protocol="multitask"`, at least 1.
+    visit_order: the tasks in the order of the stays at them, for tasks that come again as the same
+      tasks: a sequence or a text such as `"0-4, 0-9"`. In the scenario `"task"`, with the protocol
+      `"sequential"` and methods that protect no past. The row of a task in the accuracy matrix is
+      that after its last stay. None: each task once.
     normalization: how stored pixels become the model's input: `"unit"` [0, 1], `"signed"` [-1, 1],
       or another key of `tagjax.input_pipeline.normalization.NORMALIZATIONS`.
     augmentation: random changes of training images.
@@ -81,6 +85,7 @@ class RunOptions:
   drop_last: bool = False
   protocol: Protocol = "sequential"
   cycles: int = 6
+  visit_order: str | tuple[int, ...] | None = None
   normalization: str = "unit"
   augmentation: Augmentation = _AS_STORED
   data_parallel: int = 1
@@ -124,6 +129,11 @@ class RunOptions:
       raise ConfigError("protocol='joint': learns no task by itself; no learning_curve_batches")
     if self.protocol == "joint" and self.peak_accuracy:
       raise ConfigError("protocol='joint': learns no task by itself; no peak_accuracy")
+
+    if self.visit_order is not None and self.protocol != "sequential":
+      raise ConfigError(
+        f"visit_order={self.visit_order!r}: is for protocol='sequential', not {self.protocol!r}"
+      )
 
   @property
   def all_lengths(self) -> tuple[int, ...]:

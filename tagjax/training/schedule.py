@@ -1,9 +1,13 @@
 """Which task comes when, and in which spans of steps it is learned."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from tagjax.training.options import Protocol
+import numpy as np
+
+from tagjax.benchmarks.checks import check_integers
+from tagjax.core.errors import ConfigError
+from tagjax.training.options import Protocol, RunOptions
 
 
 class Visit(NamedTuple):
@@ -15,6 +19,7 @@ class Visit(NamedTuple):
     fresh: whether it begins with a new network.
     again: whether the task was visited before.
     evaluated: whether an evaluation follows.
+    begun: how many tasks have been visited so far, this one included.
   """
 
   number: int
@@ -22,9 +27,12 @@ class Visit(NamedTuple):
   fresh: bool = False
   again: bool = False
   evaluated: bool = True
+  begun: int = 1
 
 
-def visits(protocol: Protocol, num_tasks: int, cycles: int = 6) -> list[Visit]:
+def visits(
+  protocol: Protocol, num_tasks: int, cycles: int = 6, order: str | Sequence[int] | None = None
+) -> list[Visit]:
   """The tasks in the order in which a run learns them.
 
   Args:
@@ -32,25 +40,58 @@ def visits(protocol: Protocol, num_tasks: int, cycles: int = 6) -> list[Visit]:
       name of the last task. The bounds `"joint"` and `"multitask"` are evaluated at the end only.
     num_tasks: T.
     cycles: for `"multitask"`.
+    order: for `"sequential"`, see `RunOptions.visit_order`; None: each task once.
 
   Returns:
     The visits.
+
+  Raises:
+    ConfigError: if the order does not visit all tasks, does not begin them in theirs, or does not
+      end with the last one.
 
   >>> [visit.task for visit in visits("multitask", num_tasks=3, cycles=2)]
   [0, 1, 2, 0, 1, 2]
   """
   last = num_tasks - 1
   if protocol == "joint":
-    return [Visit(0, last, fresh=True)]
+    return [Visit(0, last, fresh=True, begun=num_tasks)]
   if protocol == "multitask":
     end = cycles * num_tasks - 1
     return [
-      Visit(number, number % num_tasks, number == 0, number > last, number == end)
-      for number in range(end + 1)
+      Visit(n, n % num_tasks, n == 0, n > last, n == end, min(n + 1, num_tasks))
+      for n in range(end + 1)
     ]
+  tasks = range(num_tasks) if order is None else _in_order(order, num_tasks)
+  begun = np.maximum.accumulate(tasks) + 1
   return [
-    Visit(task, task, fresh=task == 0 or protocol == "independent") for task in range(num_tasks)
+    Visit(
+      number,
+      task,
+      fresh=number == 0 or protocol == "independent",
+      again=task in tasks[:number],
+      begun=int(begun[number]),
+    )
+    for number, task in enumerate(tasks)
   ]
+
+
+def visits_of(options: RunOptions, num_tasks: int) -> list[Visit]:
+  """The visits of a run."""
+  return visits(options.protocol, num_tasks, options.cycles, options.visit_order)
+
+
+def _in_order(order: str | Sequence[int], num_tasks: int) -> tuple[int, ...]:
+  try:
+    tasks = check_integers("visit_order", order)
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
+  if tuple(dict.fromkeys(tasks)) != tuple(range(num_tasks)) or tasks[-1] != num_tasks - 1:
+    raise ConfigError(
+      f"visit_order={order!r}: must visit all of the tasks 0 to {num_tasks - 1}, each for the "
+      "first time after those before it, and the last one at the end; task_order gives them "
+      "another order"
+    )
+  return tasks
 
 
 class Place(NamedTuple):

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+import sys
 import time
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -259,7 +260,7 @@ class Trainer:
     """A row of the accuracy matrix."""
     task = visit.task
     rows = [self.record.accuracy[index][task] for index in trials]
-    first, last = 0, self.num_tasks if self._options.evaluate_future_tasks else task + 1
+    first, last = 0, self.num_tasks if self._options.evaluate_future_tasks else visit.begun
     if self._options.protocol == "independent" and task:
       first = task  # the networks of the tasks before have not changed
       for index, row in zip(trials, rows, strict=True):
@@ -271,7 +272,7 @@ class Trainer:
       for index, row, accuracy, loss in zip(trials, rows, accuracies, losses, strict=True):
         self._is_finite(loss, index, task, self.steps_per_epoch[task])
         row[other] = accuracy
-      if other <= task:
+      if other < visit.begun:
         counts = own if counts is None else jax.tree.map(np.add, counts, own)
     self._keep_counts(trials, task, counts, to_former=first > 0)
     self._keep_growth(trials, visit, to_former=first > 0)
@@ -397,12 +398,14 @@ class Trainer:
       self.record.add_growth(index, visit.task, own, outcome, to_former=to_former)
       told = {name: to_lists(value) for name, value in outcome.items()}
       self._log.write(**self._name(index), task=visit.task, **own, outcome=told)
+    for line in lacking(visit.task, figures.outcome):
+      print(line, file=sys.stderr, flush=True)
 
   def _seen(self, visit: Visit) -> range:
     """The tasks that the network has been trained on, the current one included."""
     if self._options.protocol == "independent":
       return range(visit.task, visit.task + 1)
-    return range(self.num_tasks if visit.again else visit.task + 1)
+    return range(visit.begun)
 
   def _validate_task(
     self, task: int, current_task: int, validate: Callable[..., Evaluation]
@@ -462,6 +465,20 @@ class Trainer:
   def _place(self, place: Place, index: int) -> dict[str, Any]:
     where = {"task": place.task, "phase": place.phase, "epoch": place.epoch}
     return {**self._name(index), **where}
+
+
+def lacking(task: int, outcome: Mapping[str, np.ndarray]) -> list[str]:
+  """A line for each kind of thing for which there was no room, see `Method.outcome`.
+
+  >>> lacking(3, {"units_lacking": np.array([0.0, 12.0]), "units": np.ones((2, 1))})
+  ['task 3: 12 units found no room in the network: give it larger layers']
+  """
+  return [
+    f"task {task}: {int(value.max())} {name.removesuffix('_lacking')} found no room in the "
+    "network: give it larger layers"
+    for name, value in outcome.items()
+    if name.endswith("_lacking") and value.max() > 0
+  ]
 
 
 def num_steps(options: RunOptions, size: int) -> int:

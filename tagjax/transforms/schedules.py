@@ -87,7 +87,7 @@ def scale_by_task_schedule(
   steps_per_epoch: int | Sequence[int],
   *,
   over: Over = "task",
-  cycles: int = 1,
+  visits: Sequence[int] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
   """Multiplies the update by `schedule`; stands after the optimizer.
 
@@ -102,7 +102,7 @@ def scale_by_task_schedule(
     steps_per_epoch: the steps of an epoch, or `[T]`, one number for each task; likewise.
     over: `"task"`: the schedule starts anew whenever the task changes, also at a task that comes
       again, and is as long as that task. `"stream"`: it runs once, over the sum of all steps.
-    cycles: how often the stream goes through all tasks, at least 1; for `over="stream"`.
+    visits: the task of each stay, for `over="stream"`; None: each task once, in order.
 
   Returns:
     A transformation whose `update` takes the keywords `task_id` (0-based integer, may be traced)
@@ -128,13 +128,13 @@ def scale_by_task_schedule(
   check_choice("over", over, get_args(Over))
   steps = _counts("steps_per_task", steps_per_task)
   check_steps_per_epoch(steps_per_epoch, "a schedule", num_tasks=len(steps))
-  check_count("cycles", cycles)
+  order = _order(visits, len(steps))
   epoch_steps = np.broadcast_to(np.asarray(steps_per_epoch, np.int32), steps.shape)
   by_task = over == "task"
   if by_task:
     horizon, unit = steps, epoch_steps
   else:
-    horizon = np.full_like(steps, cycles * steps.sum())
+    horizon = np.full_like(steps, steps[order].sum())
     unit = np.full_like(steps, epoch_steps[0])
   longest = int(horizon.max())
   _check_schedule(schedule, horizon, unit, longest)
@@ -158,7 +158,8 @@ def scale_by_task_schedule(
       state = _arrive(state, task_id, epoch_steps, by_task)
     else:
       task_id = check_task_id(epoch_step.task_id, len(steps))
-      state = _told(epoch_step, task_id, steps, epoch_steps, by_task)
+      before = None if by_task else (steps[order], -(-steps // epoch_steps)[order])
+      state = _told(epoch_step, task_id, epoch_steps, before)
     progress = Progress(
       step=state.steps_before + state.step,
       num_steps=_of_task(horizon, task_id),
@@ -191,25 +192,31 @@ def _arrive(state: TaskScheduleState, task_id, epoch_steps, by_task: bool) -> Ta
   )
 
 
-def _told(at: EpochStep, task_id, steps, epoch_steps, by_task: bool) -> TaskScheduleState:
-  """The state as it is before a step of task `task_id`, from what the loop tells."""
+def _told(at: EpochStep, task_id, epoch_steps, of_visits) -> TaskScheduleState:
+  """The state as it is before a step of task `task_id`, from what the loop tells.
+
+  `of_visits`: the steps and the epochs of each stay; None if every task starts anew.
+  """
   unit = _of_task(epoch_steps, task_id)
   # The ratio is 1, and the product exact, unless exemplars lengthen the epoch.
   step = at.task_epoch * unit + (at.step * (unit / at.num_steps)).astype(jnp.int32)
-  if by_task:
+  if of_visits is None:
     return TaskScheduleState(task_id, step, jnp.int32(0), jnp.int32(0))
-  cycle, place = jnp.divmod(at.visit, len(steps))
-  epochs = -(-steps // epoch_steps)
-  return TaskScheduleState(
-    task_id=task_id,
-    step=step,
-    steps_before=cycle * int(steps.sum()) + _before(steps)[place],
-    epochs_before=cycle * int(epochs.sum()) + _before(epochs)[place],
-  )
+  return TaskScheduleState(task_id, step, *(_before(numbers)[at.visit] for numbers in of_visits))
+
+
+def _order(visits: Sequence[int] | None, num_tasks: int) -> np.ndarray:
+  """The tasks of all stays."""
+  order = np.arange(num_tasks) if visits is None else np.asarray(visits)
+  if order.dtype.kind not in "iu" or order.ndim != 1 or not order.size:
+    raise ValueError(f"visits must be the tasks of the stays, integers, got {visits!r}")
+  if order.min() < 0 or order.max() >= num_tasks:
+    raise ValueError(f"visits must be tasks from 0 to {num_tasks - 1}, got {visits!r}")
+  return order
 
 
 def _before(numbers: np.ndarray) -> chex.Array:
-  """`[T]`, the sum over the tasks before each."""
+  """The sum of the numbers before each."""
   return jnp.asarray(np.cumsum(numbers) - numbers, jnp.int32)
 
 

@@ -9,8 +9,6 @@ from tagjax.models.convolution import by_patches
 from tagjax.models.mlp import MLP
 from tagjax.models.reduced_resnet import ReducedResNet
 
-pytestmark = pytest.mark.compiling
-
 
 def test_small_measures_every_part(tmp_path, monkeypatch, capsys):
   monkeypatch.setitem(accelerator.PARTS, "torch", lambda size: iter([{"case": "left out"}]))

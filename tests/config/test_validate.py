@@ -224,6 +224,15 @@ def test_classes_and_orders_are_names_texts_or_sequences(classes, order):
   assert (values["classes"], values["class_order"]) == (classes, order)
 
 
+def test_modifiers_without_a_rule_for_tasks_that_come_again_are_refused():
+  config = base_config()
+  config.method, config.visit_order, config.benchmark = "er+sgd", "0-1, 0-4", "split_digits"
+  with pytest.raises(ConfigError, match="er has no rule for a task that comes again"):
+    validate(config)
+  config.method = "tag"
+  assert validate(config)["visit_order"] == "0-1, 0-4"
+
+
 def test_modifiers_that_need_the_past_are_refused_where_there_is_none():
   config = base_config()
   config.method, config.protocol = "er+sgd", "multitask"

@@ -168,6 +168,6 @@ def network_params(network):
 @pytest.mark.parametrize(("name", "wanted"), [("hat", "attention"), ("den", "stamps")])
 def test_a_network_without_gates_is_refused(name, wanted):
   network = NETWORKS["packnet"]()
-  text = f"requires '{wanted}' of the model, and MLP does not have it"
+  text = f"requires '{wanted}' of the model, and MLP does not have it: choose one whose units have"
   with pytest.raises(ValueError, match=text):
     make_learner(network, made(f"{name}+sgd", network), STREAM)

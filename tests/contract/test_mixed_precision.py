@@ -9,7 +9,9 @@ import pytest
 from tagjax.models import MLP
 
 STREAM = helpers.spec()
-KINDS = ["rmsprop", "ewc+er+tag", "mas_local+gem", "lwf+agem", "derpp+adam", "itaml+tag"]
+KINDS = ["ewc+er+tag", "mas_local+gem", "itaml+tag"] + [
+  pytest.param(kind, marks=pytest.mark.product) for kind in ("rmsprop", "lwf+agem", "derpp+adam")
+]
 
 
 def train(method, dtype):

@@ -72,8 +72,49 @@ def test_the_stream_is_one_program_and_four_devices_agree_with_one(name):
     np.testing.assert_allclose(a, b[0], rtol=2e-4, atol=2e-5)
 
 
+ARCHITECTURES = {
+  **{
+    make.__name__: (functools.partial(network, make, sharing="top-1"), "")
+    for make in (hps, tf, dfcnn)
+  },
+  "prognn": (functools.partial(network, prognn), ""),
+  "lasem": (functools.partial(network, hps, sharing="searched"), "lasem+"),
+  "darts": (functools.partial(network, dfcnn, sharing="searched"), "darts+"),
+}
+CHAINS = ["ewc+er+tag"] + [
+  pytest.param(method + optimizer, marks=pytest.mark.product)
+  for method in ("", "ewc+", "er+")
+  for optimizer in ("sgd", "rmsprop", "tag")
+]
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_takes_regularisers_replay_and_optimizers(name, chain):
+  """A step is traced, not compiled: its state keeps shapes and dtypes."""
+  make, search = ARCHITECTURES[name]
+  model = make()
+  options = {"memory__capacity": 2, "learning_rate": 0.1}
+  stacked = tagjax.task_stacked(model, STREAM)
+  method = helpers.named_method(search + chain, STREAM, (2,) * 3, stacked, **options)
+  learner = make_learner(model, method({}), STREAM)
+  before = jax.eval_shape(learner.init, jax.random.key(0))
+  step = functools.partial(learner.step, phase="train")
+  batch = helpers.batch(STREAM, 0, BATCH)
+  after, _ = jax.eval_shape(step, before, batch, jnp.int32(0))
+  assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), after) == jax.tree.map(
+    lambda leaf: (leaf.shape, leaf.dtype), before
+  )
+
+
+def test_what_stands_before_a_search_is_refused():
+  with pytest.raises(ValueError, match=r"member 1 \(lasem\) of the chain ignores its incoming"):
+    helpers.named_method("ewc+lasem+sgd", STREAM)({})
+
+
 def test_seeds_side_by_side_are_the_seeds_alone():
-  model = network(hps, sharing="searched", dropout=0.2)
+  one_layer = {"channels": (3,), "kernels": (3,), "pools": (2,)}
+  model = network(hps, sharing="searched", dropout=0.2, **one_layer)
   learner = make_learner(model, method_for(model, tagjax.methods.lasem()), STREAM)
 
   def one_seed(key):

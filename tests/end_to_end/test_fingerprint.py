@@ -172,11 +172,11 @@ def test_verify_names_what_does_not_fit(ended, tmp_path, capsys):
 
 def test_verify_checks_a_grid_against_its_groups(tmp_path):
   examples = stream(validation_fraction=0.4)
-  grid = {"rate": [0.1, 0.01], "epochs": [1, 2]}
+  grid = {"rate": [0.1, 0.01]}
   sweep(examples, MODEL, lambda h: optax.sgd(h["rate"]), grid=grid, workdir=tmp_path, **SETTINGS)
   assert faults(tmp_path) == []
   starts = json.loads((tmp_path / "results.json").read_text())["provenance"]["starts"]
-  assert [start["group"] for start in starts] == [0, 1]
+  assert [start["group"] for start in starts] == [0]
   table = json.loads((tmp_path / "points.json").read_text())
   table["points"]["0"]["average_accuracy"]["mean"] += 0.25
   (tmp_path / "points.json").write_text(json.dumps(table))

@@ -250,7 +250,7 @@ def test_more_devices_than_there_are(tiny, tmp_path):
     run_config(tiny(data_parallel=9, batch_size=9), tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.product
 def test_real_cifar10_on_the_reduced_resnet(execute, real_data):
   run = execute(
     benchmark="split_cifar10",

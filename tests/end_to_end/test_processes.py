@@ -161,6 +161,24 @@ def test_the_death_of_process_0_ends_the_others(pair, tmp_path):
   assert second.stderr.splitlines()[-1] == line
 
 
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_process_that_stands_still_ends_the_other(pair, tmp_path, victim):
+  two = pair(*LONG, f"--workdir={tmp_path}")
+  while not positions(tmp_path):
+    time.sleep(0.01)
+    assert os.path.exists(f"/proc/{two[0].pid}/stat"), "process 0 is gone"
+  os.kill(two[victim].pid, signal.SIGSTOP)
+  begun = time.perf_counter()
+  ended = two[1 - victim].wait()
+  assert time.perf_counter() - begun < 60
+  os.kill(two[victim].pid, signal.SIGKILL)
+  two[victim].wait()
+  assert ended.code == 1
+  line = ended.stderr.splitlines()[-1]
+  assert line.startswith(f"error: process {victim} ")
+  assert line.endswith(AGAIN)
+
+
 def test_what_a_killed_process_has_left_one_alone_finishes(launch, tmp_path):
   """Seeds are shared out, and the other process does not notice."""
   quick = ("--config.method=sgd", "--config.epochs=3", "--config.checkpoint_every=5")

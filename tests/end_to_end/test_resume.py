@@ -134,14 +134,25 @@ class Stopped(Exception):  # noqa: N818  (what a test did, not a fault)
   pass
 
 
-@pytest.mark.parametrize("method", ["tag", "icarl+tag", "itaml+tag"])
+# Of the two that rehearse, the one that also prepares copies.
+@pytest.mark.parametrize(
+  "method",
+  [
+    "tag",
+    "itaml+tag",
+    *(pytest.param(method, marks=pytest.mark.product) for method in ("icarl+tag", "den+tag")),
+  ],
+)
 def test_stopped_at_every_position(tiny, tmp_path, monkeypatch, method):
   """Each action of the run, just before it and between it and its checkpoint."""
   config = tiny(seeds=2, train_examples_per_task=35, checkpoint_every=2, chunk_steps=3)
   config.method, config.learning_rate, config.scenario = method, 0.01, "class"
+  grows = method == "den+tag"
+  if grows:  # four phases a task
+    config.scenario, config.model, config.expandable_mlp.hidden = "task", "expandable_mlp", (8,)
   # The best epoch's weights and what it was chosen by are part of a checkpoint.
   config.epochs, config.select_epoch, config.validation_fraction = (1, 2), "best", 0.2
-  config.peak_accuracy = True
+  config.peak_accuracy = method == "tag"
   programs = []
 
   def once(*arguments, **options):
@@ -172,9 +183,11 @@ def test_stopped_at_every_position(tiny, tmp_path, monkeypatch, method):
     except Stopped:
       continue
   assert stops == list(range(len(stops)))
-  # Begin; of each epoch its chunks (3 steps, or 5 with the exemplars of task 0) and its validation;
+  # Begin; of each epoch its chunks (3 steps, 5 with the exemplars of task 0) and its validations;
   # of each task the count of exemplars, the best epoch's weights, consolidate, evaluate.
   counts = method != "tag"
-  assert len(stops) == 1 + (1 + 1) + 2 * (1 + counts + 1) + 2 * (counts + 3)
+  validations = 2 if config.peak_accuracy else 1
+  epochs = (1 + validations) + 2 * (1 + counts + validations)
+  assert grows or len(stops) == 1 + epochs + 2 * (counts + 3)
   assert outcome(tmp_path / "stopped") == expected
-  assert programs[0].traces["train", "train"] == 1
+  assert programs[0].traces["train", "split" if grows else "train"] == 1

@@ -79,6 +79,15 @@ def run_and_read(config, workdir):
       "epochs": (2, 4),
       "select_epoch": "best",
     },
+    pytest.param(
+      {"method": "den+sgd", "learning_rate": 0.3, "model": "expandable_mlp"},
+      marks=pytest.mark.product,
+    ),
+    pytest.param({"method": "packnet+sgd", "learning_rate": 0.3}, marks=pytest.mark.product),
+    pytest.param(
+      {"method": "hat+sgd", "learning_rate": 0.1, "model": "attention_mlp"},
+      marks=pytest.mark.product,
+    ),
   ],
   ids=lambda changes: changes["method"],
 )

@@ -97,8 +97,12 @@ def test_edges_that_are_not_in_use_change_nothing():
 @pytest.mark.parametrize(
   ("make", "text"),
   [
-    (lambda: expandable_mlp(SPEC, start=1), "start=1 leaves no room to expand: give less than 1"),
-    (lambda: expandable_mlp(SPEC, start=0.0), r"start=0.0 must be in \(0, 1\)"),
+    (
+      lambda: expandable_mlp(SPEC, hidden=(8,), start=1),
+      r"hidden=\(8,\) leaves no room to expand beside the 8 units of a layer that start=1 takes",
+    ),
+    (lambda: expandable_cnn(SPEC, channels=(1,) * 4), r"channels=\(1, 1, 1, 1\) leaves no room to"),
+    (lambda: expandable_mlp(SPEC, start=0.0), r"start must be in \(0, 1\), got 0.0"),
     (lambda: expandable_mlp(SPEC, hidden=()), "hidden=.. leaves no unit that a task could have"),
     (lambda: attention_cnn(SPEC, channels=(3,)), r"kernels=\(3, 3, 3, 3\) has 4 values: give one"),
     (lambda: attention_cnn(SPEC, **SIZES, scale=1.0), "scale must be greater than 1, got 1.0"),

@@ -3,9 +3,10 @@
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tagjax.core.errors import ConfigError
 from tagjax.training.options import Protocol
 from tagjax.training.schedule import Place, Visit, spans, visits
 
@@ -56,6 +57,19 @@ def test_a_task_comes_again_only_after_its_first_visit(protocol, num_tasks, cycl
     seen.add(visit.task)
 
 
+def test_tasks_come_again_in_the_order_that_is_given():
+  found = visits("sequential", 3, order="0-1, 0-2")
+  assert [visit.task for visit in found] == [0, 1, 0, 1, 2]
+  assert [visit.begun for visit in found] == [1, 2, 2, 2, 3]
+  assert all(visit.evaluated for visit in found)
+
+
+@pytest.mark.parametrize("order", ["0-1", "0, 2, 1, 2", "0-2, 0", "0-3", "one"])
+def test_orders_that_are_refused(order):
+  with pytest.raises(ConfigError, match="visit_order"):
+    visits("sequential", 3, order=order)
+
+
 @given(st.integers(0, 30), st.integers(1, 8), st.integers(0, 35))
 def test_every_step_is_taken_once_and_in_order(steps, chunk_steps, curve_batches):
   found = list(spans(steps, chunk_steps, curve_batches))
@@ -65,6 +79,7 @@ def test_every_step_is_taken_once_and_in_order(steps, chunk_steps, curve_batches
 
 
 @given(st.integers(1, 30), st.integers(1, 8), st.none() | st.integers(0, 35))
+@example(5, 2, 0)  # before the first batch alone
 def test_curves_have_a_point_before_each_of_their_batches_and_after_the_last(
   steps, chunk_steps, curve_batches
 ):

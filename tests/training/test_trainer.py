@@ -200,6 +200,18 @@ def test_consolidation_sees_the_weights_of_the_best_epoch():
   np.testing.assert_array_equal(seen[0], seen[4])
 
 
+def test_tasks_that_come_again_are_trained_as_in_cycles():
+  found = train(noisy("task"), visit_order="0-1, 0-1", peak_accuracy=True)
+  cycles = train(noisy("task"), protocol="multitask", cycles=2)
+  assert found["accuracy_matrix"][0][1] == cycles["accuracy_matrix"][0][1]
+  assert None not in found["accuracy_matrix"][0][0]  # after the second stay at it
+  assert [np.shape(rows) for rows in found["epoch_validation"][0][1]] == [(2,), (2,)]
+  with pytest.raises(ConfigError, match="in the scenario 'class' the outputs in use depend"):
+    train(noisy(), visit_order=(0, 1, 0, 1))
+  with pytest.raises(ConfigError, match="is for protocol='sequential', not 'joint'"):
+    train(noisy(), visit_order=(0, 1), protocol="joint")
+
+
 def test_the_best_epoch_needs_validation_examples():
   with pytest.raises(ConfigError, match="task 0 has no validation examples: give a validation_fr"):
     train(stream(), select_epoch="best")

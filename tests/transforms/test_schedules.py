@@ -165,11 +165,20 @@ def test_inner_steps_have_the_factor_of_their_step():
 def test_cycles_through_all_tasks_are_one_stream():
   steps, visits = [2, 3], [0, 1, 0, 1]
   places = walk(visits, steps, [1, 2])
-  linear = scale_by_task_schedule(schedules.linear(), [2, 6], steps, over="stream", cycles=2)
+  options = {"over": "stream", "visits": visits}
+  linear = scale_by_task_schedule(schedules.linear(), [2, 6], steps, **options)
   np.testing.assert_allclose(told(linear, places), 1 - np.arange(16) / 16, rtol=1e-6)
-  decay = scale_by_task_schedule(schedules.inverse_time(1.0), [2, 6], steps, over="stream")
+  decay = scale_by_task_schedule(schedules.inverse_time(1.0), [2, 6], steps, **options)
   epoch = np.repeat(np.arange(6), [2, 3, 3] * 2)
   np.testing.assert_allclose(told(decay, places), 1 / (1 + epoch), rtol=1e-6)
+
+
+def test_tasks_that_come_again_go_on_with_the_stream():
+  steps, visits = [2, 3, 1], [0, 1, 0, 1, 2]
+  places = walk(visits, steps, [1, 2, 1])
+  options = {"over": "stream", "visits": visits}
+  linear = scale_by_task_schedule(schedules.linear(), [2, 6, 1], steps, **options)
+  np.testing.assert_allclose(told(linear, places), 1 - np.arange(17) / 17, rtol=1e-6)
 
 
 def trajectory(transform):
@@ -274,7 +283,8 @@ def test_a_schedule_of_ones_own_sees_the_progress():
     ({"steps_per_task": [2**31 - 1, 1]}, "counted in int32"),
     ({"steps_per_epoch": None}, "a schedule needs steps_per_epoch"),
     ({"steps_per_epoch": [2, 2, 2]}, "3 entries for 2 tasks"),
-    ({"cycles": 0}, "cycles must be an integer of at least 1, got 0"),
+    ({"visits": [0.5]}, r"visits must be the tasks of the stays, integers, got \[0.5\]"),
+    ({"visits": [0, 2]}, r"visits must be tasks from 0 to 1, got \[0, 2\]"),
     ({"schedule": schedules.by_task((1.0,))}, r"factors=\(1.0,\): .* one for each of the 2 tasks"),
     ({"schedule": 0.1}, "schedule must be a function of the Progress, got 0.1"),
     ({"schedule": lambda where: jnp.ones(2)}, r"must return a real scalar, got float32\(2,\)"),
