@@ -45,9 +45,10 @@ test-product: install
 fuzz: install
 	TAGJAX_FUZZ_EXAMPLES=3000 "$(BIN)/python" -m pytest -n 2 --timeout 3600 tests/fuzz
 
-# The attacks of docs, repeated: trials, passed, failed.
+# The attacks of docs, repeated; then faults of the disk, and losses of power.
 drill: install
 	"$(BIN)/python" tests/drill/drill.py
+	"$(BIN)/python" tests/drill/faults.py --every=5
 
 lint: install
 	"$(BIN)/ruff" check .

@@ -396,6 +396,63 @@ def grids(folder: pathlib.Path, launch: Callable) -> Iterator[Trial]:
     yield Trial(name, (*GRID, f"--workdir={run}"), ends=True, unharmed=same)
 
 
+OTHER_SETTINGS = (
+  *("learning_rate=0.1", "epochs=2", "seed=7", "data_seed=3", "train_fraction=0.5"),
+  *("label_noise=0.2", "tag.b=2.0", "method=tag_adam", "benchmark=rotated_digits"),
+  *("evaluate_future_tasks=True", "batch_size=5", "chunk_steps=1", "checkpoint_every=3"),
+  *("schedule=cosine", "clip=1.0", "blurry_fraction=0.1"),
+  *("augmentation.crop=1", "normalization=none"),
+)
+
+
+def other_settings(folder: pathlib.Path, launch: Callable) -> Iterator[Trial]:
+  """Checkpoints of another run of the same shapes, in a folder that has lost its config.json."""
+  first = folder / "first"
+  ended = launch(*SMALL, f"--workdir={first}")
+  assert ended.code == 0, ended.stderr
+  for name in ("results.json", "config.json"):
+    (first / name).unlink()
+  for change in OTHER_SETTINGS:
+    run = folder / change
+    shutil.copytree(first, run)
+    unharmed = lambda run=run: not (run / "results.json").exists()  # noqa: E731
+    arguments = (*SMALL, f"--config.{change}", f"--workdir={run}")
+    yield Trial(change, arguments, unharmed=unharmed)
+
+
+def changed_data(folder: pathlib.Path, launch: Callable) -> Iterator[Trial]:
+  """Images of one's own that change after a checkpoint was written."""
+  own, first = folder / "own", folder / "first"
+  for task in ("one", "two"):
+    for label in ("a", "b"):
+      (own / task / label).mkdir(parents=True)
+      for place in range(4):
+        (own / task / label / f"{place}.png").write_bytes(_large_png(8, 8 + place))
+  settings = (
+    "--config=configs/image_folders.py:sgd",
+    f"--config.image_folders={own}",
+    "--config.image_size=16",
+    "--config.model=mlp",
+    "--config.seeds=1",
+    "--config.plots=False",
+  )
+  env = {"TAGJAX_CACHE_DIR": str(folder / "cache")}
+  ended = launch(*settings, f"--workdir={first}", **env)
+  assert ended.code == 0, ended.stderr
+  (first / "results.json").unlink()
+  last = own / "two" / "b" / "3.png"
+  for name, change in (
+    ("one image", lambda: last.write_bytes(_large_png(8, 16))),
+    ("an image more", lambda: (last.parent / "4.png").write_bytes(_large_png(8, 8))),
+    ("an image less", lambda: (last.parent / "4.png").unlink() or last.unlink()),
+  ):
+    change()
+    run = folder / name
+    shutil.copytree(first, run)
+    unharmed = lambda run=run: not (run / "results.json").exists()  # noqa: E731
+    yield Trial(name, (*settings, f"--workdir={run}"), env, unharmed=unharmed)
+
+
 ROWS: dict[str, Callable[..., Iterator[Trial]]] = {
   "bad command lines and values": bad_values,
   "config files with faults": config_files,
@@ -403,6 +460,8 @@ ROWS: dict[str, Callable[..., Iterator[Trial]]] = {
   "pictures": pictures,
   "files of weights": weights,
   "folders of runs, and results in them": workdirs,
+  "checkpoints of runs with other settings": other_settings,
+  "data that change after a checkpoint": changed_data,
   "tables of grids": grids,
   "results of others, compared": comparisons,
 }

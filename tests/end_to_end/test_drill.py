@@ -30,6 +30,15 @@ def test_folders_of_runs(launch, tmp_path):
   assert [(trial.name, fault) for trial, fault in found if fault] == []
 
 
+def test_checkpoints_of_others(launch, tmp_path):
+  for row, every in ((drill.other_settings, 9), (drill.changed_data, 2)):
+    (tmp_path / row.__name__).mkdir()
+    trials = itertools.islice(row(tmp_path / row.__name__, launch), 0, None, every)
+    found = list(drill.attempt(trials, launch))
+    assert len(found) > 1
+    assert [(trial.name, fault) for trial, fault in found if fault] == []
+
+
 def test_the_drill_notices_what_is_wrong():
   fine = drill.Trial("fine", ())
   ended = drill.Ended(1, "", "error: one line\n", 1.0)
