@@ -446,7 +446,7 @@ def argument_texts(function: Callable) -> dict[str, str]:
   """What the docstring says of each argument (or attribute), in one line each.
 
   >>> sorted(argument_texts(register))[:2]
-  ['family', 'kind']
+  ['collections', 'family']
   """
   text = inspect.getdoc(inspect.unwrap(function)) or ""
   found: dict[str, str] = {}

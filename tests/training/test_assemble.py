@@ -9,7 +9,7 @@ from tagjax.core.errors import ConfigError
 from tagjax.core.method import Method, identity
 from tagjax.methods import ewc
 from tagjax.models import MLP
-from tagjax.training.assemble import as_method_of, assemble, tensor_names, training_sizes
+from tagjax.training.assemble import as_method_of, assemble, describe_trainer, training_sizes
 from tagjax.training.options import RunOptions
 from tagjax.training.trainer import Trial
 from tagjax.transforms import Columns
@@ -67,7 +67,8 @@ def test_nothing_is_compiled_and_all_trials_have_a_place(stream):
   assert jax.random.key_data(keys)[:, 1].tolist() == [4, 5, 5]  # a whole group
   assert trainer.steps_per_epoch == [3, 3]
   assert forecast.seeds == 3
-  assert tensor_names(trainer) == ["head/bias", "head/kernel", "hidden0/bias", "hidden0/kernel"]
+  names = describe_trainer(trainer)["tensor_names"]
+  assert names == ["head/bias", "head/kernel", "hidden0/bias", "hidden0/kernel"]
 
 
 def test_hyperparameters_of_the_trials_are_inputs(stream):
