@@ -165,9 +165,14 @@ def network_params(network):
   return jax.eval_shape(learner.init, jax.random.key(0)).variables["params"]
 
 
-@pytest.mark.parametrize(("name", "wanted"), [("hat", "attention"), ("den", "stamps")])
-def test_a_network_without_gates_is_refused(name, wanted):
+@pytest.mark.parametrize(
+  ("name", "wanted", "those"), [("hat", "attention", "attention"), ("den", "stamps", "expandable")]
+)
+def test_a_network_without_gates_is_refused(name, wanted, those):
   network = NETWORKS["packnet"]()
-  text = f"requires '{wanted}' of the model, and MLP does not have it: choose one whose units have"
+  text = (
+    f"requires '{wanted}' of the model, and MLP does not have it: .* "
+    f"or choose one of {those}_cnn, {those}_mlp$"
+  )
   with pytest.raises(ValueError, match=text):
     make_learner(network, made(f"{name}+sgd", network), STREAM)
