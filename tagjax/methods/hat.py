@@ -12,7 +12,7 @@ import optax
 from tagjax.core.method import Boundary, EpochStep, Method, Step, num_boundary_examples
 from tagjax.core.register import register
 from tagjax.core.types import StreamSpec
-from tagjax.core.units import ATTENTION, edges_in_use, hidden_layers, inputs_of, layers, wide
+from tagjax.core.units import ATTENTION, below_head, edges_in_use, hidden_layers, inputs_of, wide
 from tagjax.methods import isolation
 from tagjax.transforms.checks import check_range
 
@@ -257,7 +257,7 @@ def protected(
 ) -> dict[str, Any]:
   """The step, smaller where edges and units are in use by other tasks; the head as it is."""
   new = dict(updates)
-  for layer in list(layers(params))[:-1]:
+  for layer in below_head(params):
     kernel, above = params[layer.name]["kernel"], used[layer.name]
     inputs = inputs_of(used, layer, kernel).astype(above.dtype)
     factor = 1 - jnp.minimum(inputs, wide(above, kernel))
