@@ -348,12 +348,11 @@ def den(
       "units_lacking": state.lacking[task_id].astype(jnp.float32),
     }
 
-  return Method(
+  return isolation.around(
+    inner,
     init,
     update,
     consolidate,
-    diagnose=lambda state: inner.diagnose(state.inner),
-    monitor=lambda state: inner.monitor(state.inner),
     in_use=in_use,
     outcome=outcome,
     phases=(
@@ -362,10 +361,8 @@ def den(
       Phase(EXPAND, expand_epochs),
       Phase(SPLIT, split_epochs),
     ),
-    ignores_updates=True,
-    pads_batches=inner.pads_batches,
     num_boundary_examples=None,
-    requires=inner.requires | {STAMPS},
+    requires={STAMPS},
   )
 
 

@@ -183,18 +183,15 @@ def hat(
     names = hidden_layers(state.attended)
     return {"share_attended": jnp.stack([jnp.mean(state.attended[name]) for name in names])}
 
-  return Method(
+  return isolation.around(
+    inner,
     init,
     update,
     consolidate,
-    diagnose=lambda state: inner.diagnose(state.inner),
-    monitor=lambda state: inner.monitor(state.inner),
     in_use=in_use,
     outcome=outcome,
-    ignores_updates=True,
-    pads_batches=inner.pads_batches,
     num_boundary_examples=num_boundary_examples(inner),
-    requires=inner.requires | {ATTENTION},
+    requires={ATTENTION},
   )
 
 

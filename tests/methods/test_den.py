@@ -9,8 +9,9 @@ import numpy as np
 import optax
 import pytest
 
+from tagjax.core.method import chain
 from tagjax.core.units import UNBORN, hidden_layers
-from tagjax.methods import den
+from tagjax.methods import agem, den
 from tagjax.models import expandable_mlp
 
 STREAM = helpers.spec()
@@ -70,6 +71,12 @@ def test_a_task_that_comes_again_trains_its_outputs_alone():
     strict=True,
   ):
     np.testing.assert_array_equal(one, other)
+
+
+def test_what_the_methods_within_have_to_say_is_passed_on():
+  projection = agem(STREAM, capacity=1, batch_size=100)
+  assert projection.notes
+  assert den(STREAM, chain(projection, optax.sgd(0.1))).notes == projection.notes
 
 
 @pytest.mark.parametrize(
