@@ -56,6 +56,11 @@ def layers(params: Mapping[str, Any]) -> Iterator[Layer]:
     below = name
 
 
+def below_head(params: Mapping[str, Any]) -> list[Layer]:
+  """The layers of units, without the head."""
+  return list(layers(params))[:-1]
+
+
 def repeated(units: chex.Array, kernel: chex.Array) -> chex.Array:
   """`[U]` of the layer below -> `[I]`, for each input of the kernel `[..., I, O]`.
 

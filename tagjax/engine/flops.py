@@ -29,13 +29,19 @@ _SMALL = 256  # of arrays whose values differ, larger ones are not followed
 _MOST_TURNS = 1000  # of a loop whose end must be found, turn by turn
 _MOST_ALIKE = 64  # of a loop of known length, turn by turn; longer ones count one turn as often
 
+
+def _quotient(a: Any, b: Any) -> Any:
+  """`jax.lax.div`, which rounds integers towards 0."""
+  return (a - np.fmod(a, b)) // b if np.issubdtype(a.dtype, np.integer) else a / b
+
+
 _ELEMENTWISE: dict[str, Callable[..., Any]] = {
   "add": operator.add,
   "sub": operator.sub,
   "mul": operator.mul,
   "neg": operator.neg,
   "sign": np.sign,
-  "div": lambda a, b: a // b if np.issubdtype(np.asarray(a).dtype, np.integer) else a / b,
+  "div": _quotient,
   "rem": np.fmod,
   "max": np.maximum,
   "min": np.minimum,
@@ -294,14 +300,14 @@ def _operations(eqn: Any) -> float:
   """Of one equation without others within."""
   name = eqn.primitive.name
   outputs = [var.aval for var in eqn.outvars if _is_floating(var.aval)]
+  if name in _MOVES or not outputs:  # products of integers among them
+    return 0.0
   if name == "dot_general":
     (contracted, _), _ = eqn.params["dimension_numbers"]
     shape = eqn.invars[0].aval.shape
     return 2.0 * math.prod(outputs[0].shape) * math.prod(shape[axis] for axis in contracted)
   if name == "conv_general_dilated":
     return _convolution(eqn, outputs[0].shape)
-  if name in _MOVES or not outputs:
-    return 0.0
   if name.startswith("reduce_window"):
     return float(math.prod(outputs[0].shape) * math.prod(eqn.params["window_dimensions"]))
   if name.startswith(_READS_MORE):

@@ -10,7 +10,7 @@ import optax
 
 from tagjax.core.method import Method, Step
 from tagjax.core.register import register
-from tagjax.core.sharing import MIXED, searched_layers
+from tagjax.core.sharing import MIXED, ROUTING, searched_layers
 from tagjax.methods.factor_penalty import checked
 from tagjax.methods.searched import (
   anchor_of,
@@ -125,7 +125,7 @@ def darts(
       _, grad = at.grad_fn(
         params,
         at.batch,
-        variables={"routing": _mixed(logits, at)},
+        variables={ROUTING: _mixed(logits, at)},
         loss_fn=lambda logits, batch: task_loss(logits[0], batch, at),
         key=second,
       )
@@ -164,21 +164,21 @@ def darts(
 def _row(state: DartsState, variables, task_id) -> chex.Array:
   """Bool `[L]`: the configuration of the task, the one that it has so far if it is in progress."""
   so_far = state.logits[:, 1] > state.logits[:, 0]
-  return jnp.where(state.learned[task_id], variables["routing"]["sharing"][task_id], so_far)
+  return jnp.where(state.learned[task_id], variables[ROUTING]["sharing"][task_id], so_far)
 
 
 def _mixed(logits: chex.Array, at: Step) -> dict[str, Any]:
   """What asks the network for the mixture of all layers."""
   mixture = jax.nn.softmax(logits, axis=1)
   candidates = np.full((1, len(logits)), MIXED, np.int8)
-  return {**at.variables["routing"], "mixture": mixture, "candidates": candidates}
+  return {**at.variables[ROUTING], "mixture": mixture, "candidates": candidates}
 
 
 def _logits_gradient(logits: chex.Array, params, key, at: Step) -> chex.Array:
   """∇_a CE, averaged over the devices."""
 
   def loss(logits):
-    variables = {**at.variables, "params": params, "routing": _mixed(logits, at)}
+    variables = {**at.variables, "params": params, ROUTING: _mixed(logits, at)}
     out, _ = at.apply_fn(variables, at.batch, key=key, train=True)
     return task_loss(out[0], at.batch, at)
 

@@ -16,38 +16,31 @@ from tagjax.core.types import StreamSpec, Variables
 from tagjax.core.units import (
   STAMPS,
   UNBORN,
-  by_unit,
+  below_head,
   edges_in_use,
   hidden_layers,
   inputs_of,
-  layers,
   repeated,
   wide,
 )
 from tagjax.methods import isolation, sparsity
+from tagjax.methods.expandable import (
+  Stamps,
+  Units,
+  drifts,
+  first_of,
+  grown,
+  planned,
+  reached,
+  split_units,
+  without_edges,
+)
 from tagjax.transforms.checks import check_count, check_range
 
 SELECT, RETRAIN, EXPAND, SPLIT = "select", "retrain", "expand", "split"
 
-Units = dict[str, chex.Array]
-"""`[U]` by layer."""
 Masks = dict[str, dict[str, chex.Array]]
 """Bools that broadcast to kernel and bias of each layer and the head."""
-
-
-class Stamps(NamedTuple):
-  """When units are there: in the tasks t with `born <= t < until`; int32 `[U]` by layer."""
-
-  born: Units
-  until: Units
-
-  def active(self, task: chex.Array) -> Units:
-    """Bool `[U]` by layer: the units of a task."""
-    return {name: (born <= task) & (task < self.until[name]) for name, born in self.born.items()}
-
-  def reserve(self) -> Units:
-    """Bool `[U]` by layer: the units that no task has."""
-    return {name: born == UNBORN for name, born in self.born.items()}
 
 
 class DenState(NamedTuple):
@@ -268,12 +261,12 @@ def den(
     again = state.learned[at.task_id]
     grows = (loss > threshold) & jnp.any(state.learned) & ~again
     fresh = {
-      name: _first_of(units, jnp.where(grows, expand_by, 0))
+      name: first_of(units, jnp.where(grows, expand_by, 0))
       for name, units in stamps.reserve().items()
     }
     wanted = jnp.where(grows, expand_by * len(fresh), 0)
     lacking = wanted - sum(jnp.sum(units, dtype=jnp.int32) for units in fresh.values())
-    stamps = _born(stamps, fresh, at.task_id)
+    stamps = stamps.with_born(fresh, at.task_id)
     params = grown(variables["params"], fresh, stamps.active(at.task_id), at.key)
     state = state._replace(
       fresh=fresh,
@@ -298,7 +291,7 @@ def den(
     plans = {name: planned(moved[name], apart[name], reserve[name]) for name in old}
     params = split_units(params, state.anchor, plans, apart, old)
     copies = {name: plan.is_copy for name, plan in plans.items()}
-    stamps = _born(stamps, copies, task)
+    stamps = stamps.with_born(copies, task)
     until = {
       name: jnp.where(plan.is_split, task, stamps.until[name]) for name, plan in plans.items()
     }
@@ -355,12 +348,11 @@ def den(
       "units_lacking": state.lacking[task_id].astype(jnp.float32),
     }
 
-  return Method(
+  return isolation.around(
+    inner,
     init,
     update,
     consolidate,
-    diagnose=lambda state: inner.diagnose(state.inner),
-    monitor=lambda state: inner.monitor(state.inner),
     in_use=in_use,
     outcome=outcome,
     phases=(
@@ -369,10 +361,8 @@ def den(
       Phase(EXPAND, expand_epochs),
       Phase(SPLIT, split_epochs),
     ),
-    ignores_updates=True,
-    pads_batches=inner.pads_batches,
     num_boundary_examples=None,
-    requires=inner.requires | {STAMPS},
+    requires={STAMPS},
   )
 
 
@@ -392,28 +382,10 @@ def _number(units: Units) -> chex.Array:
   return sum(jnp.sum(value, dtype=jnp.float32) for value in units.values())
 
 
-def _first_of(units: chex.Array, number: chex.Numeric) -> chex.Array:
-  """The first `number` of the units, or all if there are fewer."""
-  return units & (jnp.cumsum(units) <= number)
-
-
-def _born(stamps: Stamps, units: Units, task: chex.Array) -> Stamps:
-  born = {
-    name: jnp.where(units[name], task, value).astype(jnp.int32)
-    for name, value in stamps.born.items()
-  }
-  until = {name: jnp.where(units[name], UNBORN, value) for name, value in stamps.until.items()}
-  return Stamps(born, until)
-
-
-def _hidden(params):
-  return list(layers(params))[:-1]
-
-
 def _edges_of(params, units: Units, others: Units) -> Masks:
   """The edges of these units to each other and to the others, and the biases of these units."""
   masks = {}
-  for layer in _hidden(params):
+  for layer in below_head(params):
     kernel = params[layer.name]["kernel"]
     into = inputs_of(others, layer, kernel) & wide(units[layer.name], kernel)
     if layer.below is not None:
@@ -449,7 +421,7 @@ def _groups(params, units: Units, active: Units) -> dict[str, chex.Array]:
   return {
     layer.name: inputs_of(active, layer, params[layer.name]["kernel"])
     & wide(units[layer.name], params[layer.name]["kernel"])
-    for layer in _hidden(params)
+    for layer in below_head(params)
   }
 
 
@@ -475,157 +447,6 @@ def _stopped(new, params, grad, groups, moving: Masks, l1):
       kernel = sparsity.stopped_groups(kernel, before, groups[name])
     ended[name] = {**part, "kernel": jnp.where(moving[name]["kernel"], kernel, part["kernel"])}
   return ended
-
-
-def reached(params: Mapping[str, Any], outputs: chex.Array, active: Units) -> Units:
-  """The units from which a path of weights that are not 0 leads to the outputs.
-
-  Args:
-    params: by layer.
-    outputs: bool `[K]`.
-    active: bool `[U]` by layer, the units that there are.
-
-  Returns:
-    Bool `[U]` by layer.
-  """
-  found: Units = {}
-  above = outputs
-  for name, below, _ in reversed(list(layers(params))):
-    if below is None:
-      break
-    is_edge = jnp.any(by_unit(params[name]["kernel"], active[below].shape[0]) != 0, axis=0)
-    above = active[below] & jnp.any(is_edge & above[None, :], axis=1)
-    found[below] = above
-  return found
-
-
-def without_edges(
-  params: Mapping[str, Any], units: Units, active: Units, outputs: chex.Array
-) -> Units:
-  """Those of the units that nothing leads into, or from which nothing leads on.
-
-  Args:
-    params: by layer.
-    units: bool `[U]` by layer, those in question.
-    active: bool `[U]` by layer, all that there are.
-    outputs: bool `[K]`, where paths end.
-  """
-  useless: Units = {}
-  above = outputs
-  incoming = {}
-  for layer in _hidden(params):
-    kernel = params[layer.name]["kernel"]
-    incoming[layer.name] = (
-      sparsity.group_norms(kernel, inputs_of(active, layer, kernel)) > 0
-    ).ravel()
-  for name, below, _ in reversed(list(layers(params))):
-    if below is None:
-      break
-    is_edge = jnp.any(by_unit(params[name]["kernel"], active[below].shape[0]) != 0, axis=0)
-    leads_on = jnp.any(is_edge & above[None, :], axis=1)
-    useless[below] = units[below] & ~(leads_on & incoming[below])
-    above = active[below] & ~useless[below]
-  return useless
-
-
-def drifts(params: Mapping[str, Any], anchor: Mapping[str, Any], old: Units) -> Units:
-  """How far the incoming weights of each unit, from old units, and its bias have moved."""
-  moved = {}
-  for layer in _hidden(params):
-    change = jax.tree.map(jnp.subtract, params[layer.name], anchor[layer.name])
-    inputs = inputs_of(old, layer, change["kernel"])
-    norm = sparsity.group_norms(change["kernel"], inputs).ravel()
-    moved[layer.name] = jnp.sqrt(jnp.square(norm) + jnp.square(change["bias"]))
-  return moved
-
-
-class Plan(NamedTuple):
-  """How the units of a layer are split.
-
-  Attributes:
-    source: int32 `[U]`, the unit whose weights each takes: that of which it is a copy, or itself.
-    is_copy: bool `[U]`.
-    is_split: bool `[U]`, the units that have a copy now.
-  """
-
-  source: chex.Array
-  is_copy: chex.Array
-  is_split: chex.Array
-
-
-def planned(moved: chex.Array, apart: chex.Array, reserve: chex.Array) -> Plan:
-  """Gives the units in `apart` a copy each among the reserve, the farthest moved ones first.
-
-  >>> moved, reserve = jnp.array([1.0, 3.0, 0.0]), jnp.array([False, False, True])
-  >>> plan = planned(moved, jnp.array([True, True, False]), reserve)
-  >>> plan.source.tolist(), plan.is_split.tolist()
-  ([0, 1, 1], [False, True, False])
-  """
-  places = jnp.arange(len(moved), dtype=jnp.int32)
-  number = jnp.minimum(jnp.sum(apart), jnp.sum(reserve))
-  units = jnp.argsort(jnp.where(apart, -moved, jnp.inf), stable=True).astype(jnp.int32)
-  slots = jnp.argsort(~reserve, stable=True).astype(jnp.int32)
-  is_pair = places < number
-  nothing = jnp.zeros(len(moved), bool)
-  return Plan(
-    source=places.at[slots].set(jnp.where(is_pair, units, slots)),
-    is_copy=nothing.at[slots].set(is_pair),
-    is_split=nothing.at[units].set(is_pair),
-  )
-
-
-def split_units(
-  params: Mapping[str, Any],
-  anchor: Mapping[str, Any],
-  plans: Mapping[str, Plan],
-  back: Units,
-  old: Units,
-) -> dict[str, Any]:
-  """The parameters after a split.
-
-  Args:
-    params: by layer.
-    anchor: kernel and bias of the hidden layers before the task.
-    plans: of each layer.
-    back: bool `[U]` by layer, units whose weights return to the anchor; what comes from units that
-      are not old stays.
-    old: bool `[U]` by layer, the units that there were before the task.
-  """
-  new = {}
-  for layer in layers(params):
-    name, below, _ = layer
-    kernel, bias = params[name]["kernel"], params[name]["bias"]
-    if name in plans:
-      source, returns = plans[name].source, back[name]
-      returning = inputs_of(old, layer, kernel) & wide(returns, kernel)
-      kernel = jnp.where(returning, anchor[name]["kernel"], kernel[..., source])
-      bias = jnp.where(returns, anchor[name]["bias"], bias[source])
-    if below is not None:
-      source = plans[below].source
-      edges = by_unit(kernel, len(source))[:, source]
-      kernel = edges.reshape(kernel.shape)
-    new[name] = {**params[name], "kernel": kernel, "bias": bias}
-  return new
-
-
-def grown(params, fresh: Units, active: Units, key: chex.PRNGKey):
-  """The parameters with new weights into the fresh units, and 0 from these into others.
-
-  Incoming weights are uniform in ±1/√n for n inputs that there are, biases 0.
-  """
-  new = dict(params)
-  for position, layer in enumerate(_hidden(params)):
-    part, is_fresh = params[layer.name], fresh[layer.name]
-    kernel = part["kernel"]
-    inputs = jnp.sum(inputs_of(active, layer, kernel)) * math.prod(kernel.shape[:-2])
-    bound = 1 / jnp.sqrt(jnp.maximum(inputs, 1).astype(kernel.dtype))
-    drawn = jax.random.uniform(jax.random.fold_in(key, position), kernel.shape, kernel.dtype, -1, 1)
-    if layer.below is not None:
-      kernel = jnp.where(inputs_of(fresh, layer, kernel), 0, kernel)
-    kernel = jnp.where(wide(is_fresh, kernel), bound * drawn, kernel)
-    bias = jnp.where(is_fresh, 0, part["bias"])
-    new[layer.name] = {**part, "kernel": kernel, "bias": bias}
-  return new
 
 
 def _mean_loss(variables, at: Boundary) -> chex.Array:

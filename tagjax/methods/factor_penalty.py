@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from tagjax.core.method import Method
 from tagjax.core.register import register, register_section
-from tagjax.core.sharing import searched_layers
+from tagjax.core.sharing import ROUTING, searched_layers
 from tagjax.transforms.checks import check_range
 
 _TINY = 1e-12  # the root of an orthogonal matrix's deviation, 0, has no gradient
@@ -70,8 +70,8 @@ def factor_penalty(
   def update(updates, state, params, *, at):
     names = [name for name, layer in params.items() if has_factors(layer)]
     weights = dict.fromkeys(names, jnp.ones(()))
-    if "routing" in at.variables:
-      row = at.variables["routing"]["sharing"][at.task_id].astype(jnp.float32)
+    if ROUTING in at.variables:
+      row = at.variables[ROUTING]["sharing"][at.task_id].astype(jnp.float32)
       weights = dict(zip(searched_layers(params), row, strict=True))
     return add_gradient(updates, params, at.task_id, weights, penalties), state
 

@@ -12,7 +12,7 @@ import optax
 from tagjax.core.method import Boundary, EpochStep, Method, Step, num_boundary_examples
 from tagjax.core.register import register
 from tagjax.core.types import StreamSpec
-from tagjax.core.units import ATTENTION, edges_in_use, hidden_layers, inputs_of, layers, wide
+from tagjax.core.units import ATTENTION, below_head, edges_in_use, hidden_layers, inputs_of, wide
 from tagjax.methods import isolation
 from tagjax.transforms.checks import check_range
 
@@ -183,18 +183,15 @@ def hat(
     names = hidden_layers(state.attended)
     return {"share_attended": jnp.stack([jnp.mean(state.attended[name]) for name in names])}
 
-  return Method(
+  return isolation.around(
+    inner,
     init,
     update,
     consolidate,
-    diagnose=lambda state: inner.diagnose(state.inner),
-    monitor=lambda state: inner.monitor(state.inner),
     in_use=in_use,
     outcome=outcome,
-    ignores_updates=True,
-    pads_batches=inner.pads_batches,
     num_boundary_examples=num_boundary_examples(inner),
-    requires=inner.requires | {ATTENTION},
+    requires={ATTENTION},
   )
 
 
@@ -257,7 +254,7 @@ def protected(
 ) -> dict[str, Any]:
   """The step, smaller where edges and units are in use by other tasks; the head as it is."""
   new = dict(updates)
-  for layer in list(layers(params))[:-1]:
+  for layer in below_head(params):
     kernel, above = params[layer.name]["kernel"], used[layer.name]
     inputs = inputs_of(used, layer, kernel).astype(above.dtype)
     factor = 1 - jnp.minimum(inputs, wide(above, kernel))

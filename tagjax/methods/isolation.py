@@ -4,8 +4,9 @@ Such a method stands around the optimizer: nothing may move what belongs to othe
 momentum or weight decay, so it masks the finished step.
 """
 
+from collections.abc import Callable, Collection
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Any, Literal
 
 import chex
 import jax
@@ -72,6 +73,39 @@ def checked_inner(
     return state
 
   return inner._replace(init=init)
+
+
+def around(
+  inner: Method,
+  init: Callable[..., Any],
+  update: Callable[..., Any],
+  consolidate: Callable[..., Any],
+  *,
+  requires: Collection[str] = (),
+  **others: Any,
+) -> Method:
+  """The method that stands around the optimizer, and passes on what this one tells.
+
+  Args:
+    inner: the optimizer; the state of the method has it under that name.
+    init: see `Method`.
+    update: see `Method`.
+    consolidate: see `Method`.
+    requires: what the model must have beside what `inner` requires.
+    **others: more of the `Method`.
+  """
+  return Method(
+    init,
+    update,
+    consolidate,
+    diagnose=lambda state: inner.diagnose(state.inner),
+    monitor=lambda state: inner.monitor(state.inner),
+    ignores_updates=True,
+    pads_batches=inner.pads_batches,
+    requires=inner.requires.union(requires),
+    notes=inner.notes,
+    **others,
+  )
 
 
 def kinds(

@@ -216,6 +216,8 @@ def itaml(
     pads_batches=True,
     requires=inner.requires | ({"features"} if size and selection == "herding" else set()),
     diagnose=lambda state: inner.diagnose(state.inner),
+    monitor=lambda state: inner.monitor(state.inner),
+    notes=inner.notes,
     num_boundary_examples=None if size else inner.num_boundary_examples,
   )
   if size:

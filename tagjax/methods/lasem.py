@@ -13,7 +13,7 @@ import numpy as np
 from tagjax.core import losses
 from tagjax.core.method import Cost, Method, Step
 from tagjax.core.register import register
-from tagjax.core.sharing import ROUTED, resolve_sharing, searched_layers
+from tagjax.core.sharing import ROUTED, ROUTING, resolve_sharing, searched_layers
 from tagjax.methods.factor_penalty import checked
 from tagjax.methods.searched import (
   anchor_of,
@@ -358,7 +358,7 @@ def _counted(state: LasemState, posterior: chex.Array, prior: Prior) -> LasemSta
 
 def _routing(head: chex.Array, table: Table, at: Step) -> dict[str, Any]:
   """What asks the network for one part of the configurations."""
-  return {**routed(at.variables, at.task_id, head)["routing"], "candidates": table.tails}
+  return {**routed(at.variables, at.task_id, head)[ROUTING], "candidates": table.tails}
 
 
 def _cross_entropies(logits: chex.Array, batch, at: Step) -> chex.Array:
@@ -371,7 +371,7 @@ def _posterior(prior, likelihood: Likelihood, table: Table, params, at: Step) ->
   """q, the same on every device."""
 
   def of_part(head):
-    variables = {**at.variables, "params": params, "routing": _routing(head, table, at)}
+    variables = {**at.variables, "params": params, ROUTING: _routing(head, table, at)}
     logits, _ = at.apply_fn(variables, at.batch, train=False)
     return _cross_entropies(logits, at.batch, at)
 
@@ -410,7 +410,7 @@ def _gradient(posterior: chex.Array, table: Table, params, at: Step) -> chex.Arr
 
     routing = _routing(jnp.asarray(table.heads)[part], table, at)
     key = jax.random.fold_in(at.key, part)
-    return at.grad_fn(params, at.batch, variables={"routing": routing}, loss_fn=loss, key=key)[1]
+    return at.grad_fn(params, at.batch, variables={ROUTING: routing}, loss_fn=loss, key=key)[1]
 
   if len(table.heads) == 1:
     return of_part(0)

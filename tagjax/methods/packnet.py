@@ -219,21 +219,17 @@ def packnet(
     packed = sum(jnp.sum(own < free, dtype=jnp.float32) for own in owners)
     return {"share_packed": packed / sum(own.size for own in owners)}
 
-  return Method(
+  return isolation.around(
+    inner,
     init,
     update,
     consolidate,
     prepare=prepare,
     predict=predict,
-    diagnose=lambda state: inner.diagnose(state.inner),
-    monitor=lambda state: inner.monitor(state.inner),
     in_use=in_use,
     outcome=outcome,
     phases=(Phase(_TRAIN), Phase(_RETRAIN, retrain_epochs)),
-    ignores_updates=True,
-    pads_batches=inner.pads_batches,
     num_boundary_examples=num_boundary_examples(inner),
-    requires=inner.requires,
   )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tagjax.core import losses
 from tagjax.core.method import Boundary, Method, Step
-from tagjax.core.sharing import ROUTED, searched_layers
+from tagjax.core.sharing import ROUTED, ROUTING, searched_layers
 from tagjax.core.types import Batch, Variables
 from tagjax.methods.factor_penalty import FactorPenalties, add_gradient
 
@@ -61,16 +61,16 @@ def searching(
     prepare=prepare,
     ignores_updates=True,
     num_boundary_examples=0,
-    requires=frozenset({"routing"}),
+    requires=frozenset({ROUTING}),
     **others,
   )
 
 
 def routed(variables: Variables, task_id: chex.Array, row: chex.Array) -> Variables:
   """The variables, with bool `[L]` as the configuration of the task."""
-  routing = variables["routing"]
+  routing = variables[ROUTING]
   sharing = routing["sharing"].at[task_id].set(row)
-  return {**variables, "routing": {**routing, "sharing": sharing}}
+  return {**variables, ROUTING: {**routing, "sharing": sharing}}
 
 
 def keep_shared(
@@ -109,14 +109,14 @@ def task_loss(logits: chex.Array, batch: Batch, at: Step) -> chex.Array:
 
 def known_gradient(params: chex.ArrayTree, at: Step) -> tuple[chex.ArrayTree, chex.Array]:
   """The gradient in the configuration that the task has, and that row, float `[L]`."""
-  routing = at.variables["routing"]
+  routing = at.variables[ROUTING]
   row = routing["sharing"][at.task_id]
   # The batch is of one task: the network need not be ready for several.
   routing = {**routing, "candidates": np.full((1, len(row)), ROUTED, np.int8)}
   _, grad = at.grad_fn(
     params,
     at.batch,
-    variables={"routing": routing},
+    variables={ROUTING: routing},
     loss_fn=lambda logits, batch: task_loss(logits[0], batch, at),
   )
   return grad, row.astype(jnp.float32)

@@ -114,7 +114,9 @@ class GatedNetwork(nn.Module):
     if self.channels:
       check_image(image, "GatedNetwork")
       x = self._convolutions(x, gates)
-    x = self._dropped(x.reshape(x.shape[0], -1), train) if self.channels else _flat(x)
+    x = x.reshape(x.shape[0], -1)
+    if self.channels:
+      x = self._dropped(x, train)
     for layer, width in enumerate(self.hidden):
       name = f"hidden{layer}"
       x = nn.relu(torch_dense(x, width, name)) * gates[name].astype(x.dtype)
@@ -161,10 +163,6 @@ class GatedNetwork(nn.Module):
     keys = jax.random.split(key, len(self._widths()))
     widths = self._widths().items()
     return {name: draw(own, (width,)) for own, (name, width) in zip(keys, widths, strict=True)}
-
-
-def _flat(x: chex.Array) -> chex.Array:
-  return x.reshape(x.shape[0], -1)
 
 
 def _first(width: int, share: float) -> np.ndarray:

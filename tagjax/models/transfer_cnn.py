@@ -14,7 +14,7 @@ import numpy as np
 from flax import linen as nn
 
 from tagjax.core.by_task import by_task, only_task
-from tagjax.core.sharing import MIXED, OWN, ROUTED, SEARCHED, SHARED, resolve_sharing
+from tagjax.core.sharing import MIXED, OWN, ROUTED, ROUTING, SEARCHED, SHARED, resolve_sharing
 from tagjax.core.types import StreamSpec, Variables
 from tagjax.models.branches import Chosen, branched, by_image, continued, taken
 from tagjax.models.checks import check_image
@@ -130,7 +130,7 @@ class TransferCNN(LasemNetwork, kw_only=True):
     if self.sharing is not None:
       return used
     found = dict(used)
-    for layer, shares in enumerate(jnp.moveaxis(variables["routing"]["sharing"], 1, 0)):
+    for layer, shares in enumerate(jnp.moveaxis(variables[ROUTING]["sharing"], 1, 0)):
       needed = {
         "shared": jnp.any(shares & tasks),
         "factors": shares & tasks,
@@ -144,8 +144,8 @@ class TransferCNN(LasemNetwork, kw_only=True):
     if self.sharing is not None:
       return {}
     shape = (num_tasks, len(self.kernels))
-    self.variable("routing", "sharing", jnp.ones, shape, bool)
-    return self.variables["routing"]
+    self.variable(ROUTING, "sharing", jnp.ones, shape, bool)
+    return self.variables[ROUTING]
 
   def _parameters(self, image: chex.Array) -> dict[str, dict[str, Any]]:
     """All of them by layer and part; the last axes of a row are those of one task's values."""

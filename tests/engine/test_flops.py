@@ -95,6 +95,15 @@ def test_a_loop_of_fixed_length_turns_as_often_and_knows_what_it_goes_through():
   assert counted(named, Unknown, A, N) == 3 * PRODUCT
 
 
+def test_integers_cost_nothing_and_are_divided_towards_0():
+  def function(a, n):
+    whole = a.astype(jnp.int32)
+    return jax.lax.cond(jax.lax.div(n, 2) == 0, lambda: whole @ whole, lambda: (a @ a).astype(int))
+
+  assert counted(function, np.int32(-1), A, N) == 0
+  assert counted(function, np.int32(-2), A, N) == PRODUCT
+
+
 def test_one_of_two_decides():
   """What of the batch is padding is not known, and need not be."""
 
