@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tagjax.core import untrusted
+from tagjax.core import interrupts, untrusted
 from tagjax.core.errors import TagjaxError
 from tagjax.report.metrics_log import read_log
 from tagjax.report.run import Grid, load
@@ -220,6 +220,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
       for check in verify(workdir):
         print(f"  {'ok   ' if check.ok else 'WRONG'}  {untrusted.plain_text(check.text)}")
         faults += not check.ok
+    except KeyboardInterrupt:
+      print("verify: stopped; what is told above has been checked", file=sys.stderr)
+      return interrupts.INTERRUPTED
     except (TagjaxError, OSError) as error:
       print(f"verify: {untrusted.plain_text(str(error))}", file=sys.stderr)
       faults += 1

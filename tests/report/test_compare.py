@@ -209,6 +209,15 @@ def test_missing_or_broken_results_are_named(runs, capsys, content, message):
   assert len(error.splitlines()) == 1
 
 
+def test_ctrl_c_is_one_line(runs, capsys, monkeypatch):
+  def stopped(*paths):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(compare, "load_runs", stopped)
+  assert compare.main(["tag run"]) == 130
+  assert capsys.readouterr().err == "compare: stopped\n"
+
+
 def test_a_picture_of_an_unknown_kind_is_refused(runs, capsys):
   with pytest.raises(SystemExit):
     compare.main(["tag run", "--picture", "c.doc"])
