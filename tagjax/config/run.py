@@ -111,7 +111,7 @@ def _run_points(
   if profile:
     name = "sweep" if settings["sweep"] else "search"
     raise ConfigError(f"config.{name} does not go with --profile: leave one of the two away")
-  base = {**settings, "evaluate_on": "validation", "peak_accuracy": False}
+  base = {**settings, **sweep.CHOSEN_ON}
   tasks = settings["sweep_tasks"]
   if tasks:
     base["end_task"] = settings["first_task"] + tasks

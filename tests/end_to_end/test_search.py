@@ -148,6 +148,9 @@ def test_a_stopped_search_goes_on_where_it_was(searched, made, tiny, tmp_path, m
   resumed = run_config(config, tmp_path, progress=True)
   assert resumed.results["points"] == whole.results["points"]
   assert resumed.chosen == whole.chosen
+  starts = resumed.results["provenance"]["starts"]
+  assert {start["point"] for start in starts} == set(range(TRIALS))
+  assert any(start["position"] > 0 for start in starts)
   lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("point ")]
   assert lines[-1].startswith(f"point {TRIALS} of {TRIALS}: tag.b=")
 
