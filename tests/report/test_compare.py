@@ -78,7 +78,7 @@ def test_parameters_and_bytes_have_a_column_where_they_differ(make_results):
   other["growth"] = other["growth"] | {"parameters": [[9] * 4] * 3}
   rows = comparison_rows({"a": grown, "b": other, "old": old}, "agem")
   assert [row["parameters"] for row in rows] == ["4,001", "9", "–"]  # noqa: RUF001
-  assert "MB of state" not in rows[0]
+  assert "MB in use" not in rows[0]
 
 
 def test_markdown_and_picture(runs, capsys):
