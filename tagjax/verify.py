@@ -47,7 +47,11 @@ def verify(workdir: str | Path) -> Iterator[Check]:
     TagjaxError: if there is no such folder, or no run in it.
   """
   root = Path(workdir)
-  if not (root / CONFIG).is_file() and not (root / RESULTS).is_file():
+  begun = (root / CONFIG).is_file() or (root / RESULTS).is_file()
+  if not begun and (root / TUNING / CONFIG).is_file():  # until the values are chosen
+    yield from _of_tuning(root)
+    return
+  if not begun:
     raise TagjaxError(f"{root} holds no run: name the folder that a run was given as --workdir")
   config = None
   if (root / CONFIG).is_file():
@@ -67,8 +71,13 @@ def verify(workdir: str | Path) -> Iterator[Check]:
   if (root / TABLE).is_file():
     yield from _of_table(root, config)
   if (root / TUNING).is_dir():
-    for check in verify(root / TUNING):
-      yield check._replace(text=f"{TUNING}/{check.text}")
+    yield from _of_tuning(root)
+
+
+def _of_tuning(root: Path) -> Iterator[Check]:
+  """The first stage of a run that chooses by tasks of its own."""
+  for check in verify(root / TUNING):
+    yield check._replace(text=f"{TUNING}/{check.text}")
 
 
 def _of_folder(root: Path, folder: Path, config: Mapping[str, Any]) -> Iterator[Check]:
