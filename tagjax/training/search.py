@@ -21,6 +21,7 @@ from tagjax.report.run import Grid
 from tagjax.report.tables import percent, value_text
 from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
+from tagjax.training import group_size
 from tagjax.training.assemble import Stream, assemble
 from tagjax.training.checks import check_stream
 from tagjax.training.ending import Ending
@@ -247,12 +248,18 @@ class _Trainers:
     self._parts_of, self._traced = parts_of, traced
     self._made: dict[str, _Made] = {}
 
-  def of(self, point: Point) -> tuple[_Made, bool]:
-    """The trainer of this point, and whether it is new."""
+  def of(self, point: Point, together: int | None) -> tuple[_Made, bool]:
+    """The trainer of this point, and whether it is new.
+
+    Args:
+      point: what is trained.
+      together: see `tagjax.training.assemble.assemble`.
+    """
     hyper = {key: value for key, value in point.items() if key in self._traced}
     constants = {key: value for key, value in point.items() if key not in self._traced}
     name = json.dumps(constants)
-    if (made := self._made.pop(name, None)) is not None:
+    made = self._made.pop(name, None)
+    if made is not None and together in (None, made.trainer.programs.layout.num_lanes):
       self._made[name] = made  # the last that was used
       made.trainer.renew(_trials(made.options, hyper))
       return made, False
@@ -267,6 +274,7 @@ class _Trainers:
       parts.options,
       pretrained=parts.pretrained,
       keep_going=True,
+      together=together,
     )
     self._made[name] = _Made(trainer, parts, parts.options, forecast)
     return self._made[name], True
@@ -291,7 +299,9 @@ def _train(
 ) -> dict[str, Any]:
   """Trains a point, from its newest checkpoint on, and tells the study how it ended."""
   begun = time.perf_counter()
-  (trainer, parts, options, forecast), is_new = trainers.of(asked.point)
+  own = _folder_of(asked, identity, folder)
+  together = group_size.kept(own.path)
+  (trainer, parts, options, forecast), is_new = trainers.of(asked.point, together)
   if progress and is_new:
     print(f"memory: {forecast}, besides what a step needs", file=sys.stderr, flush=True)
 
@@ -304,7 +314,6 @@ def _train(
       if hopeless and len(steps) < len(trainer.groups) * trainer.num_tasks:
         raise _Ended
 
-  own = _folder_of(asked, identity, folder)
   with own.lock():
     try:
       shown = progress and sys.stderr.isatty()
