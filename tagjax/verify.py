@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tagjax.core import untrusted
+from tagjax.core import interrupts, untrusted
 from tagjax.core.errors import TagjaxError
 from tagjax.report.metrics_log import read_log
 from tagjax.report.run import Grid, load
@@ -47,7 +47,11 @@ def verify(workdir: str | Path) -> Iterator[Check]:
     TagjaxError: if there is no such folder, or no run in it.
   """
   root = Path(workdir)
-  if not (root / CONFIG).is_file() and not (root / RESULTS).is_file():
+  begun = (root / CONFIG).is_file() or (root / RESULTS).is_file()
+  if not begun and (root / TUNING / CONFIG).is_file():  # until the values are chosen
+    yield from _of_tuning(root)
+    return
+  if not begun:
     raise TagjaxError(f"{root} holds no run: name the folder that a run was given as --workdir")
   config = None
   if (root / CONFIG).is_file():
@@ -67,8 +71,13 @@ def verify(workdir: str | Path) -> Iterator[Check]:
   if (root / TABLE).is_file():
     yield from _of_table(root, config)
   if (root / TUNING).is_dir():
-    for check in verify(root / TUNING):
-      yield check._replace(text=f"{TUNING}/{check.text}")
+    yield from _of_tuning(root)
+
+
+def _of_tuning(root: Path) -> Iterator[Check]:
+  """The first stage of a run that chooses by tasks of its own."""
+  for check in verify(root / TUNING):
+    yield check._replace(text=f"{TUNING}/{check.text}")
 
 
 def _of_folder(root: Path, folder: Path, config: Mapping[str, Any]) -> Iterator[Check]:
@@ -220,6 +229,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
       for check in verify(workdir):
         print(f"  {'ok   ' if check.ok else 'WRONG'}  {untrusted.plain_text(check.text)}")
         faults += not check.ok
+    except KeyboardInterrupt:
+      print("verify: stopped; what is told above has been checked", file=sys.stderr)
+      return interrupts.INTERRUPTED
     except (TagjaxError, OSError) as error:
       print(f"verify: {untrusted.plain_text(str(error))}", file=sys.stderr)
       faults += 1

@@ -111,7 +111,7 @@ def _run_points(
   if profile:
     name = "sweep" if settings["sweep"] else "search"
     raise ConfigError(f"config.{name} does not go with --profile: leave one of the two away")
-  base = {**settings, "evaluate_on": "validation", "peak_accuracy": False}
+  base = {**settings, **sweep.CHOSEN_ON}
   tasks = settings["sweep_tasks"]
   if tasks:
     base["end_task"] = settings["first_task"] + tasks
@@ -127,16 +127,12 @@ def _run_points(
 
   common = (early.run_options(settings), nested(used(settings)), workdir)
   shown = {"tasks": settings["sweep_tasks"], "progress": progress, "accept_changes": accept_changes}
-  if settings["search"]:
-    if process != ALONE:
-      raise ConfigError(
-        "config.search does not go with --num_processes or --distributed: start the same command "
-        "in each process without them, and they share the study"
-      )
-    return _run_search(settings, parts_of, common, shown)
-  points = sweep.grid_points(settings["sweep"])
-  traced = grid.traced_of(settings, settings["sweep"])
-  return sweep.train_grid(parts_of, points, traced, *common, **shown, process=process)
+  if settings["search"] and process != ALONE:
+    raise ConfigError(
+      "config.search does not go with --num_processes or --distributed: start the same command "
+      "in each process without them, and they share the study"
+    )
+  return _try_points(settings, parts_of, common, shown, process)
 
 
 def _run_protocol(
@@ -168,11 +164,7 @@ def _run_protocol(
 
     common = (of_tuning, identity, folder)
     shown = {**told, "tasks": chooses.tasks, "split": chooses.split}
-    if settings["search"]:
-      return _run_search(settings, parts_of, common, shown)
-    points = sweep.grid_points(settings["sweep"])
-    traced = grid.traced_of(settings, settings["sweep"])
-    return sweep.train_grid(parts_of, points, traced, *common, **shown)
+    return _try_points(settings, parts_of, common, shown)
 
   def judged(chosen: sweep.Point, stream: Any) -> sweep.Parts:
     return make_parts(grid.at_point(judging, chosen), stream)
@@ -188,7 +180,14 @@ def _differing(one: RunOptions, other: RunOptions) -> dict[str, Any]:
   }
 
 
-def _run_search(settings: Settings, parts_of, common: tuple, shown: dict[str, Any]) -> Grid:
+def _try_points(
+  settings: Settings, parts_of, common: tuple, shown: dict[str, Any], process: Process = ALONE
+) -> Grid:
+  """All points of the grid, or those that the search proposes."""
+  if not settings["search"]:
+    points = sweep.grid_points(settings["sweep"])
+    traced = grid.traced_of(settings, settings["sweep"])
+    return sweep.train_grid(parts_of, points, traced, *common, **shown, process=process)
   space, study = search.space_of(settings), search.study_options(settings)
   options, identity, workdir = common
   identity = {**identity, "search": describe_space(space)}

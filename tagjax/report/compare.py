@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tagjax.core.errors import TagjaxError
+from tagjax.core.interrupts import INTERRUPTED
 from tagjax.core.untrusted import plain_text
 from tagjax.metrics.matrix import DEFINITIONS
 from tagjax.report.comparison import (
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
   options = _parse(arguments)
   try:
     _compare(options)
+  except KeyboardInterrupt:
+    print("compare: stopped", file=sys.stderr)
+    return INTERRUPTED
   except (TagjaxError, OSError) as error:
     print(f"compare: {plain_text(str(error))}", file=sys.stderr)
     return 1

@@ -179,8 +179,8 @@ def comparison_rows(runs: Mapping[str, Results], definition: str) -> list[Row]:
   """One row a run; accuracies and forgetting in percent, mean ± std over seeds.
 
   Peak accuracies, figures of class-incremental runs, and of how tasks begin, have a column where a
-  run has them; parameters in use at the end and bytes of the state where they differ; costs where
-  plain SGD is among the runs, see `relative_costs`.
+  run has them; parameters and bytes of the state that are in use at the end where they differ;
+  costs where plain SGD is among the runs, of all that is allocated, see `relative_costs`.
   """
   rows = []
   costs = relative_costs(runs)
@@ -224,7 +224,7 @@ def _sizes(runs: Mapping[str, Results]) -> dict[str, dict[str, str]]:
     "parameters": {
       name: count_text(one.parameters[:, -1]) for name, one in grown.items() if one is not None
     },
-    "MB of state": {
+    "MB in use": {
       name: f"{np.nanmean(one.bytes[:, -1]) / 1e6:.3g}"
       for name, one in grown.items()
       if one is not None and not np.isnan(one.bytes[:, -1]).all()
@@ -244,8 +244,8 @@ def relative_costs(runs: Mapping[str, Results]) -> dict[str, dict[str, float]]:
   """Training time and memory of each run as multiples of plain SGD's, the first that there is.
 
   Time is that of training steps and task ends, without compiling and evaluating, for each seed.
-  Memory is what a seed holds from one step to the next: parameters, the method's state and its
-  exemplars.
+  Memory is what is allocated for a seed from one step to the next, in use or not: parameters, the
+  method's state and its exemplars.
 
   Returns:
     For each run `seconds` and `bytes`; empty if plain SGD is not among the runs, or one of them

@@ -37,6 +37,7 @@ def check_run(results: Mapping[str, Any], num_seeds: int, num_tasks: int, where:
   check.entry("used", _is_none_or(_list_of(_is_name)))
   check.entry("task_relatedness", _is_none_or(_is_array((num_seeds, num_tasks, num_tasks))))
   check.entry("learning_curves", _is_curves((num_seeds, num_tasks)))
+  check.entry("peak_accuracies", _is_array((num_seeds, num_tasks)))
   check.counts(num_seeds, num_tasks)
   check.growth(num_seeds, num_tasks)
   if results.get("tuning") is not None:

@@ -180,8 +180,8 @@ class Workdir:
     log.close()
     lost = "other lines than it had" if there == length else f"{there} of its {length} bytes"
     print(
-      f"warning: {self.path / LOG} holds {lost} when the checkpoint was written: accuracies are "
-      "written anew from the checkpoint, losses of the steps before it are lost",
+      f"warning: {self.path / LOG} holds {lost} when the checkpoint was written: accuracies and "
+      "growth are written anew from the checkpoint, losses of the steps before it are lost",
       file=sys.stderr,
     )
     if there and not (self.path / DAMAGED_LOG).exists():

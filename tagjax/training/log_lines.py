@@ -7,7 +7,9 @@ from tagjax.training.record import RunRecord
 
 
 def lines_of(record: RunRecord, names: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-  """Accuracies, as `tagjax.training.trainer.Trainer` writes them; losses are not in the record.
+  """Accuracies and growth, as `tagjax.training.trainer.Trainer` writes them.
+
+  Losses, and what the method tells of single steps, are not in the record.
 
   Args:
     record: of the run.
@@ -30,5 +32,7 @@ def lines_of(record: RunRecord, names: Sequence[Mapping[str, Any]]) -> Iterator[
         yield {**name, "task": task, "peak_accuracy": record.peak[index][task]}
       if record.chosen_epoch[index][task] is not None:
         yield {**name, "task": task, "chosen_epoch": record.chosen_epoch[index][task]}
+      if grown := record.growth_after(index, task):
+        yield {**name, "task": task, **grown}
       if any(value is not None for value in row):
         yield {**name, "task": task, "accuracy_after_task": row}

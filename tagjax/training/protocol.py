@@ -38,7 +38,15 @@ from tagjax.training.identity import describe_run, flat_keys
 from tagjax.training.options import RunOptions
 from tagjax.training.provenance import provenance
 from tagjax.training.record import RunRecord
-from tagjax.training.sweep import Parts, Point, check_grid, grid_points, split_grid, train_grid
+from tagjax.training.sweep import (
+  Parts,
+  Point,
+  check_grid,
+  grid_points,
+  split_grid,
+  train_grid,
+  with_fixed,
+)
 from tagjax.training.trainer import Trial
 from tagjax.training.tuning import TuningOptions, judging_options, tuning_options
 
@@ -106,7 +114,7 @@ def tune_then_judge(
     own = make_options(own, {key: values[key] for key in values if key in of_run})
     fixed = {key: value for key, value in values.items() if key not in of_run}
     made = model(part.spec) if inspect.isfunction(model) else model
-    return Parts(part, made, lambda hyper: method_of({**fixed, **hyper}), own)
+    return Parts(part, made, with_fixed(method_of, fixed), own)
 
   of_tuning = tuning_options(options, tuning)
   check_stream(first, of_tuning)

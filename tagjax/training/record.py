@@ -224,6 +224,13 @@ class RunRecord:
     for name, array in outcome.items():
       self.outcomes.setdefault(name, self._no_rows())[trial][task] = to_lists(array)
 
+  def growth_after(self, trial: int, task: int) -> dict[str, Any]:
+    """What `add_growth` has kept of a task, and `outcome`; empty where nothing was measured."""
+    found = {name: rows[trial][task] for name, rows in self.growth.items()}
+    if not found or None in found.values():
+      return {}
+    return found | {"outcome": {name: rows[trial][task] for name, rows in self.outcomes.items()}}
+
   def flops_by_task(self) -> dict[str, list[float]]:
     """`step_flops`, of the phase in which they are most, and `evaluation_flops`; what is known."""
     steps = [of for name, of in self.flops.items() if name.startswith("step/") and of]

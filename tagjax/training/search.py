@@ -21,6 +21,7 @@ from tagjax.report.run import Grid
 from tagjax.report.tables import percent, value_text
 from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
+from tagjax.training import group_size
 from tagjax.training.assemble import Stream, assemble
 from tagjax.training.checks import check_stream
 from tagjax.training.ending import Ending
@@ -31,8 +32,17 @@ from tagjax.training.options import Part, RunOptions
 from tagjax.training.provenance import provenance
 from tagjax.training.record import RunRecord
 from tagjax.training.space import Range, Space, at_edge, describe_space, parse_space
-from tagjax.training.study import Asked, StudyOptions, Worker, open_study, shown_storage
-from tagjax.training.sweep import METRICS, TABLE, Parts, Point, choose, row_of
+from tagjax.training.study import Asked, StudyOptions, Told, Worker, open_study, shown_storage
+from tagjax.training.sweep import (
+  CHOSEN_ON,
+  METRICS,
+  TABLE,
+  Parts,
+  Point,
+  choose,
+  row_of,
+  with_fixed,
+)
 from tagjax.training.trainer import Trainer, Trial
 
 TRIALS = "trials"
@@ -97,7 +107,7 @@ def search(
   parsed = parse_space(space)
   if fixed := [key for key in parsed if key in _OF_THE_WHOLE]:
     raise ConfigError(f"space: no search over {fixed[0]!r}: it belongs to all points")
-  options = make_options(options, {**changes, "evaluate_on": "validation"})
+  options = make_options(options, {**changes, **CHOSEN_ON})
   check_stream(stream, options)
   of_run = {key for key in parsed if key in RunOptions.__dataclass_fields__}
   traced = {key for key, own in parsed.items() if key not in of_run and _has_floats(own)}
@@ -105,7 +115,7 @@ def search(
   def parts_of(settings: Point) -> Parts:
     fixed = {key: value for key, value in settings.items() if key not in of_run}
     own = make_options(options, {key: settings[key] for key in settings if key in of_run})
-    return Parts(stream, model, lambda hyper: method_of({**fixed, **hyper}), own)
+    return Parts(stream, model, with_fixed(method_of, fixed), own)
 
   identity = {
     **describe_run(stream, model, method_of, options, None),
@@ -211,7 +221,7 @@ def train_search(
     },
     "config": identity,
     "command": _command(study),
-    "provenance": origin,
+    "provenance": {**origin, "starts": _starts(rows)},
   }
   Ending(folder, options.plots).write(results)
   return Grid(results, folder.path)
@@ -238,12 +248,18 @@ class _Trainers:
     self._parts_of, self._traced = parts_of, traced
     self._made: dict[str, _Made] = {}
 
-  def of(self, point: Point) -> tuple[_Made, bool]:
-    """The trainer of this point, and whether it is new."""
+  def of(self, point: Point, together: int | None) -> tuple[_Made, bool]:
+    """The trainer of this point, and whether it is new.
+
+    Args:
+      point: what is trained.
+      together: see `tagjax.training.assemble.assemble`.
+    """
     hyper = {key: value for key, value in point.items() if key in self._traced}
     constants = {key: value for key, value in point.items() if key not in self._traced}
     name = json.dumps(constants)
-    if (made := self._made.pop(name, None)) is not None:
+    made = self._made.pop(name, None)
+    if made is not None and together in (None, made.trainer.programs.layout.num_lanes):
       self._made[name] = made  # the last that was used
       made.trainer.renew(_trials(made.options, hyper))
       return made, False
@@ -258,6 +274,7 @@ class _Trainers:
       parts.options,
       pretrained=parts.pretrained,
       keep_going=True,
+      together=together,
     )
     self._made[name] = _Made(trainer, parts, parts.options, forecast)
     return self._made[name], True
@@ -282,7 +299,9 @@ def _train(
 ) -> dict[str, Any]:
   """Trains a point, from its newest checkpoint on, and tells the study how it ended."""
   begun = time.perf_counter()
-  (trainer, parts, options, forecast), is_new = trainers.of(asked.point)
+  own = _folder_of(asked, identity, folder)
+  together = group_size.kept(own.path)
+  (trainer, parts, options, forecast), is_new = trainers.of(asked.point, together)
   if progress and is_new:
     print(f"memory: {forecast}, besides what a step needs", file=sys.stderr, flush=True)
 
@@ -295,7 +314,6 @@ def _train(
       if hopeless and len(steps) < len(trainer.groups) * trainer.num_tasks:
         raise _Ended
 
-  own = _folder_of(asked, identity, folder)
   with own.lock():
     try:
       shown = progress and sys.stderr.isatty()
@@ -305,7 +323,7 @@ def _train(
     except _Ended:
       pass
     row = _row(asked.point, trainer, options)
-    asked.end(row, trainer.record.seconds)
+    asked.end(row, trainer.record.seconds, trainer.record.starts)
     trainer.renew(trainer.trials)  # frees its state: the next point may have another trainer
     if own.path is not None:
       shutil.rmtree(own.checkpoints, ignore_errors=True)  # nobody goes on from there
@@ -376,28 +394,33 @@ def _keep(worker: Worker, folder: Workdir | NoWorkdir) -> None:
   if folder.path is not None:
     rows = worker.rows()
     table = {
-      "points": {place: row for place, (row, _) in enumerate(rows)},
-      "seconds": {place: seconds for place, (_, seconds) in enumerate(rows)},
+      "points": {place: told.row for place, told in enumerate(rows)},
+      "seconds": {place: told.seconds for place, told in enumerate(rows)},
     }
     write_json_atomic(folder.path / TABLE, table)
 
 
-def _results(rows: list[tuple[dict[str, Any], dict[str, float]]], space: Space) -> dict[str, Any]:
-  points = [row for row, _ in rows]
+def _results(rows: list[Told], space: Space) -> dict[str, Any]:
+  points = [told.row for told in rows]
   chosen = choose({}, points)["chosen"]
-  names = rows[0][1]
+  names = rows[0].seconds
   return {
     "chosen": chosen,
     "at_edge": at_edge(space, chosen),
     "points": points,
-    "seconds": {name: sum(seconds[name] for _, seconds in rows) for name in names},
+    "seconds": {name: sum(told.seconds[name] for told in rows) for name in names},
   }
+
+
+def _starts(rows: list[Told]) -> list[dict[str, Any]]:
+  """Those of all points, each with its place among them; of whatever worker."""
+  return [{"point": place} | one for place, told in enumerate(rows) for one in told.starts]
 
 
 def _tell(asked: Asked, row: Mapping[str, Any], worker: Worker, study: StudyOptions) -> None:
   """A line about a point that has ended."""
   values = " ".join(f"{key}={value_text(value)}" for key, value in asked.point.items())
-  ended = [one for one, _ in worker.rows()]
+  ended = [told.row for told in worker.rows()]
   if row["diverged_seeds"]:
     outcome = "diverged"
   elif row["pruned_after"]:

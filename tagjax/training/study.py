@@ -20,7 +20,7 @@ import types
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -47,13 +47,14 @@ MOST_DEATHS = 3
 """A point with which so many workers have died is not tried again."""
 
 _WAIT_SECONDS = (0.5, 10.0)
-_FIRST, _DEATHS, _WORKER, _BEAT, _ROW, _SECONDS, _IDENTITY = (
+_FIRST, _DEATHS, _WORKER, _BEAT, _ROW, _SECONDS, _STARTS, _IDENTITY = (
   "first",
   "deaths",
   "worker",
   "beat",
   "row",
   "seconds",
+  "starts",
   "config",
 )
 
@@ -209,6 +210,14 @@ def _unusable(storage: str, error: BaseException) -> ConfigError:
   )
 
 
+class Told(NamedTuple):
+  """What a trial that has ended has told, see `Asked.end`."""
+
+  row: dict[str, Any]
+  seconds: dict[str, float]
+  starts: list[dict[str, Any]]
+
+
 class Asked:
   """A trial that this worker trains: a context manager that gives its point back if that fails.
 
@@ -268,11 +277,23 @@ class Asked:
     )
     return self._study.pruner.prune(self._study, now)
 
-  def end(self, row: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
-    """Ends the trial, as one without a value if it has no average accuracy."""
+  def end(
+    self,
+    row: Mapping[str, Any],
+    seconds: Mapping[str, float],
+    starts: Sequence[Mapping[str, Any]] = (),
+  ) -> None:
+    """Ends the trial, as one without a value if it has no average accuracy.
+
+    Args:
+      row: what results tell of the point.
+      seconds: that it took.
+      starts: see `tagjax.training.record.RunRecord`.
+    """
     state = import_optuna().trial.TrialState
     self._trial.set_user_attr(_ROW, dict(row))
     self._trial.set_user_attr(_SECONDS, dict(seconds))
+    self._trial.set_user_attr(_STARTS, list(starts))
     figure = row["average_accuracy"]
     self._study.tell(
       self._trial,
@@ -354,10 +375,10 @@ class Worker:
     """Whether as many trials have ended as were asked for."""
     return len(self._ended()) >= self._options.trials
 
-  def rows(self) -> list[tuple[dict[str, Any], dict[str, float]]]:
-    """What has been told of the trials that have ended, and their seconds; in their order."""
+  def rows(self) -> list[Told]:
+    """What has been told of the trials that have ended, in their order."""
     ended = [trial.user_attrs for trial in self._ended() if _ROW in trial.user_attrs]
-    return [(one[_ROW], one[_SECONDS]) for one in ended]
+    return [Told(one[_ROW], one[_SECONDS], one[_STARTS]) for one in ended]
 
   def _ended(self) -> list[Any]:
     return self._study.get_trials(deepcopy=False, states=(self._state.COMPLETE, self._state.PRUNED))

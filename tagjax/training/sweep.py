@@ -47,6 +47,8 @@ _TABLE_KEYS = ("points", "seconds", "starts")
 _MOST_POINTS = 10_000
 TABLE, RECORDS = "points.json", "records.json"
 METRICS = ("average_accuracy", "forgetting", "learning_accuracy")
+CHOSEN_ON = {"evaluate_on": "validation", "peak_accuracy": False}
+"""The options of a run by which points are chosen."""
 
 Point = dict[str, Any]
 """A value for each key of the grid."""
@@ -137,8 +139,7 @@ def sweep(
   >>> sorted(best.chosen)
   ['rate']
   """
-  chosen_on = {"evaluate_on": "validation", "peak_accuracy": False}
-  options = make_options(options, {**changes, **chosen_on})
+  options = make_options(options, {**changes, **CHOSEN_ON})
   check_stream(stream, options)
   points = grid_points(check_grid(grid))
   of_run, traced = split_grid(grid)
@@ -146,7 +147,7 @@ def sweep(
   def parts_of(settings: Point) -> Parts:
     fixed = {key: value for key, value in settings.items() if key not in of_run}
     own = make_options(options, {key: settings[key] for key in settings if key in of_run})
-    return Parts(stream, model, lambda hyper: method_of({**fixed, **hyper}), own)
+    return Parts(stream, model, with_fixed(method_of, fixed), own)
 
   identity = describe_run(stream, model, method_of, options, None)
   return train_grid(
@@ -161,6 +162,22 @@ def sweep(
     process=process,
     accept_changes=accept_changes,
   )
+
+
+def with_fixed(
+  method_of: Callable[[Mapping[str, Any]], Any], fixed: Mapping[str, Any]
+) -> Callable[[Mapping[str, Any]], Any]:
+  """`method_of` at a point: a function of those values that are not `fixed` there.
+
+  >>> with_fixed(dict, {"width": 3})({"rate": 0.1})
+  {'width': 3, 'rate': 0.1}
+  """
+
+  def method(hyper: Mapping[str, Any]) -> Any:
+    return method_of({**fixed, **hyper})
+
+  method.__module__ = method_of.__module__  # whose code a checkpoint is of, see `fingerprint`
+  return method
 
 
 def split_grid(grid: Mapping[str, Sequence[Any]]) -> tuple[set[str], set[str]]:

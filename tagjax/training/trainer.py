@@ -16,6 +16,7 @@ import numpy as np
 from tagjax.core.errors import DivergedError
 from tagjax.core.method import EpochStep
 from tagjax.core.types import Hyper
+from tagjax.distributed import processes
 from tagjax.distributed.shared_workdir import Store
 from tagjax.engine.counts import Counts
 from tagjax.engine.evaluate import Evaluation
@@ -28,7 +29,7 @@ from tagjax.storage.workdir import Log, NoLog
 from tagjax.training.growth import Growth
 from tagjax.training.memory_estimate import num_bytes
 from tagjax.training.options import RunOptions
-from tagjax.training.record import RunRecord, to_lists
+from tagjax.training.record import RunRecord
 from tagjax.training.schedule import Place, Span, Visit
 
 
@@ -399,10 +400,11 @@ class Trainer:
       outcome = {name: value[place] for name, value in figures.outcome.items()}
       own = {"parameters": int(figures.parameters[place]), "bytes": int(figures.bytes[place])}
       self.record.add_growth(index, visit.task, own, outcome, to_former=to_former)
-      told = {name: to_lists(value) for name, value in outcome.items()}
-      self._log.write(**self._name(index), task=visit.task, **own, outcome=told)
-    for line in lacking(visit.task, figures.outcome):
-      print(line, file=sys.stderr, flush=True)
+      told = self.record.growth_after(index, visit.task)
+      self._log.write(**self._name(index), task=visit.task, **told)
+    if processes.is_writer():
+      for line in lacking(visit.task, figures.outcome):
+        print(line, file=sys.stderr, flush=True)
 
   def _seen(self, visit: Visit) -> range:
     """The tasks that the network has been trained on, the current one included."""

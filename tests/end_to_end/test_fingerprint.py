@@ -170,17 +170,29 @@ def test_verify_names_what_does_not_fit(ended, tmp_path, capsys):
   assert capsys.readouterr().err.startswith("verify: ")
 
 
+def test_ctrl_c_ends_verify_with_a_line(ended, monkeypatch, capsys):
+  def stopped(directory):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(checkpoint, "inspect", stopped)
+  assert checking.main([str(ended)]) == 130
+  assert capsys.readouterr().err == "verify: stopped; what is told above has been checked\n"
+
+
 def test_verify_checks_a_grid_against_its_groups(tmp_path):
+  folder = tmp_path / "tuning"
   examples = stream(validation_fraction=0.4)
   grid = {"rate": [0.1, 0.01]}
-  sweep(examples, MODEL, lambda h: optax.sgd(h["rate"]), grid=grid, workdir=tmp_path, **SETTINGS)
-  assert faults(tmp_path) == []
-  starts = json.loads((tmp_path / "results.json").read_text())["provenance"]["starts"]
+  sweep(examples, MODEL, lambda h: optax.sgd(h["rate"]), grid=grid, workdir=folder, **SETTINGS)
+  assert faults(folder) == []
+  own, of_run = ([check.text for check in checking.verify(one)] for one in (folder, tmp_path))
+  assert [f"tuning/{text}" for text in own] == of_run  # a run that has not chosen yet
+  starts = json.loads((folder / "results.json").read_text())["provenance"]["starts"]
   assert [start["group"] for start in starts] == [0]
-  table = json.loads((tmp_path / "points.json").read_text())
+  table = json.loads((folder / "points.json").read_text())
   table["points"]["0"]["average_accuracy"]["mean"] += 0.25
-  (tmp_path / "points.json").write_text(json.dumps(table))
-  (fault,) = faults(tmp_path)
+  (folder / "points.json").write_text(json.dumps(table))
+  (fault,) = faults(folder)
   assert "is not as its group's checkpoint has it" in fault
   assert "not those of results.json" in fault
 

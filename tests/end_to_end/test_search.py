@@ -127,6 +127,13 @@ def test_a_stopped_search_goes_on_where_it_was(searched, made, tiny, tmp_path, m
   _, whole = searched
   programs = made[0][0].programs  # compiled once for all tests
   monkeypatch.setattr(assembling, "Programs", lambda *arguments, **options: programs)
+  assemble, together = library.assemble, []
+
+  def told(*arguments, **options):
+    together.append(options["together"])
+    return assemble(*arguments, **options)
+
+  monkeypatch.setattr(library, "assemble", told)
   config = tiny(**OPTIONS, study__trials=TRIALS)
   train, trained = Trainer.train, []
 
@@ -148,6 +155,11 @@ def test_a_stopped_search_goes_on_where_it_was(searched, made, tiny, tmp_path, m
   resumed = run_config(config, tmp_path, progress=True)
   assert resumed.results["points"] == whole.results["points"]
   assert resumed.chosen == whole.chosen
+  assert together[0] is None
+  assert set(together[1:]) == {programs.layout.num_lanes}  # as the point was begun
+  starts = resumed.results["provenance"]["starts"]
+  assert {start["point"] for start in starts} == set(range(TRIALS))
+  assert any(start["position"] > 0 for start in starts)
   lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("point ")]
   assert lines[-1].startswith(f"point {TRIALS} of {TRIALS}: tag.b=")
 

@@ -78,7 +78,7 @@ def test_parameters_and_bytes_have_a_column_where_they_differ(make_results):
   other["growth"] = other["growth"] | {"parameters": [[9] * 4] * 3}
   rows = comparison_rows({"a": grown, "b": other, "old": old}, "agem")
   assert [row["parameters"] for row in rows] == ["4,001", "9", "–"]  # noqa: RUF001
-  assert "MB of state" not in rows[0]
+  assert "MB in use" not in rows[0]
 
 
 def test_markdown_and_picture(runs, capsys):
@@ -207,6 +207,15 @@ def test_missing_or_broken_results_are_named(runs, capsys, content, message):
   assert message in error
   assert str(Path("sgd run") / "results.json") in error
   assert len(error.splitlines()) == 1
+
+
+def test_ctrl_c_is_one_line(runs, capsys, monkeypatch):
+  def stopped(*paths):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(compare, "load_runs", stopped)
+  assert compare.main(["tag run"]) == 130
+  assert capsys.readouterr().err == "compare: stopped\n"
 
 
 def test_a_picture_of_an_unknown_kind_is_refused(runs, capsys):

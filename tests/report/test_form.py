@@ -54,6 +54,7 @@ RUN_FAULTS = [
   ("predicted_tasks", [[1]]),
   ("predicted_tasks", [[[1] * 4] * 4] * 3),  # of test sets of unknown size
   ("test_sizes", [0, 1, 1, 1]),
+  ("peak_accuracies", [[0.5]]),
   ("growth", []),
   ("growth", {"parameters": [[1] * 4] * 3}),
   ("growth", {"parameters": 1, "bytes": 1, "allocated_parameters": 1, "allocated_bytes": 1}),

@@ -11,6 +11,9 @@ from flax import linen as nn
 from tagjax import benchmarks, fit
 from tagjax.core.method import chain, identity
 from tagjax.core.types import StreamSpec
+from tagjax.storage import checkpoint
+from tagjax.training.log_lines import lines_of
+from tagjax.training.record import RunRecord
 from tests import helpers
 
 PIXELS = 16
@@ -91,3 +94,10 @@ def test_what_the_method_tells_is_in_the_results_and_the_log(tmp_path, protocol)
   assert of_entry["step"].tolist() == [1, 2] * 3
   stored = json.loads((tmp_path / "results.json").read_text())
   assert stored["growth"]["parameters"] == own
+  log = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+  lines = [line for line in log if "parameters" in line]
+  assert sorted(line["parameters"] for line in lines) == sorted(own[0] + own[1])
+  newest = checkpoint.inspect(tmp_path / "checkpoints")[-1]
+  known = lines_of(RunRecord.from_json(newest.progress), [{"seed": 1}, {"seed": 2}])
+  written = [line for line in known if "parameters" in line]  # where the log was lost
+  assert written == sorted(lines, key=lambda line: line["seed"])

@@ -105,7 +105,7 @@ def test_two_workers_take_as_many_as_were_asked_for(make):
   for asked in taken:
     train(asked)
   assert one.has_ended()
-  assert [row["values"] for row, _ in other.rows()] == [asked.point for asked in taken]
+  assert [row["values"] for row, *_ in other.rows()] == [asked.point for asked in taken]
 
 
 def test_a_trial_too_many_is_given_up(make, monkeypatch):

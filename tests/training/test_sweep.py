@@ -118,6 +118,7 @@ def test_floats_are_inputs_and_options_change_the_run(stream, given_to_train):
   assert (parts.options.epochs, parts.options.seeds) == (3, 2)
   parts.method({"lr": 0.1})
   assert seen == [{"depth": 2, "lr": 0.1}]
+  assert parts.method.__module__ == __name__  # by which its code counts, see `fingerprint`
 
 
 def test_a_grid_is_chosen_on_validation_examples(given_to_train):
