@@ -170,11 +170,12 @@ TABLES: dict[str, Callable[[list[Results]], list[str]]] = {
 
 
 def take(share: str, folder: Path) -> None:
-  """Copies results."""
+  """Copies results, with a folder of this repository in the place of that of the runs."""
   target = RESULTS / share
   target.mkdir(parents=True, exist_ok=True)
   for found in sorted(folder.glob("*/results.json")):
     text = found.read_text(encoding="utf-8")
+    text = text.replace(str(folder), f"runs/lasem_cifar10/{share}")
     (target / f"{found.parent.name}.json").write_text(text, encoding="utf-8")
 
 

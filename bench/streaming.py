@@ -7,7 +7,7 @@ Makes a set of JPEGs in array_record files (kept in `--folder` for the next time
     kept;
   - two epochs of the whole set, the first of which decodes and keeps: time and memory.
 
-  python -m bench.streaming [--images=100000] [--size=112] [--folder=/tmp/tagjax-bench-photos]
+  python -m bench.streaming [--images=100000] [--size=112] [--folder=DIR]
 """
 
 import argparse
@@ -239,7 +239,7 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--images", type=int, default=100000)
   parser.add_argument("--size", type=int, default=112)
-  parser.add_argument("--folder", default="/tmp/tagjax-bench-photos")
+  parser.add_argument("--folder", default=f"{tempfile.gettempdir()}/tagjax-bench-photos")
   parser.add_argument("--only", choices=("stages", "compare", "epochs"))
   options = parser.parse_args()
   found = find(options)

@@ -1,7 +1,7 @@
 """A-GEM's protocol on CIFAR-10, in small: one task of 2 classes chooses, 4 are judged, RESNET-S.
 
 What configs/agem_cifar.py does, where CIFAR-100 cannot be had. There is no published figure;
-docs/agem_protocol.md has what was measured.
+docs/agem_protocol.md tells what was measured.
 
   python launch.py --config=configs/agem_cifar10.py:agem --config.train_examples_per_task=1000
 

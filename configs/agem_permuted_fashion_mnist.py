@@ -1,7 +1,7 @@
 r"""A-GEM's protocol on permuted Fashion-MNIST: what configs/agem_permuted_mnist.py does elsewhere.
 
-Where MNIST cannot be had. There is no published figure; docs/agem_protocol.md has what was measured
-on fewer examples a task, and whether the order of A-GEM's rows holds.
+Where MNIST cannot be had. There is no published figure; docs/agem_protocol.md tells what was
+measured, on fewer examples a task.
 
   python launch.py --config=configs/agem_permuted_fashion_mnist.py:agem \
       --config.train_examples_per_task=5000 --config.test_examples_per_task=2000

@@ -11,7 +11,7 @@ paper's rate for a hundredth of its epochs. Nothing was published on this stream
   python launch.py --config=configs/lasem_cifar10.py:brute_force --config.seeds=3
 
 The last trains all 16 configurations of `hps` and chooses by validation examples; `brute_force_tf`
-and `brute_force_dfcnn` those of the others. Measured: docs/lifelong_architectures.md.
+and `brute_force_dfcnn` those of the others. Measured: docs/lifelong_results.md.
 
 Needs CIFAR-10 (docs/data.md). A static network takes a core half a minute for a seed, LASEM
 about two minutes, compiling included; `:lasem_hps,runlocal` trains for an epoch.

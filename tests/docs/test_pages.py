@@ -35,6 +35,16 @@ def test_keys_exist(path):
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
+def test_keys_of_sections_exist(path):
+  """As in `memory.per=total`: a section of the config, and a key that it has."""
+  known = known_options()
+  sections = {key.split(".")[0] for key in known if "." in key}
+  for section, key in re.findall(r"`([a-z_0-9]+)\.([a-z_0-9]+)(?:=[^=`][^`]*)?`", path.read_text()):
+    if section in sections and key != "db":  # a file
+      assert f"{section}.{key}" in known, f"{section}.{key}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
 def test_files_exist(path):
   folders = "tagjax|tests|configs|bench|notebooks|examples|docs"
   for file in re.findall(rf"`((?:{folders})/[\w/.*]+)`", path.read_text()):

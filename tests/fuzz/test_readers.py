@@ -250,59 +250,23 @@ def test_what_was_found_once(reader):
     assert not readers.check(reader, path.read_bytes()), path
 
 
+_COMPRESSED = [gzip.decompress(WHOLE["archive"][1]), zlib.compress(b"tar")]
+CASES = {
+  **{f"damaged {reader}": (reader, damaged(files)) for reader, files in WHOLE.items()},
+  "programs": ("pickle", programs),
+  "programs in tensor files": ("tensors", programs.map(_as_torch)),
+  "damaged and compressed again": ("archive", damaged(_COMPRESSED).map(gzip.compress)),
+  "results of another form": ("json", changed_results()),
+  "no results": ("json", values.map(lambda value: json.dumps(value).encode())),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
 @in_suite
-@given(damaged(WHOLE["pickle"]))
-def test_damaged_pickles(content):
-  readers.check("pickle", content)
-
-
-@in_suite
-@given(programs)
-def test_pickles_that_are_programs(content):
-  readers.check("pickle", content)
-  readers.check("tensors", _as_torch(content))
-
-
-@in_suite
-@given(damaged(WHOLE["tensors"]))
-def test_damaged_tensor_files(content):
-  readers.check("tensors", content)
-
-
-@in_suite
-@given(damaged(WHOLE["archive"]))
-def test_damaged_archives(content):
-  readers.check("archive", content)
-
-
-@in_suite
-@given(damaged([gzip.decompress(WHOLE["archive"][1]), zlib.compress(b"tar")]))
-def test_damaged_archives_that_are_compressed_again(content):
-  readers.check("archive", gzip.compress(content))
-
-
-@in_suite
-@given(damaged(WHOLE["picture"]))
-def test_damaged_pictures(content):
-  readers.check("picture", content)
-
-
-@in_suite
-@given(damaged(WHOLE["json"]))
-def test_damaged_json(content):
-  readers.check("json", content)
-
-
-@in_suite
-@given(changed_results())
-def test_results_of_another_form(content):
-  readers.check("json", content)
-
-
-@in_suite
-@given(values)
-def test_json_that_is_no_results(value):
-  readers.check("json", json.dumps(value).encode())
+@given(data=st.data())
+def test_nothing_happens_but_reading(case, data):
+  reader, contents = CASES[case]
+  readers.check(reader, data.draw(contents))
 
 
 def test_a_reader_that_would_run_something_is_noticed():

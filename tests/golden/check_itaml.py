@@ -10,7 +10,6 @@ has no gradient but rounding, which Adam and RAdam divide by its own size: in fl
 running mean behind it and the logits with them drift, and are held to `LOOSE` only, absolutely.
 """
 
-import argparse
 import functools
 import sys
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from deviations import Deviations, command
 
 from tagjax.core.method import Method, chain
 from tagjax.core.types import Batch, StreamSpec
@@ -245,26 +245,21 @@ def method_of(trace: Trace, variant: Variant, hyper: Any) -> Method:
   return made._replace(prepare=prepare)
 
 
-class Deviation:
-  """The largest deviations so far: relative ones, and absolute ones of what drifts."""
+class WithDrift(Deviations):
+  """The largest deviations so far, and the absolute ones of what drifts."""
 
-  def __init__(self, tolerance: float) -> None:
-    self.tolerance = tolerance
-    self.relative = {"parameters": 0.0, "logits": 0.0}
-    self.drift = 0.0
+  drift = 0.0
 
-  def add(self, what: str, found: Any, expected: np.ndarray, *, drifts: bool) -> None:
-    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
-    error = float(np.abs(found - expected).max())
-    error = float("inf") if np.isnan(error) else error
-    if drifts:
-      self.drift = max(self.drift, error)
-    else:
-      error /= max(float(np.abs(expected).max()), 1e-30)
-      self.relative[what] = max(self.relative[what], error)
+  def add(self, what: str, found: Any, expected: Any, *, drifts: bool = False) -> None:
+    """Compares two arrays, which have drifted apart or not."""
+    if not drifts:
+      super().add(what, found, expected)
+      return
+    error = float(np.abs(np.asarray(found, np.float64) - expected).max())
+    self.drift = max(self.drift, float("inf") if np.isnan(error) else error)
 
   def is_small(self) -> bool:
-    return max(self.relative.values()) <= self.tolerance and self.drift <= LOOSE
+    return super().is_small() and self.drift <= LOOSE
 
 
 def padded(trace: Trace, order: np.ndarray, p: int) -> np.ndarray:
@@ -304,7 +299,7 @@ class Driver:
     self._prepare = jax.jit(self.learner.prepare)
     self._predict = jax.jit(functools.partial(_predictions, self.learner), static_argnames="p")
     self._apply = jax.jit(functools.partial(self._logits, model))
-    self.deviation = Deviation(tolerance)
+    self.deviation = WithDrift(tolerance)
     # What Adam adapts drifts, and what RAdam trains.
     self._adapted_drifts = trace.tensors.is_convolution and not jax.config.jax_enable_x64
     self._trained_drifts = self._adapted_drifts and variant.optimizer == "radam"
@@ -488,12 +483,12 @@ def check(path: str, tolerance: float, variants: set[str] | None = None) -> bool
       }
       is_good = driver.deviation.is_small() and all(said.values())
       good &= is_good
-      drift = f", drift {driver.deviation.drift:.1e}" if driver.deviation.drift else ""
+      largest, drift = driver.deviation.largest, driver.deviation.drift
       print(
         f"{trace.prefix + name:24}",
-        *(f"{what} {error:.1e}" for what, error in driver.deviation.relative.items()),
+        *(f"{what} {largest.get(what, 0.0):.1e}" for what in ("parameters", "logits")),
         *(f"{what} {'equal' if same else 'DIFFER'}" for what, same in said.items()),
-        f"{'ok' if is_good else 'FAILED'}{drift}",
+        f"{'ok' if is_good else 'FAILED'}{f', drift {drift:.1e}' if drift else ''}",
         sep="  ",
         flush=True,
       )
@@ -501,14 +496,7 @@ def check(path: str, tolerance: float, variants: set[str] | None = None) -> bool
 
 
 def main() -> int:
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("file", help="trace in the format of itaml_golden.npz")
-  parser.add_argument("--x64", action="store_true", help="compute in float64")
-  parser.add_argument("--tolerance", type=float, help="relative; 1e-5, 1e-9 with --x64")
-  options = parser.parse_args()
-  jax.config.update("jax_enable_x64", options.x64)
-  tolerance = options.tolerance or (1e-9 if options.x64 else 1e-5)
-  return 0 if check(options.file, tolerance) else 1
+  return command(__doc__.splitlines()[0], check)
 
 
 if __name__ == "__main__":
