@@ -10,9 +10,10 @@ Three parts, of which the first two must be flat:
   It is shown, not judged: what TAG takes beyond SGD is what its tasks cost.
 
 Each sample is of the end of a task, or of a run in one process: resident memory, open files, files
-and bytes in the folder of the run, seconds a task. A line is fitted to the means of the runs, and
-it is flat if the whole 95 % interval of its slope lies below what is allowed for 1,000 tasks; too
-few runs to tell are not flat. Exit status 1 if a line is not, or if a run has ended wrongly.
+and bytes in the folder of the run, seconds a task. For each run stand the most memory and open
+files, the files and bytes at its end, and the median of the seconds. A line is fitted to these, and
+is flat if the whole 95 % interval of its slope lies below what is allowed for 1,000 tasks; too few
+runs to tell are not flat. Exit status 1 if a line is not, or if a run has ended wrongly.
 
 All samples go to a JSON file, and the plot beside it.
 """
@@ -45,9 +46,10 @@ SETTINGS = {
   "seeds": 1,
   "plots": False,
 }
-GROWING = SETTINGS | {"mlp.hidden": (100, 100), "seeds": 2, "learning_rate": 0.002}
-# By which part of its level a line may rise in 1,000 tasks.
+GROWING = SETTINGS | {"mlp.hidden": (100, 100), "learning_rate": 0.002}
+# By which part of its level a line may rise in 1,000 tasks, and what stands for a run.
 ALLOWED = {"memory": 0.02, "open_files": 0.05, "files": 0.05, "bytes": 0.02, "seconds": 0.1}
+OF_A_RUN = {"memory": max, "open_files": max, "files": list.pop, "bytes": list.pop}
 MOST_STARTS = 200  # of one run
 EVERY = 0.02  # seconds from look to look
 STANDS_STILL = 100.0  # seconds after which a process that was asked to stop hangs
@@ -113,7 +115,7 @@ def slope_of(tasks: Sequence[float], values: Sequence[float]) -> Slope:
 
 
 def slopes_of(samples: Sequence[Sample]) -> dict[str, Slope]:
-  """The slopes of all figures over the runs, each of which counts by its means.
+  """The slopes of all figures over the runs, for each of which one value stands.
 
   The first tenth of the runs, at least one, is left out: it compiles, and caches fill.
   """
@@ -126,7 +128,7 @@ def slopes_of(samples: Sequence[Sample]) -> dict[str, Slope]:
       own = [one for one in samples if one.run == run and np.isfinite(getattr(one, name))]
       if own:
         tasks.append(np.mean([one.tasks for one in own]))
-        values.append(np.mean([getattr(one, name) for one in own]))
+        values.append(float(OF_A_RUN.get(name, np.median)([getattr(one, name) for one in own])))
     found[name] = slope_of(tasks, values)
   return found
 
@@ -150,9 +152,10 @@ def of_process(pid: int) -> tuple[int, int] | None:
     process = psutil.Process(pid)
     if process.status() == psutil.STATUS_ZOMBIE:
       return None
-    return process.memory_info().rss, process.num_fds()
+    memory, files = process.memory_info().rss, process.num_fds()
   except psutil.Error:
     return None
+  return (memory, files) if memory else None  # it has given all back, and is about to end
 
 
 def handles(pid: int, number: signal.Signals) -> bool:
@@ -238,6 +241,7 @@ def killed(
     if fault:
       part.wrong.append(f"run {run}: {fault}")
     before += tasks_ended(workdir)
+    part.samples.append(Sample(run, before, np.nan, np.nan, *contents(workdir), np.nan))
     shutil.rmtree(workdir, ignore_errors=True)
   return part
 
