@@ -13,7 +13,7 @@ PYTEST := "$(BIN)/python" -m pytest -n 2 --dist worksteal
 # Modules are parsed once, and not by each of the processes that the tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-product fuzz drill lint format install
+.PHONY: run test test-product fuzz drill soak lint format install
 
 # Its name holds the interpreter's: another PYTHON makes the environment anew.
 INSTALLED := $(VENV)/.installed-$(notdir $(PYTHON))
@@ -49,6 +49,10 @@ fuzz: install
 drill: install
 	"$(BIN)/python" tests/drill/drill.py
 	"$(BIN)/python" tests/drill/faults.py --every=5
+
+# Thousands of small tasks with kills all the time: memory, files and seconds must not grow.
+soak: install
+	"$(BIN)/python" tests/drill/soak.py
 
 lint: install
 	"$(BIN)/ruff" check .

@@ -136,6 +136,15 @@ class Ended(NamedTuple):
     return "" if "\n" not in self.line else f"several lines: {self.line}"
 
 
+def outcome(folder: pathlib.Path) -> tuple[str, list[str]]:
+  """The results and the logs of a run, without what depends on when and where it ran."""
+  results = json.loads((folder / "results.json").read_text())
+  for name in ("seconds", "command", "provenance"):
+    del results[name]
+  logs = sorted(folder.rglob("metrics.jsonl"))
+  return json.dumps(results), [log.read_text() for log in logs]
+
+
 class Outcomes:
   """What became of the trials, by kind."""
 
@@ -200,7 +209,7 @@ class Drill:
     counts = {kind: self._shim.shim_count(number) for number, kind in enumerate(KINDS)}
     self._shim.shim_journal(b"")
     assert ended == Ended("", ""), ended
-    self._expected = self._outcome()
+    self._expected = outcome(self.folder)
     return counts
 
   def fail(self, kind: str, place: int, stays: bool) -> tuple[str, str]:
@@ -246,16 +255,9 @@ class Drill:
     if ended.line:
       # All that was kept may be lost with the power; then one line says so.
       return ("line only", "") if not first.line else ("wrong", f"for ever: {ended.line}")
-    if self._outcome() != self._expected:
+    if outcome(self.folder) != self._expected:
       return "wrong", f"other results after {first.line!r}, {ended.printed!r}"
     return what, ""
-
-  def _outcome(self) -> tuple:
-    results = json.loads((self.folder / "results.json").read_text())
-    for name in ("seconds", "command", "provenance"):
-      del results[name]
-    logs = sorted(self.folder.rglob("metrics.jsonl"))
-    return json.dumps(results), [log.read_text() for log in logs]
 
   def _empty(self) -> None:
     self._shim.shim_arm(b"", -1, 0, 0, 0)
