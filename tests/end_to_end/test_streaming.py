@@ -98,7 +98,7 @@ def test_stream_and_memory_give_the_same_bits(execute, changes):
   kept, kept_log = execute("memory", **changes)
   # A pass also counts what gathers the images, out of arrays of other sizes.
   operations = [one["growth"].pop("evaluation_flops") for one in (streamed, kept)]
-  np.testing.assert_allclose(*operations, rtol=0.01)
+  np.testing.assert_allclose(*operations, rtol=0.02)
   assert streamed == kept
   assert streamed_log == kept_log
   losses = [line["loss"] for line in map(json.loads, kept_log.splitlines()) if "loss" in line]
