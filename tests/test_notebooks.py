@@ -48,7 +48,7 @@ WITH_PLOTS = (
 )
 
 
-LONGEST = ("tag_at_scale",)
+LONGEST = ("analysis", "finding_the_task", "tag_at_scale", "what_to_share", "zero_shot")
 """They run in `make test-product`."""
 
 
