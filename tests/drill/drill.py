@@ -6,12 +6,15 @@ outside of the folder of the run.
 """
 
 import contextlib
+import functools
 import io
 import json
 import os
 import pathlib
 import shutil
+import signal
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +23,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import faults
 import numpy as np
+import soak
 
 from tagjax.datasets import prepare
 from tagjax.report import compare
@@ -453,6 +458,92 @@ def changed_data(folder: pathlib.Path, launch: Callable) -> Iterator[Trial]:
     yield Trial(name, (*settings, f"--workdir={run}"), env, unharmed=unharmed)
 
 
+MOMENTS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.4, 1.8, 2.3, 3.0, 4.0)  # seconds from the start
+
+
+def signals(folder: pathlib.Path, launch: Any) -> Iterator[Trial]:
+  """Requests to stop over the command's life, each of which is then given again."""
+  arguments, expected = _whole(folder, launch)
+  for number, moment in enumerate(MOMENTS * 3):
+    sent = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)[number // len(MOMENTS)]
+    run = folder / f"{sent.name} {moment:g}"
+    call = functools.partial(_stop, launch, (*arguments, f"--workdir={run}"), moment, sent)
+    same = lambda run=run: faults.outcome(run) == expected  # noqa: E731
+    yield Trial(f"{sent.name} after {moment:g} s", (), ends=True, unharmed=same, call=call)
+
+
+def _whole(folder: pathlib.Path, launch: Any) -> tuple[tuple[str, ...], tuple]:
+  """A run that nothing happens to: its arguments, and its outcome."""
+  arguments = (*SMALL, "--config.num_tasks=5")
+  ended = launch(*arguments, f"--workdir={folder / 'whole'}")
+  assert ended.code == 0, ended.stderr
+  return arguments, faults.outcome(folder / "whole")
+
+
+def _stop(launch: Any, arguments: tuple[str, ...], moment: float, number: signal.Signals) -> int:
+  process, begun = launch.start(*arguments), time.monotonic()
+  while soak.of_process(process.pid) is not None:
+    if time.monotonic() - begun >= moment and soak.handles(process.pid, number):
+      os.kill(process.pid, number)
+      break
+    time.sleep(0.005)
+  ended = process.wait()
+  lines = ended.stderr.splitlines()
+  told = ended.code == 0 or (ended.code == 130 and lines and "stopped" in lines[-1])
+  return _then(launch, arguments, told and "Traceback" not in ended.stderr, ended)
+
+
+def _then(launch: Any, arguments: tuple[str, ...], is_well: bool, first: Ended) -> int:
+  """The same command again; 1 without a line of an error, which no trial may end with."""
+  if not is_well:
+    print(f"first: code {first.code}, {first.stderr[-300:]!r}", file=sys.stderr)
+    return 1
+  ended = launch(*arguments)
+  print(f"then: {ended.stderr[-300:]!r}", file=sys.stderr)
+  return int(ended.code != 0)
+
+
+DISKS = (
+  "4k",
+  "16k",
+  "40k",
+  "64k",
+  "80k",
+  "100k",
+  "120k",
+  "140k",
+  "160k",
+  "200k",
+  "8m,nr_inodes=20",
+)
+
+
+def full_disks(folder: pathlib.Path, launch: Any) -> Iterator[Trial]:
+  """Disks of a few KB or inodes, which are then given room; root can make them, nobody else."""
+  arguments, expected = _whole(folder, launch)
+  for size in DISKS:
+    disk = folder / size
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+      return  # not root
+    try:
+      run = disk / "run"
+      call = functools.partial(_fill, launch, (*arguments, f"--workdir={run}"), disk)
+      same = lambda run=run: faults.outcome(run) == expected  # noqa: E731
+      yield Trial(f"a disk of {size}", (), ends=True, unharmed=same, call=call)
+    finally:
+      subprocess.run(["umount", str(disk)], check=True)
+
+
+def _fill(launch: Any, arguments: tuple[str, ...], disk: pathlib.Path) -> int:
+  ended = launch(*arguments)
+  room = ["mount", "-o", "remount,size=64m,nr_inodes=9999", str(disk)]
+  subprocess.run(room, check=True)
+  fault = fault_of(Trial("", (), ends=True), ended)
+  return _then(launch, arguments, not fault, ended)
+
+
 ROWS: dict[str, Callable[..., Iterator[Trial]]] = {
   "bad command lines and values": bad_values,
   "config files with faults": config_files,
@@ -464,6 +555,8 @@ ROWS: dict[str, Callable[..., Iterator[Trial]]] = {
   "data that change after a checkpoint": changed_data,
   "tables of grids": grids,
   "results of others, compared": comparisons,
+  "signals, and the same command again": signals,
+  "full disks, and the same command again": full_disks,
 }
 
 
