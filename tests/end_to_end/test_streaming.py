@@ -86,7 +86,7 @@ def run_and_read(config, workdir):
     ),
     pytest.param({"method": "packnet+sgd", "learning_rate": 0.3}, marks=pytest.mark.product),
     pytest.param(
-      {"method": "hat+sgd", "learning_rate": 0.1, "model": "attention_mlp"},
+      {"method": "hat+sgd", "learning_rate": 0.5, "model": "attention_mlp"},
       marks=pytest.mark.product,
     ),
   ],
