@@ -101,7 +101,10 @@ def count(jaxpr: Any, arguments: Sequence[Any]) -> float:
   """
   known = [None if one is Unknown else np.asarray(one) for one in arguments]
   consts = [_small(const) for const in jaxpr.consts]
-  total, _ = _count(jaxpr.jaxpr, consts, known, (True,) * len(jaxpr.jaxpr.outvars))
+  try:
+    total, _ = _count(jaxpr.jaxpr, consts, known, (True,) * len(jaxpr.jaxpr.outvars))
+  finally:
+    _alive.cache_clear()  # it holds the program, which would outlive its run
   return float(total)
 
 

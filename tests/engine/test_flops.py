@@ -1,5 +1,8 @@
 """Operations counted in a jaxpr, held against XLA's count and against explicit numbers."""
 
+import gc
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -121,3 +124,13 @@ def test_what_nobody_reads_costs_nothing():
     return made
 
   assert counted(function, np.float32(2), A, jax.ShapeDtypeStruct((), jnp.float32)) == 9
+
+
+def test_a_counted_program_does_not_outlive_its_run():
+  constant = np.float32(2)
+  program = jax.make_jaxpr(lambda a: constant * a @ a)(A)
+  alive = weakref.ref(program.jaxpr)
+  flops.count(program, [flops.Unknown])
+  del program
+  gc.collect()
+  assert alive() is None
