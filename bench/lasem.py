@@ -9,7 +9,7 @@ and of six convolutions (CIFAR's of the paper), hard parameter sharing, RMSProp.
 - `hps`: a step of the network in which all tasks share all convolutions.
 
 They take turns, so that what else the machine does hits all; medians of the rounds. Operations are
-counted by `tagjax.engine.flops`. Figures go to `docs/results/lasem_speed.json`, and the table of
+counted by `tagjax.engine.flops`. Figures go to `docs/figures/lasem_speed.json`, and the table of
 them into `docs/lifelong_architectures.md`; `--layers=` only writes the table.
 
   python -m bench.lasem [--layers=4,6] [--rounds=3]
@@ -30,7 +30,7 @@ from tagjax.core.types import StreamSpec
 from tagjax.input_pipeline.device_examples import DeviceExamples
 
 ROOT = Path(__file__).parents[1]
-FIGURES = ROOT / "docs/results/lasem_speed.json"
+FIGURES = ROOT / "docs/figures/lasem_speed.json"
 PAGE = ROOT / "docs/lifelong_architectures.md"
 START, END = "<!-- written by python -m bench.lasem -->\n", "<!-- end -->\n"
 TASKS, CLASSES, BATCH = 10, 10, 10
