@@ -13,7 +13,6 @@ the files of docs/results/agem/STREAM. Kinds:
                                                          in RUNS_DIR
 """
 
-import argparse
 import json
 import re
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.result_files import take_asked
 from tagjax.report.comparison import relative_costs
 from tagjax.report.comparison_plots import plot_costs
 from tagjax.report.curve_plots import plot_learning_curves, plot_zero_shot
@@ -178,11 +178,7 @@ def draw(stream: str) -> None:
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--take", action="append", default=[], metavar="STREAM=RUNS_DIR")
-  for given in parser.parse_args().take:
-    stream, folder = given.split("=", 1)
-    take(stream, Path(folder))
+  take_asked(__doc__.splitlines()[0], "STREAM", take)
   PAGE.write_text(tables_made(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
   if (RESULTS / "glyphs").exists():
     draw("glyphs")

@@ -14,7 +14,6 @@ runs are files of docs/results/class_incremental/STREAM. Kinds:
                                                                 folders in RUNS_DIR
 """
 
-import argparse
 import csv
 import json
 import re
@@ -23,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from bench.result_files import copy_results, take_asked
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "class_incremental.md"
@@ -181,21 +182,11 @@ KINDS: dict[str, Callable[[str, list[str]], list[str]]] = {
 
 def take(stream: str, folder: Path) -> None:
   """Copies results, with a folder of this repository in the place of that of the runs."""
-  target = RESULTS / stream
-  target.mkdir(parents=True, exist_ok=True)
-  for found in sorted(folder.glob("*/results.json")):
-    text = found.read_text(encoding="utf-8")
-    text = text.replace(str(folder), f"runs/class_incremental/{stream}")
-    (target / f"{found.parent.name}.json").write_text(text, encoding="utf-8")
+  copy_results(folder, RESULTS / stream, f"runs/class_incremental/{stream}")
 
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--take", action="append", default=[], metavar="STREAM=RUNS_DIR")
-  options = parser.parse_args()
-  for given in options.take:
-    stream, _, folder = given.partition("=")
-    take(stream, Path(folder))
+  take_asked(__doc__.splitlines()[0], "STREAM", take)
   PAGE.write_text(tables_made(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 

@@ -12,7 +12,6 @@ all files of docs/results/lifelong/SHARE, the share of the images in percent. Ki
                                                       RUNS_DIR
 """
 
-import argparse
 import json
 import re
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from bench.class_incremental import spread, table
+from bench.result_files import copy_results, take_asked
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "lifelong_results.md"
@@ -171,21 +171,11 @@ TABLES: dict[str, Callable[[list[Results]], list[str]]] = {
 
 def take(share: str, folder: Path) -> None:
   """Copies results, with a folder of this repository in the place of that of the runs."""
-  target = RESULTS / share
-  target.mkdir(parents=True, exist_ok=True)
-  for found in sorted(folder.glob("*/results.json")):
-    text = found.read_text(encoding="utf-8")
-    text = text.replace(str(folder), f"runs/lasem_cifar10/{share}")
-    (target / f"{found.parent.name}.json").write_text(text, encoding="utf-8")
+  copy_results(folder, RESULTS / share, f"runs/lasem_cifar10/{share}")
 
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--take", action="append", default=[], metavar="SHARE=RUNS_DIR")
-  options = parser.parse_args()
-  for given in options.take:
-    share, _, folder = given.partition("=")
-    take(share, Path(folder))
+  take_asked(__doc__.splitlines()[0], "SHARE", take)
   PAGE.write_text(tables_made(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
