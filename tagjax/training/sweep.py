@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from tagjax.core.errors import ConfigError, InterruptedRun
 from tagjax.core.types import Variables
@@ -572,5 +571,5 @@ def row_of(point: Point, record: RunRecord, index: int, options: RunOptions) -> 
   else:
     summary = summarise(matrices, forgetting_definition=options.forgetting)
     summaries = {name: summary[name] for name in METRICS}
-  lost = (options.seed + np.flatnonzero(diverged)).tolist()
+  lost = [options.seed + place for place, where in enumerate(diverged) if where]
   return {"values": point, **summaries, "diverged_seeds": lost}
