@@ -11,8 +11,9 @@ from tagjax.config import build, settings
 from tagjax.core.method import EpochStep
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.engine.counts import Measures
+from tagjax.engine.layout import Layout
 from tagjax.engine.learner import make_learner
-from tagjax.engine.programs import Layout, Programs
+from tagjax.engine.programs import Programs
 from tagjax.engine.train_loop import DEVICE_AXIS
 from tagjax.input_pipeline import device_examples
 

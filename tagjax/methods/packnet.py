@@ -257,12 +257,11 @@ def _by_name(
 ) -> chex.ArrayTree:
   """`function(leaf, part)` where there is a part of the parameter's name; else the leaf."""
   leaves, structure = jax.tree.flatten(tree)
-  return structure.unflatten(
-    [
-      function(leaf, parts[name]) if name in parts else leaf
-      for name, leaf in zip(names, leaves, strict=True)
-    ]
-  )
+  changed = [
+    function(leaf, parts[name]) if name in parts else leaf
+    for name, leaf in zip(names, leaves, strict=True)
+  ]
+  return jax.tree.unflatten(structure, changed)
 
 
 def kept_weights(value: chex.Array, candidates: chex.Array, share: chex.Numeric) -> chex.Array:

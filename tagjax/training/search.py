@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from tagjax.core.errors import ConfigError, InterruptedRun
-from tagjax.report.run import Grid
+from tagjax.report.grid import Grid
 from tagjax.report.tables import percent, value_text
 from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
@@ -26,23 +26,17 @@ from tagjax.training.assemble import Stream, assemble
 from tagjax.training.checks import check_stream
 from tagjax.training.ending import Ending
 from tagjax.training.fingerprint import Origin, fingerprint
-from tagjax.training.fit import make_options, train_trials
+from tagjax.training.fit import make_options
 from tagjax.training.identity import describe_run
 from tagjax.training.options import Part, RunOptions
+from tagjax.training.point_table import METRICS, TABLE, row_of
+from tagjax.training.points import Point, choose, with_fixed
 from tagjax.training.provenance import provenance
 from tagjax.training.record import RunRecord
 from tagjax.training.space import Range, Space, at_edge, describe_space, parse_space
 from tagjax.training.study import Asked, StudyOptions, Told, Worker, open_study, shown_storage
-from tagjax.training.sweep import (
-  CHOSEN_ON,
-  METRICS,
-  TABLE,
-  Parts,
-  Point,
-  choose,
-  row_of,
-  with_fixed,
-)
+from tagjax.training.sweep import CHOSEN_ON, Parts
+from tagjax.training.train_stream import train_trials
 from tagjax.training.trainer import Trainer, Trial
 
 TRIALS = "trials"

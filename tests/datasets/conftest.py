@@ -1,15 +1,15 @@
 """Archives in the official layouts, written by the tests, and folders of their own."""
 
 import dataclasses
+import functools
 import gzip
 import hashlib
-import io
 import pathlib
 import socket
 import struct
-import tarfile
 
 import numpy as np
+import picture_files
 import pytest
 
 from tagjax.datasets import catalog, prepared
@@ -118,16 +118,7 @@ def idx_files():
 def tar_gz():
   """A `.tar.gz` of the given members."""
 
-  def tar_gz(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-      for name, content in members.items():
-        member = tarfile.TarInfo(name)
-        member.size = len(content)
-        tar.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
-
-  return tar_gz
+  return functools.partial(picture_files.tarred, mode="w:gz")
 
 
 @pytest.fixture

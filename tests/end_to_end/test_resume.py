@@ -11,7 +11,7 @@ import pytest
 from tagjax.config.run import run_config
 from tagjax.engine.programs import Programs
 from tagjax.training import assemble
-from tagjax.training.fit import Cursor
+from tagjax.training.train_stream import Cursor
 
 SETTINGS = (
   "--config.method=si+derpp+tag",  # a path, anchors, a memory, and moments of every task

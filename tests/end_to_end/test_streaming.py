@@ -9,7 +9,7 @@ from tagjax.benchmarks import lazy
 from tagjax.config.run import run_config
 from tagjax.core.errors import ConfigError
 from tagjax.input_pipeline import data_source
-from tagjax.training.fit import Cursor
+from tagjax.training.train_stream import Cursor
 
 from .test_resume import outcome
 

@@ -12,7 +12,7 @@ from tagjax.config.run import run_config
 from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError
 from tagjax.training import protocol
-from tagjax.training.fit import Cursor
+from tagjax.training.train_stream import Cursor
 
 SETTINGS = {
   "benchmark": "split_digits",
