@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from tagjax.core.errors import ConfigError, InterruptedRun
 from tagjax.report.grid import Grid
@@ -372,7 +371,7 @@ def _row(point: Point, trainer: Trainer, options: RunOptions) -> dict[str, Any]:
   row = row_of(point, trainer.record, 0, options)
   if row is not None:
     return {**row, "pruned_after": None}
-  lost = (options.seed + np.flatnonzero(trainer.record.diverged)).tolist()
+  lost = [options.seed + place for place, where in enumerate(trainer.record.diverged) if where]
   steps = len(accuracies_so_far(trainer.record, trainer.groups))
   pruned = None if lost else (steps - 1) % trainer.num_tasks + 1
   return {
