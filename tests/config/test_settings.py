@@ -106,6 +106,12 @@ def test_a_misspelt_key_names_the_nearest(key, nearest):
     settings.typed({key: 1})
 
 
+def test_a_key_that_is_near_to_none_of_its_section_lists_them():
+  text = r"^unknown key config\.hat\.scal; config\.hat has max_embedding and strength$"
+  with pytest.raises(ConfigError, match=text):
+    settings.typed({"hat.scal": 1})
+
+
 def test_unknown_keys_of_a_config_file_are_refused():
   config = base_config()
   config.tag.accumulator_dtpye = "bfloat16"

@@ -20,7 +20,7 @@ from tagjax.models.convolution import direct
 
 STREAM = helpers.spec()
 SIZE, BATCH = 12, 4
-CONVOLUTION = {"channels": (4,), "kernels": (3,), "pools": (2,)}
+CONVOLUTION = {"channels": (4,), "kernels": (3,), "pools": (2,), "dropout": 0.0}
 NETWORKS = {
   "packnet": lambda: MLP(STREAM.num_outputs, hidden=(8,)),
   # Gates that are 0 or 1 in float32 wherever embeddings are not all but 0.
