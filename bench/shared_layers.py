@@ -1,8 +1,7 @@
 """Makes the tables of docs/lifelong_results.md and docs/lifelong_architectures.md of result files.
 
 A line `<!-- table: KIND STREAM -->` of a page says what the table behind it shows; the runs are all
-files of docs/results/lifelong/STREAM: 4 or 20 (per cent of CIFAR-10's images), digits, or
-fashion_mnist. Kinds:
+files of docs/results/lifelong/STREAM: 4 or 20 (per cent of CIFAR-10's images), or digits. Kinds:
 
   rows     a row for each run: mean ± standard deviation over seeds (ddof 1), in percent
   chosen   what LASEM and DARTS have chosen for each task, with LASEM's probability of it
@@ -22,6 +21,7 @@ RUN.posterior.csv beside the results: the largest probability of a configuration
 import csv
 import json
 import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ PAGES = (DOCS / "lifelong_results.md", DOCS / "lifelong_architectures.md")
 RESULTS = DOCS / "results/lifelong"
 IMAGES = DOCS / "images"
 NOTHING = "*Not measured yet.*"
-MARK = re.compile(r"<!-- table: (\w+) (\w+) -->\n(?:\n?(?:(?:\||\*).*\n)+)?")
+MARK = re.compile(r"<!-- table: (\w+) (\w+) -->\n(?:\n?(?:(?:\|.*\n)+|\*[^*]+\*\n))?")
 _SHARED = ("all", "top-2", "bottom-2", "alternating")
 PLANNED = (
   "hps_none",
@@ -137,7 +137,8 @@ def rows_table(stream: str) -> list[str]:
 
 def missing_table(stream: str) -> list[str]:
   names = [f"`{name}`" for name in PLANNED if not (RESULTS / stream / f"{name}.json").exists()]
-  return [f"*Not measured yet: {', '.join(names)}.*"] if names else ["*All runs are there.*"]
+  said = f"Not measured yet: {', '.join(names)}." if names else "All runs are there."
+  return textwrap.wrap(f"*{said}*", 118, break_on_hyphens=False)
 
 
 def units_table(stream: str) -> list[str]:

@@ -99,6 +99,8 @@ def test_other_values_are_refused_with_key_value_and_way_out(pull, option, given
     ("ecw.strength", "ewc.strength"),
     ("tag.beta", "tag.b"),
     ("augmentation.flipped", "augmentation.flip"),
+    ("attention_cnn.channels", "convolutions.channels"),  # the section is another one
+    ("tag.learning_rate", "learning_rate"),
   ],
 )
 def test_a_misspelt_key_names_the_nearest(key, nearest):
