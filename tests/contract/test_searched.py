@@ -58,11 +58,15 @@ def test_the_stream_is_one_program_and_all_is_finite(name):
 
 
 @pytest.mark.parametrize("name", ["lasem", pytest.param("darts", marks=pytest.mark.product)])
-def test_the_stream_is_one_program_and_four_devices_agree_with_one(name):
+def test_the_stream_is_one_program_which_goes_on_and_four_devices_agree_with_one(name):
   model, member = SEARCHES[name]()
   method = method_for(model, member, optimizer=optax.sgd(0.01))
   (run, one), (_, four) = (train(model, method, num_devices=devices) for devices in (1, 4))
+  options = {"size": SIZE, "batch_size": BATCH, "stops": True}
+  stopped = helpers.train_stream(run, STREAM, jax.random.key(0), **options)
   assert all(count == 1 for count in run.traces.values())
+  for a, b in zip(*map(helpers.readable, (one, stopped)), strict=True):
+    np.testing.assert_array_equal(a, b)
   pairs = zip(
     *(jax.tree.leaves((state.variables, state.method)) for state in (one, four)), strict=True
   )

@@ -140,10 +140,9 @@ class Stopped(Exception):  # noqa: N818  (what a test did, not a fault)
   [
     "tag",
     "itaml+tag",
-    "lasem+tag",
     *(
       pytest.param(method, marks=pytest.mark.product)
-      for method in ("icarl+tag", "den+tag", "darts+tag")
+      for method in ("icarl+tag", "den+tag", "lasem+tag", "darts+tag")
     ),
   ],
 )

@@ -88,9 +88,9 @@ def run_and_read(config, workdir):
       "epochs": (2, 4),
       "select_epoch": "best",
     },
-    {"method": "lasem+sgd", "learning_rate": 0.3, **SEARCHED},
-    pytest.param(
-      {"method": "darts+sgd", "learning_rate": 0.3, **SEARCHED}, marks=pytest.mark.product
+    *(
+      pytest.param({"method": method, "learning_rate": 0.3, **SEARCHED}, marks=pytest.mark.product)
+      for method in ("lasem+sgd", "darts+sgd")
     ),
     pytest.param(
       {"method": "den+sgd", "learning_rate": 0.3, "model": "expandable_mlp"},
