@@ -23,7 +23,8 @@ for line in sys.stdin:
   request = json.loads(line)
   if "wait" in request:
     _, status, used = os.wait4(request["wait"], 0)
-    print(json.dumps([os.waitstatus_to_exitcode(status), used.ru_maxrss]), flush=True)
+    taken = used.ru_utime + used.ru_stime
+    print(json.dumps([os.waitstatus_to_exitcode(status), used.ru_maxrss, taken]), flush=True)
     continue
   pid = os.fork()
   if pid:
@@ -61,6 +62,7 @@ class Ended(NamedTuple):
   stderr: str
   seconds: float
   peak: int  # of resident memory, in KiB
+  processor: float  # seconds of it
 
 
 class Process:
@@ -71,9 +73,9 @@ class Process:
     self._begun = time.perf_counter()
 
   def wait(self) -> Ended:
-    code, peak = self._launcher.ask(wait=self.pid)
+    code, peak, taken = self._launcher.ask(wait=self.pid)
     out, err = ((self._folder / name).read_text() for name in ("stdout", "stderr"))
-    return Ended(code, out, err, time.perf_counter() - self._begun, peak)
+    return Ended(code, out, err, time.perf_counter() - self._begun, peak, taken)
 
 
 class Launcher:

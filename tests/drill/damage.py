@@ -140,7 +140,7 @@ def interrupted(root: pathlib.Path) -> Iterator[Interrupted]:
 
 
 def checkpoints(folder: pathlib.Path) -> Iterator[Trial]:
-  """Damage to checkpoints: the run goes on with the same bits, or says in one line that none is left."""
+  """Damage to checkpoints: the run goes on to the same bits, or one line says that none is left."""
   with interrupted(folder) as run:
     before, newest = sorted(map(int, os.listdir(run.folder / "checkpoints")))
     for name, change in _of_checkpoints(run, before, newest):
@@ -214,7 +214,7 @@ def _of_checkpoints(
 
 
 def logs(folder: pathlib.Path) -> Iterator[Trial]:
-  """Damage to the log before a run goes on: no lines that are wrong, no accuracy that is missing."""
+  """Damage to the log before a run goes on: no line is wrong, and no accuracy is missing."""
   with interrupted(folder) as run:
     log = (run.folder / "metrics.jsonl").read_bytes()
     accuracies = [line for line in run.expected[1][0].splitlines() if "accuracy_after_task" in line]
@@ -266,12 +266,7 @@ def prepared_files(folder: pathlib.Path) -> Iterator[Trial]:
         damage(cache / file, how, chance)
         os.environ["TAGJAX_CACHE_DIR"] = str(cache)
         found: list[Any] = []
-        same = lambda found=found: (
-          not found
-          or all(  # noqa: E731
-            map(np.array_equal, found, expected)
-          )
-        )
+        same = lambda found=found: all(map(np.array_equal, found, expected))  # noqa: E731
         call = functools.partial(_read, found)
         yield Trial(f"{how}, {file.name}", (), ends=True, unharmed=same, call=call)
         shutil.rmtree(cache)

@@ -13,13 +13,15 @@ hold. From each of these states the command is given again. In them
 * `half written`: the same, but half of what was never synced is there;
 * `names lost`: what was made, renamed or deleted after the last sync of anything has not happened.
 
-`--every=N` takes one in N, `--every=write=N` one write in N. Needs gcc and Linux: shim.c stands between the process and the disk.
+`--every=N` takes one in N, `--every=write=N` one write in N. Needs gcc and Linux: shim.c stands
+between the process and the disk.
 """
 
 import argparse
 import contextlib
 import ctypes
 import errno
+import functools
 import hashlib
 import io
 import json
@@ -384,8 +386,8 @@ def made_once() -> Iterator[None]:
     yield
 
 
-def drill(name: str, config: Any, root: pathlib.Path, shim: Any, every: dict[str, int]) -> Outcomes:
-  """All trials of a config, of each kind one in `every`."""
+def drill(config: Any, root: pathlib.Path, shim: Any, every: dict[str, int]) -> Iterator[Outcomes]:
+  """All trials of a config, of each kind one in `every`; yields what is known after each kind."""
   outcomes, trials = Outcomes(), Drill(config, root, shim)
   with made_once():
     trials.reference()
@@ -397,12 +399,13 @@ def drill(name: str, config: Any, root: pathlib.Path, shim: Any, every: dict[str
         for place in range(1, counts[kind] + 1, every[kind]):
           what, fault = trials.fail(kind, place, stays)
           outcomes.add(label, what, fault and f"call {place}: {fault}")
+        yield outcomes
     for number, (kind, state) in enumerate(trials.states(every["power"])):
       what, fault = trials.lose_power(state)
       outcomes.add(f"power: {kind}", what, fault and f"state {number}: {fault}")
     for kind, count in trials.num_states.items():
       outcomes.expect(f"power: {kind}", count, every["power"])
-  return outcomes
+  yield outcomes
 
 
 def build(folder: pathlib.Path) -> pathlib.Path | None:
@@ -453,6 +456,7 @@ def main() -> int:
   if _IN_CHILD not in os.environ:
     return start(sys.argv[1:])
   shim = ctypes.CDLL(os.environ[_IN_CHILD])
+  origin()
   in_memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
   wrong = 0
   with tempfile.TemporaryDirectory(prefix="tagjax-faults-", dir=in_memory) as folder:
@@ -460,27 +464,34 @@ def main() -> int:
       if options.only in (None, name):
         root, begun = pathlib.Path(folder) / name, time.process_time()
         root.mkdir()
-        outcomes = drill(name, config, root, shim, every_of(options.every))
-        rows, seconds = outcomes.rows(), time.process_time() - begun
-        print(*table(name, rows), "", f"{seconds:.0f} s of the processor", "", sep="\n", flush=True)
+        for outcomes in drill(config, root, shim, every_of(options.every)):
+          seconds = round(time.process_time() - begun)
+          if options.out:
+            figures = {"rows": outcomes.rows(), "processor_seconds": seconds}
+            keep(options.out, name, figures, __file__)
+        print(
+          *table(name, outcomes.rows()), "", f"{seconds} s of the processor", sep="\n", flush=True
+        )
         for text in outcomes.wrong:
           print(f"  {text}", file=sys.stderr, flush=True)
         wrong += len(outcomes.wrong)
-        if options.out:
-          figures = {"rows": rows, "processor_seconds": round(seconds)}
-          keep(options.out, name, figures, __file__)
   return 1 if wrong else 0
+
+
+@functools.cache
+def origin() -> dict[str, Any]:
+  """Of which code it is that runs; to be asked first at the start, for a checkout may change."""
+  from tagjax.training.provenance import provenance
+
+  return {key: value for key, value in provenance().items() if key in ("commit", "dirty", "python")}
 
 
 def keep(path: pathlib.Path, name: str, figures: dict[str, Any], script: str) -> None:
   """Puts figures into a file of results, with the command and the commit that they are of."""
-  from tagjax.training.provenance import provenance
-
   there = json.loads(path.read_text()) if path.exists() else {}
-  origin = provenance()
-  where = {key: origin[key] for key in ("commit", "dirty", "python")}
-  command = shlex.join(["python", os.path.relpath(script, HERE.parents[1]), *sys.argv[1:]])
-  there[name] = {"command": command, **where, **figures}
+  own = [one for one in sys.argv[1:] if not one.startswith("--out")]
+  command = shlex.join(["python", os.path.relpath(script, HERE.parents[1]), *own])
+  there[name] = {"command": command, **origin(), **figures}
   path.write_text(json.dumps(there, indent=1) + "\n")
 
 

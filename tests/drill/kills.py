@@ -103,7 +103,7 @@ def _killed(
 def kills(folder: pathlib.Path, launch: Any) -> Iterator[Trial]:
   """`kill -9` at random moments of six kinds of runs; the same command then gives the same bits."""
   for name, more in KINDS.items():
-    yield from _killed(folder, launch, name, more, 4)
+    yield from _killed(folder, launch, name, more, 3)
 
 
 def kills_with_one_checkpoint(folder: pathlib.Path, launch: Any) -> Iterator[Trial]:
@@ -112,7 +112,7 @@ def kills_with_one_checkpoint(folder: pathlib.Path, launch: Any) -> Iterator[Tri
     *("--config.keep_checkpoints=1", "--config.checkpoint_every=2", "--config.chunk_steps=1"),
     *("--config.seeds=2", "--config.seeds_together=1", "--config.learning_curve_batches=2"),
   )
-  yield from _killed(folder, launch, "one checkpoint", more, 8)
+  yield from _killed(folder, launch, "one checkpoint", more, 5)
 
 
 class Cold:
@@ -162,7 +162,7 @@ def cold_starts(folder: pathlib.Path, launch: Any) -> Iterator[Trial]:
   arguments, expected = whole(folder, command)
   seconds = time.monotonic() - begun
   shutil.rmtree(folder / "cache" / "compiled", ignore_errors=True)
-  for place in range(4):
+  for place in range(3):
     run = folder / str(place)
     at = At(run, seconds=chance.uniform(0, seconds)) if place < 2 else At(run, names=20 * place)
     same = lambda run=run: faults.outcome(run) == expected  # noqa: E731
@@ -314,10 +314,10 @@ def kills_while_preparing(folder: pathlib.Path, launch: Any) -> Iterator[Trial]:
     process.wait()
     return _prepare_together(launch, folder / "prepare.py", cache, 1)
 
-  for number in range(10):
+  for number in range(8):
     cache = folder / str(number)
     names = chance.randint(1, 8)
-    at = At(cache, seconds=chance.uniform(0, seconds)) if number < 5 else At(cache, names=names)
+    at = At(cache, seconds=chance.uniform(0, seconds)) if number < 4 else At(cache, names=names)
     yield Trial(f"kill {number}", (), ends=True, call=functools.partial(killed, cache, at))
 
 

@@ -49,7 +49,7 @@ def test_the_drill_notices_what_is_wrong():
     ({"stderr": "error: \x1b[2J"}, "control characters"),
     ({"stderr": "error: one\nerror: two"}, "no line"),
     ({"stderr": "killed"}, "no line"),
-    ({"seconds": 1000.0}, "1000 seconds"),
+    ({"processor": 1000.0}, "1000 seconds"),
     ({"peak": 2**21}, "2048 MiB"),
     ({"code": 0}, "it ended well"),
   ):
