@@ -23,6 +23,7 @@ import numpy as np
 from jax._src import distributed  # the processes' store of texts has no public name
 from jax.experimental import multihost_utils
 
+from tagjax.core import faults
 from tagjax.core.errors import ConfigError, InterruptedRun, TagjaxError
 from tagjax.storage.workdir import differences
 
@@ -231,7 +232,8 @@ class _Watch(threading.Thread):
   def fail(self, error: BaseException) -> None:
     """Tells the others of an error; this process then ends without waiting for them."""
     atexit.register(_end_at_once)  # runs before JAX's own, which waits
-    self.end(f"{_FAILED}{' '.join(f'{error}'.split()) or type(error).__name__}")
+    text = faults.of_system(error) or " ".join(f"{error}".split()) or type(error).__name__
+    self.end(f"{_FAILED}{text}")
     if is_writer():
       time.sleep(3 * _BEAT_SECONDS)  # what it has told goes with it
 

@@ -156,12 +156,14 @@ def attacks_table(drill: dict[str, Any], of_faults: dict[str, Any]) -> list[str]
   """A row for each attack: then, and now."""
   lines = ["| test | then | passed | now | passed | repeated by |", "|---|---:|---:|---:|---:|---|"]
   for attack in ATTACKS:
-    found = [drill[name] for name in (*attack.rows, *attack.suites)]
-    if attack.faults:
+    found = [drill[name] for name in (*attack.rows, *attack.suites) if name in drill]
+    if attack.faults and of_faults:
       found += [_failing(of_faults)]
     trials, passed = (sum(one[name] for one in found) for name in ("trials", "passed"))
     now = [str(trials), str(passed)] if found else ["-", "-"]
-    cells = [attack.test, str(attack.trials), str(attack.passed), *now, sources_of(attack)]
+    missing = [name for name in (*attack.rows, *attack.suites) if name not in drill]
+    sources = sources_of(attack) + f" (not yet: {', '.join(missing)})" * bool(missing)
+    cells = [attack.test, str(attack.trials), str(attack.passed), *now, sources]
     lines.append(f"| {' | '.join(cells)} |")
   return lines
 
