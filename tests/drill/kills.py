@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import faults
@@ -82,7 +82,7 @@ def _kill(launch: Any, arguments: tuple[str, ...], at: At, *sent: int) -> int:
 def _killed(
   folder: pathlib.Path, launch: Any, name: str, more: tuple[str, ...], number: int
 ) -> Iterator[Trial]:
-  """So many kills of a kind of run: the first ones while it starts, the others by what it writes."""
+  """So many kills of a kind of run, the first ones by time, the others by what it has written."""
   chance, begun = random.Random(name), time.monotonic()
   (own := folder / name).mkdir()
   arguments, expected = whole(own, launch, *more)
@@ -377,25 +377,20 @@ def determinism(folder: pathlib.Path, launch: Any) -> Iterator[Trial]:
 
     same = lambda run=run: faults.outcome(run) == expected  # noqa: E731
     yield Trial(name, (), ends=True, unharmed=same, call=call)
-  forked: dict[str, tuple[tuple[str, ...], Callable[[tuple], Any]]] = {
-    "again": ((), lambda found: found),
-    "no folder of compiled programs": (("--compilation_cache=",), lambda found: found),
-    "four devices": (("--cpu_devices=4",), lambda found: found),
-  }
-  of_settings: dict[str, tuple[str, ...]] = {
+  others: dict[str, tuple[str, ...]] = {
+    "again": (),
+    "no folder of compiled programs": ("--compilation_cache=",),
+    "four devices": ("--cpu_devices=4",),
     "one seed after the other": ("--config.seeds_together=1",),
     "chunks of one step": ("--config.chunk_steps=1",),
     "examples streamed": ("--config.input=stream",),
     "a checkpoint after each step": ("--config.checkpoint_every=1",),
   }
-  for number, (name, (own_arguments, _)) in enumerate(forked.items()):
+  for number, (name, own_arguments) in enumerate(others.items()):
     run = folder / f"forked {number}"
-    same = lambda run=run: faults.outcome(run) == expected  # noqa: E731
-    own = (*arguments, *own_arguments, f"--workdir={run}")
-    yield Trial(name, own, ends=True, unharmed=same)
-  for number, (name, own_arguments) in enumerate(of_settings.items()):
-    run = folder / f"settings {number}"
-    same = lambda run=run: _matrices(run) == _matrices(folder / "whole")  # noqa: E731
+    is_setting = any(one.startswith("--config.") for one in own_arguments)  # results tell of it
+    of = _matrices if is_setting else faults.outcome
+    same = lambda run=run, of=of: of(run) == of(folder / "whole")  # noqa: E731
     own = (*arguments, *own_arguments, f"--workdir={run}")
     yield Trial(name, own, ends=True, unharmed=same)
 
