@@ -162,10 +162,28 @@ def together() -> Iterator[None]:
     raise
   except BaseException as error:
     watch.suspect()  # it does not return if the error is another process's death
+    if (apart := come_apart(error)) is not None:
+      watch.fail(apart)
+      raise apart from error
     watch.fail(error)
     raise
   watch.end(_ENDED)
   jax.distributed.shutdown()
+
+
+def come_apart(error: BaseException) -> HostsError | None:
+  """The error to tell if a computation that processes share did not find all of them in time.
+
+  >>> come_apart(ValueError("Gloo")) is None
+  True
+  """
+  text = " ".join(f"{error}".split())
+  if not isinstance(error, jax.errors.JaxRuntimeError) or "gloo" not in text.lower():
+    return None
+  return HostsError(
+    f"the processes live, but did not meet for a computation ({text:.200}): one of them is much "
+    f"slower, or the network between them fails. {_AGAIN}"
+  )
 
 
 class _Watch(threading.Thread):

@@ -30,7 +30,7 @@ import faults
 import kills
 import numpy as np
 import soak
-from trials import SMALL, Trial, Tried, attempt, fault_of, then, whole
+from trials import SMALL, Trial, Tried, attempt, fault_of, lives, then, whole
 
 from tagjax.config.defaults import known_options
 from tagjax.datasets import prepare
@@ -460,7 +460,7 @@ def signals(folder: pathlib.Path, launch: Any) -> Iterator[Trial]:
 
 def _stop(launch: Any, arguments: tuple[str, ...], moment: float, number: signal.Signals) -> int:
   process, begun = launch.start(*arguments), time.monotonic()
-  while soak.of_process(process.pid) is not None:
+  while lives(process.pid):
     if time.monotonic() - begun >= moment and soak.handles(process.pid, number):
       os.kill(process.pid, number)
       break

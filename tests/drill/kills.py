@@ -17,14 +17,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import faults
-import soak
-from trials import SMALL, Ended, Trial, then, whole
+from trials import SMALL, Ended, Trial, lives, then, whole
 
 from tagjax import verify
 from tagjax.report import compare
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-EVERY = 0.002  # seconds from look to look
+EVERY = 0.01  # seconds from look to look
 
 KINDS = {
   "tag": ("--config.method=tag",),
@@ -59,7 +58,7 @@ class At:
   def wait(self, pid: int) -> bool:
     """Waits for the moment; returns whether the process still lives."""
     begun, seen = time.monotonic(), set()
-    while soak.of_process(pid) is not None:
+    while lives(pid):
       seen |= names_in(self._folder) if self._names else set()
       if time.monotonic() - begun >= self._seconds and len(seen) >= self._names:
         return True
@@ -242,10 +241,10 @@ def readers_beside_a_run(folder: pathlib.Path, launch: Any) -> Iterator[Trial]:
   """Log and results are read while a run goes on: never a half line, never half a file."""
   run = folder / "run"
   process = launch.start(*SMALL, "--config.num_tasks=30", f"--workdir={run}")
-  while soak.of_process(process.pid) is not None and not (run / "metrics.jsonl").exists():
+  while lives(process.pid) and not (run / "metrics.jsonl").exists():
     time.sleep(EVERY)
   number = 0
-  while soak.of_process(process.pid) is not None and number < 120:
+  while lives(process.pid) and number < 120:
     number += 1
     read = functools.partial(_read, run, number)
     yield Trial(f"read {number}", (), ends=True, call=read)

@@ -133,6 +133,15 @@ def peak() -> Iterator[list[int]]:
     found.append(high() - before)
 
 
+def lives(pid: int) -> bool:
+  """Whether the process has not ended yet."""
+  try:
+    stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+  except OSError:
+    return False
+  return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
 def whole(folder: pathlib.Path, launch: Any, *more: str) -> tuple[tuple[str, ...], tuple]:
   """A run that nothing happens to: its arguments, and its outcome."""
   arguments = (*SMALL, "--config.num_tasks=5", *more)
