@@ -438,9 +438,9 @@ def growing(start: Callable, arguments: Sequence[str], root: pathlib.Path) -> Pa
 
 def train_unsaved(arguments: Sequence[str]) -> None:
   """The command, which writes no checkpoint."""
-  from tagjax.training.trainer import Trainer
+  from tagjax.storage.checkpoint import Checkpoints
 
-  Trainer.save = lambda *_: None
+  Checkpoints.save = lambda *_: None  # the state is still copied to the host
   sys.argv = ["launch.py", *arguments]
   runpy.run_path(str(ROOT / "launch.py"), run_name="__main__")
 
