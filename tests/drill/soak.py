@@ -424,8 +424,12 @@ def train_in_turn(root: pathlib.Path, runs: int, settings: dict[str, Any]) -> No
 
 
 def growing(start: Callable, arguments: Sequence[str], root: pathlib.Path) -> Part:
-  """One stream, not killed; each task counts as a run."""
+  """One stream, whose programs an earlier start has compiled; each task counts as a run."""
   part = Part(starts=1, runs=1)
+  process = start(*arguments, f"--workdir={root / 'compiles'}")
+  next((one for one in watch(process.pid, root / "compiles", 0, 0) if one.tasks > 1), None)
+  os.kill(process.pid, signal.SIGKILL)
+  process.wait()
   process = start(*arguments, f"--workdir={root / 'run'}")
   for sample in watch(process.pid, root / "run", 0, 0):
     part.samples.append(sample._replace(run=sample.tasks))
