@@ -67,6 +67,7 @@ PARTS = ("killed", "one process", *METHODS)
 ALLOWED = {"memory": 0.02, "open_files": 0.05, "files": 0.05, "bytes": 0.02, "seconds": 0.1}
 OF_A_RUN = {"memory": max, "open_files": max, "files": list.pop, "bytes": list.pop}
 MOST_STARTS = 200  # of one run
+AT_AN_END = 10  # tasks of a growing stream
 EVERY = 0.02  # seconds from look to look
 STANDS_STILL = 100.0  # seconds after which a process that was asked to stop hangs
 _IN_ONE_PROCESS, _UNSAVED = "--in_one_process", "--unsaved"
@@ -107,6 +108,7 @@ class Part:
     kills: how many, by signal.
     wrong: what went wrong.
     origins: commit, processor and cores, of each start of the soak that differs from the last.
+    state_bytes: of what one run trains, tasks to come included.
   """
 
   options: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -116,6 +118,7 @@ class Part:
   kills: dict[str, int] = dataclasses.field(default_factory=lambda: {"SIGKILL": 0, "SIGTERM": 0})
   wrong: list[str] = dataclasses.field(default_factory=list)
   origins: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+  state_bytes: int = 0
 
   @property
   def tasks(self) -> int:
@@ -123,8 +126,10 @@ class Part:
     return int(self.samples[-1].tasks) if self.samples else 0
 
   def came_from(self, workdir: pathlib.Path) -> None:
-    """Keeps what a run says of its origin."""
-    found = json.loads((workdir / "results.json").read_text())["provenance"]
+    """Keeps what a run says of its origin and its state."""
+    results = json.loads((workdir / "results.json").read_text())
+    self.state_bytes = results.get("growth", {}).get("allocated_bytes", 0)
+    found = results["provenance"]
     origin = {name: found.get(name) for name in ("commit", "dirty", "processor", "cores")}
     if not self.origins or self.origins[-1] != origin:
       self.origins.append(origin)
@@ -513,24 +518,42 @@ def write(part: Part, path: pathlib.Path) -> None:
 
 
 def table(parts: dict[str, Part]) -> tuple[str, bool]:
-  """The slopes in Markdown, and whether all that must be flat are."""
+  """The slopes of all that must be flat, in Markdown, and whether they are."""
   lines = ["| part | figure | level | rises in 1,000 tasks | 95 % interval | allowed | flat |"]
   lines.append("|---|---|---:|---:|---:|---:|---|")
   well = True
   for part, found in parts.items():
+    if part in METHODS:
+      continue
     for name, slope in slopes_of(found.of_runs()).items():
       flat = slope.is_flat(ALLOWED[name])
-      judged = not part.startswith("growing")
-      well = well and (flat or not judged)
+      well = well and flat
       scale = 2**20 if name in ("memory", "bytes") else 1
-      *figures, allowed = (
-        f"{value / scale:.3f}" for value in (*slope, ALLOWED[name] * slope.level)
-      )
-      level, rise, low, high = figures
+      numbers = (*slope, ALLOWED[name] * slope.level)
+      level, rise, low, high, allowed = (f"{value / scale:.3f}" for value in numbers)
       title = f"{name.replace('_', ' ')}{', MiB' if scale > 1 else ''}"
-      verdict = f"{allowed} | {'yes' if flat else 'no'}" if judged else " |"
-      lines.append(f"| {part} | {title} | {level} | {rise} | {low} to {high} | {verdict} |")
+      verdict = "yes" if flat else "no"
+      lines.append(
+        f"| {part} | {title} | {level} | {rise} | {low} to {high} | {allowed} | {verdict} |"
+      )
   return "\n".join(lines), well
+
+
+def growth_table(parts: dict[str, Part]) -> str:
+  """What the growing streams take in their first and last tasks, in Markdown."""
+  ends = f"first {AT_AN_END}", f"last {AT_AN_END}"
+  head = "| stream | state | " + " | ".join(f"memory, {end} tasks" for end in ends)
+  lines = [f"{head} | folder at the end |", "|---|---:|---:|---:|---:|"]
+  for name, part in parts.items():
+    if name in METHODS:
+      memory = [one.memory / 2**20 for one in part.of_runs()]
+      spans = [
+        f"{min(own):.0f} to {max(own):.0f}" for own in (memory[:AT_AN_END], memory[-AT_AN_END:])
+      ]
+      state, folder = part.state_bytes / 2**20, part.samples[-1].bytes / 2**20
+      cells = f"{state:.1f} | {spans[0]} | {spans[1]} | {folder:.1f}"
+      lines.append(f"| {name.removeprefix('growing, ')} | {cells} |")
+  return "\n".join(lines)
 
 
 def counts(parts: dict[str, Part]) -> str:
@@ -539,8 +562,10 @@ def counts(parts: dict[str, Part]) -> str:
   for name, part in parts.items():
     kills = " and ".join(f"{count} {number}" for number, count in part.kills.items() if count)
     wrong = f"{len(part.wrong)} wrong" if part.wrong else "none wrong"
+    options = ", ".join(f"`{name}={value}`" for name, value in part.options.items())
+    lines.append(f"- {name} ({options}):")
     lines.append(
-      f"- {name}: {part.tasks:,} tasks in {_many(part.runs, 'run')}, "
+      f"  {part.tasks:,} tasks in {_many(part.runs, 'run')}, "
       f"{_many(part.starts, 'start')}, {kills or 'no kills'}, {wrong}"
     )
   return "\n".join(lines)
@@ -578,6 +603,7 @@ def draw(parts: dict[str, Part], path: pathlib.Path) -> None:
 def section(parts: dict[str, Part]) -> str:
   """What the page says of the figures, between two lines that mark it."""
   text, _ = table(parts)
+  text += f"\n\nMiB, of one stream each:\n\n{growth_table(parts)}"
   plot, figures = (path.relative_to(PAGE.parent) for path in (PLOT, FIGURES))
   picture = f"![memory, files and seconds over the tasks]({plot})"
   return f"{counts(parts)}\n\n{text}\n\n{picture}\n\nFigures: [{figures}]({figures}).\n"
@@ -655,7 +681,7 @@ def main(argv: Sequence[str]) -> int:
     sys.exit(f"error: {options.folder} holds nothing yet")
   draw(parts, options.folder / "soak.png")
   text, well = table(parts)
-  print(text, counts(parts), sep="\n")
+  print(text, growth_table(parts), counts(parts), sep="\n\n")
   for name, part in parts.items():
     for fault in part.wrong:
       print(f"  {name}: {fault}", file=sys.stderr)
