@@ -3,8 +3,9 @@
 Three parts, of which the first two must be flat:
 
 * `killed`: runs by the real command, each of the same few tasks. Whatever trains is killed at a
-  random moment, by `kill -9` or SIGTERM, and the same command is given again, until it ends. Its
-  results, its log and the names in its folder must be those of a run that nothing happened to.
+  random moment, by `kill -9` or SIGTERM, and the same command is given again, until it ends. The
+  moments are of its processor time, so that a busy machine does not kill it earlier. Its results,
+  its log and the names in its folder must be those of a run that nothing happened to.
 * `one process`: the same runs, one after another in a process that lives on, as a notebook does.
 * `growing`: one stream of many tasks, with SGD, with TAG, whose state has a row for each task, and
   with TAG without checkpoints. It is shown, not judged: what TAG takes beyond SGD is what its tasks
@@ -69,7 +70,8 @@ OF_A_RUN = {"memory": max, "open_files": max, "files": list.pop, "bytes": list.p
 MOST_STARTS = 200  # of one run
 AT_AN_END = 10  # tasks of a growing stream
 EVERY = 0.02  # seconds from look to look
-STANDS_STILL = 100.0  # seconds after which a process that was asked to stop hangs
+STANDS_STILL = 300.0  # seconds that a process may take to begin and use a few, or to stop
+WAITS = 0.04  # of the time between kills
 _IN_ONE_PROCESS, _UNSAVED = "--in_one_process", "--unsaved"
 
 
@@ -254,13 +256,23 @@ def tasks_ended(workdir: pathlib.Path) -> int:
 
 
 def watch(
-  pid: int, workdir: pathlib.Path, run: int, before: int, most: float = np.inf
+  pid: int,
+  workdir: pathlib.Path,
+  run: int,
+  before: int,
+  most: float = np.inf,
+  patience: float = np.inf,
 ) -> Iterator[Sample]:
-  """A sample at the end of each task, until the process ends or has lived for `most` seconds."""
+  """A sample at the end of each task, until the process ends.
+
+  Or has used the processor for `most` seconds, or has been watched for `patience` seconds.
+  """
   begun, last, ended = time.monotonic(), None, tasks_ended(workdir)
-  while time.monotonic() - begun < most and (found := of_process(pid)) is not None:
+  while time.monotonic() - begun < patience and (found := of_process(pid)) is not None:
+    memory, files, used = found
+    if used > most:
+      break
     if (now := tasks_ended(workdir)) > ended:
-      memory, files, used = found
       seconds = np.nan if last is None else (used - last) / (now - ended)
       yield Sample(run, before + now, memory, files, *contents(workdir), seconds)
       last, ended = used, now
@@ -291,14 +303,15 @@ def killed(
   save: Callable[[Part], None] = lambda part: None,
   beside: Sequence[pathlib.Path] = (),
 ) -> Part:
-  """Runs of the command, killed on average `kill_every` seconds after each start.
+  """Runs of the command, killed after `kill_every` seconds of processor time on average.
 
   Args:
     start: starts the command with arguments, as `Launcher.start`.
     arguments: of the command, without its workdir.
     root: an empty folder.
     runs: how many are brought to their end, those of `part` included.
-    kill_every: seconds; the moments are exponentially distributed.
+    kill_every: seconds; exponentially distributed. What follows, up to `WAITS` of it, is time on
+      the clock: a process that waits for the disk uses no processor.
     seed: of these moments, and of the choice among the signals, for each run anew.
     part: what an earlier soak got done; None: nothing.
     save: called after each run.
@@ -347,9 +360,10 @@ def _start_and_kill(
   """One start; what is wrong with its end, and whether the run is done."""
   process = start(*arguments, f"--workdir={workdir}")
   part.starts += 1
-  most = chance.expovariate(1 / kill_every)
+  most, wait = chance.expovariate(1 / kill_every), chance.uniform(0, WAITS * kill_every)
   number = chance.choice((signal.SIGKILL, signal.SIGTERM))
-  part.samples += watch(process.pid, workdir, run, before, most)
+  part.samples += watch(process.pid, workdir, run, before, most, STANDS_STILL)
+  time.sleep(wait)
   if of_process(process.pid) is None:
     ended = process.wait()
     return fault_of_end(ended, None), ended.code == 0
@@ -357,11 +371,11 @@ def _start_and_kill(
     number = signal.SIGKILL  # the same to a process that has only just begun
   os.kill(process.pid, number)  # its number is nobody else's: it is waited for below only
   part.kills[number.name] += 1
-  part.samples += watch(process.pid, workdir, run, before, STANDS_STILL)
+  part.samples += watch(process.pid, workdir, run, before, patience=STANDS_STILL)
   if of_process(process.pid) is not None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    return f"goes on {STANDS_STILL:g} s after {number.name}", False
+    return f"has not ended {STANDS_STILL:g} s after {number.name}", False
   ended = process.wait()
   return fault_of_end(ended, number), ended.code == 0
 
@@ -624,7 +638,7 @@ def arguments_of(argv: Sequence[str]) -> argparse.Namespace:
   parser.add_argument("--tasks", type=int, default=2000, help="of the first two parts, each")
   parser.add_argument("--tasks_of_a_run", type=int, default=10)
   parser.add_argument("--growing_tasks", type=int, default=120, help="of the growing streams")
-  parser.add_argument("--kill_every", type=float, default=5.0, metavar="SECONDS", help="on average")
+  parser.add_argument("--kill_every", type=float, default=5.0, metavar="SECONDS", help="of use")
   parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
   parser.add_argument("--only", choices=("killed", "one process", "growing"))
   parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("runs/soak"))
