@@ -1,5 +1,6 @@
 """Tables of a run: on the terminal with rich, in files as Markdown. All in percent."""
 
+import html
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -326,6 +327,14 @@ def markdown_code(text: str) -> str:
   text = plain_text(text)
   longest = max(map(len, re.findall("`+", text)), default=0)
   return f"{'`' * (longest + 1)} {text} {'`' * (longest + 1)}" if longest else f"`{text}`"
+
+
+def html_table(rows: Sequence[Row], caption: str) -> str:
+  """The rows as an HTML table with a line above it, for notebooks."""
+  import pandas as pd  # a third of a second, which a run has no use for
+
+  text = html.escape(caption, quote=False)
+  return f"<p>{text}</p>" + pd.DataFrame(rows).to_html(index=False, border=0)
 
 
 def percent(value: float | None, *, sign: bool = False) -> str:

@@ -23,7 +23,8 @@ import jax
 
 from tagjax import benchmarks
 from tagjax.core.errors import ConfigError, DivergedError, InterruptedRun
-from tagjax.report.run import Grid, Run
+from tagjax.report.grid import Grid
+from tagjax.report.run import Run
 from tagjax.report.tables import percent, value_text
 from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
@@ -33,20 +34,14 @@ from tagjax.training.checks import check_stream
 from tagjax.training.cpu_devices import use_cpu_devices
 from tagjax.training.ending import Ending
 from tagjax.training.fingerprint import Origin, fingerprint
-from tagjax.training.fit import make_options, results_of, train_trials
+from tagjax.training.fit import make_options, results_of
 from tagjax.training.identity import describe_run, flat_keys
 from tagjax.training.options import RunOptions
+from tagjax.training.points import Point, check_grid, grid_points, split_grid, with_fixed
 from tagjax.training.provenance import provenance
 from tagjax.training.record import RunRecord
-from tagjax.training.sweep import (
-  Parts,
-  Point,
-  check_grid,
-  grid_points,
-  split_grid,
-  train_grid,
-  with_fixed,
-)
+from tagjax.training.sweep import Parts, train_grid
+from tagjax.training.train_stream import train_trials
 from tagjax.training.trainer import Trial
 from tagjax.training.tuning import TuningOptions, judging_options, tuning_options
 

@@ -14,7 +14,7 @@ from tagjax.config.run import run_config
 from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError, DivergedError
 from tagjax.training import protocol
-from tagjax.training.fit import Cursor
+from tagjax.training.train_stream import Cursor
 from tests.softmax_regression import Linear
 
 SETTINGS = {

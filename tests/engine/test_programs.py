@@ -11,8 +11,9 @@ import pytest
 
 from tagjax.core import losses
 from tagjax.core.method import chain, lift
+from tagjax.engine.layout import Layout
 from tagjax.engine.learner import make_learner, serve
-from tagjax.engine.programs import Layout, Programs
+from tagjax.engine.programs import Programs
 from tagjax.engine.train_loop import DEVICE_AXIS
 from tagjax.input_pipeline import device_examples, order
 from tagjax.methods import er

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from tagjax.report import compare, tables
-from tagjax.report.run import Grid, Run
+from tagjax.report.grid import Grid
+from tagjax.report.run import Run
 from tagjax.report.runs import load_runs
 from tagjax.storage.json_files import ResultsError
 
