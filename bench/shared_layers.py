@@ -52,6 +52,7 @@ SEARCHES = {"lasem": "LASEM", "darts": "DARTS"}
 FIGURES = {
   "accuracy": "average_accuracy",
   "validation": "final_validation_accuracy",
+  "learned": "learning_accuracy",
   "peak": "peak_accuracy",
   "final / peak": "final_to_peak",
   "forgetting": "forgetting",

@@ -31,6 +31,11 @@ DEN = {
   # Twice the others' widths, of which half is there from the start.
   "convolutions.channels": (32, 32, 64, 64),
   "convolutions.hidden": (128,),
+  # Less than by default: RMSProp divides the gradient by its size, and a penalty that is larger
+  # than the gradient of the loss sets all weights to 0.
+  "den.l1": 1e-5,
+  "den.head_l1": 1e-3,
+  "den.group": 1e-3,
   "epochs": 5,  # of each of its four phases
 }
 TUNED = layers_table(0.001, examples={"den": DEN}, factors=FACTORS)
