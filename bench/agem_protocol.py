@@ -24,7 +24,7 @@ from bench.result_files import take_asked
 from tagjax.report.comparison import relative_costs
 from tagjax.report.comparison_plots import plot_costs
 from tagjax.report.curve_plots import plot_learning_curves, plot_zero_shot
-from tagjax.report.tables import mean_and_std, value_text
+from tagjax.report.tables import mean_and_std, seeds_text, value_text
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "agem_protocol.md"
@@ -92,7 +92,7 @@ def runs(results: dict[str, Any]) -> list[str]:
     title: key for title, key in FIGURES.items() if all(key in one for one in results.values())
   }
   rows = [[label(name), *(_figure(one[key]) for key in figures.values()),
-           str(len(one["accuracy_matrix"]))] for name, one in results.items()]  # fmt: skip
+           seeds_text(one)] for name, one in results.items()]  # fmt: skip
   return _table(["", *figures, "runs"], rows)
 
 

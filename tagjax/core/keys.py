@@ -26,7 +26,8 @@ def key_shape() -> jax.ShapeDtypeStruct:
   >>> key_shape().shape
   ()
   """
-  return jax.eval_shape(jax.random.key, 0)
+  # A new function each time: JAX keeps what it knows of a call as long as the function lives.
+  return jax.eval_shape(lambda: jax.random.key(0))
 
 
 def run_keys(key: chex.PRNGKey) -> RunKeys:

@@ -63,6 +63,7 @@ def check_run(results: Mapping[str, Any], num_seeds: int, num_tasks: int, where:
   check.entry("task_names", _is_none_or(_list_of(_is_name, num_tasks)))
   check.entry("tensor_names", _is_none_or(_list_of(_is_name)))
   check.entry("seeds", lambda value: _is_whole(value) or _list_of(_is_whole, num_seeds)(value))
+  check.entry("diverged_seeds", _list_of(_is_whole))
   check.entry("used", _is_none_or(_list_of(_is_name)))
   check.entry("task_relatedness", _is_none_or(_is_array((num_seeds, num_tasks, num_tasks))))
   check.entry("learning_curves", _is_curves((num_seeds, num_tasks)))

@@ -18,7 +18,7 @@ from tagjax.report.grid import Grid
 from tagjax.report.growth import Growth, growth_of, outcomes_of
 from tagjax.report.metrics_log import diagnostics, monitored, read_log, training_curve
 from tagjax.report.results import definition_of
-from tagjax.report.tables import html_table, mean_and_std, metric_rows
+from tagjax.report.tables import html_table, mean_and_std, metric_rows, seeds_text
 from tagjax.storage.json_files import ResultsError, read_json, write_atomic, write_json_atomic
 from tagjax.storage.workdir import LOG, RESULTS
 
@@ -114,6 +114,14 @@ class Run:
     first, count = int(self.config.get("seed") or 0), len(self.accuracy)
     seeds = self.results.get("seeds")
     return list(seeds) if isinstance(seeds, list) else list(range(first, first + count))
+
+  @property
+  def diverged_seeds(self) -> list[int]:
+    """The seeds whose loss stopped being finite; nothing else of the run counts them.
+
+    `results["runs"]` tells where. A run of `tagjax.fit` has none: there it is an error.
+    """
+    return list(self.results.get("diverged_seeds", ()))
 
   @property
   def num_tasks(self) -> int:
@@ -302,13 +310,15 @@ class Run:
 
     Returns:
       The entries `run`, `method`; of each metric the mean under its own name, and `_std`, `_ci95`;
-      `seeds` (how many), `seconds`, `commit`, `folder`; and `config.KEY` for each key.
+      `seeds` and `diverged_seeds` (how many), `seconds`, `commit`, `folder`; and `config.KEY` for
+      each key.
     """
     entries: dict[str, Any] = {"run": self.name, "method": self.method}
     for name, values in self.metrics()[["mean", "std", "ci95"]].iterrows():
       entries |= {name + end: values[key] for end, key in _SUMMARY.items()}
     entries |= {
       "seeds": len(self.accuracy),
+      "diverged_seeds": len(self.diverged_seeds),
       "seconds": (self.results.get("seconds") or {}).get("total", np.nan),
       "commit": commit_of(self.results),
       "folder": str(self.folder) if self.folder else "",
@@ -436,7 +446,7 @@ class Run:
     return target
 
   def __repr__(self) -> str:
-    seeds, tasks = self.accuracy.shape[:2]
+    tasks = self.num_tasks
     figures = ", ".join(
       f"{title} {mean_and_std(*metrics.summarise(values)[:2])} %"
       for title, values in (
@@ -444,7 +454,8 @@ class Run:
         ("forgetting", self.forgetting),
       )
     )
-    count = f"{seeds} seed{'s' if seeds > 1 else ''}, {tasks} task{'s' if tasks > 1 else ''}"
+    text = seeds_text(self.results)
+    count = f"{text} seed{'s' if text != '1' else ''}, {tasks} task{'s' if tasks > 1 else ''}"
     where = f", {self.folder}" if self.folder else ""
     return f"Run({self.name}: {figures}; {count}{where})"
 

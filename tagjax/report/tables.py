@@ -141,10 +141,23 @@ def _mean_text(values: np.ndarray) -> str:
   return " ".join(texts) if len(known) else "–"  # noqa: RUF001
 
 
+def seeds_text(results: Mapping[str, Any]) -> str:
+  """How many seeds the figures are of; of those that diverged, none is.
+
+  >>> matrix = [[0.9, None], [0.7, 0.8]]
+  >>> seeds_text({"accuracy_matrix": [matrix]})
+  '1'
+  >>> seeds_text({"accuracy_matrix": [matrix], "diverged_seeds": [2, 4]})
+  '1 of 3'
+  """
+  ended, lost = len(results["accuracy_matrix"]), len(results.get("diverged_seeds", ()))
+  return f"{ended} of {ended + lost}" if lost else str(ended)
+
+
 def run_table(results: Mapping[str, Any]) -> Table:
   """The end-of-run table: every metric over the seeds."""
-  seeds = len(results["accuracy_matrix"])
-  title = f"{_name(results)}, {seeds} seed{'s' if seeds > 1 else ''}"
+  seeds = seeds_text(results)
+  title = f"{_name(results)}, {seeds} seed{'s' if seeds != '1' else ''}"
   return rich_table(metric_rows(results), title)
 
 

@@ -112,7 +112,8 @@ def _is_key(leaf: Any) -> bool:
 def _stored(leaf: Any) -> Any:
   """Something with the shape and dtype of the leaf's bytes."""
   if _is_key(leaf):
-    return jax.eval_shape(jax.random.key_data, leaf)
+    # Not `key_data` itself: JAX keeps what it knows of a call as long as the function lives.
+    return jax.eval_shape(lambda key: jax.random.key_data(key), leaf)
   return leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
 
 

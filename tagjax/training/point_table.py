@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from tagjax.report.form import is_numbers, is_summary
 from tagjax.report.results import summarise
 from tagjax.storage.json_files import as_json, read_json, write_json_atomic
@@ -86,5 +84,5 @@ def row_of(point: Point, record: RunRecord, index: int, options: RunOptions) -> 
   else:
     summary = summarise(matrices, forgetting_definition=options.forgetting)
     summaries = {name: summary[name] for name in METRICS}
-  lost = (options.seed + np.flatnonzero(diverged)).tolist()
+  lost = [options.seed + place for place, where in enumerate(diverged) if where]
   return {"values": point, **summaries, "diverged_seeds": lost}

@@ -143,8 +143,7 @@ def train_trials(
   """
   progress = progress and processes.is_writer()
   if progress:
-    noun = "run" if trainer.keep_going else "seed"
-    placed = describe(trainer.programs.layout, len(trainer.trials), noun)
+    placed = describe(trainer.programs.layout, len(trainer.trials), trainer.noun)
     lines = [f"placement: {placed}"] * bool(placed)
     if forecast is not None:
       lines += [f"memory: {forecast}, besides what a step needs", *forecast.told_step()]
@@ -223,7 +222,7 @@ def _progress_line(trainer: Trainer, options: RunOptions, enabled: bool) -> Prog
     enabled=enabled,
     done=trainer.record.steps,
     num_seeds=len(trainer.trials),
-    noun="run" if trainer.keep_going else "seed",
+    noun=trainer.noun,
     seeds_together=len(trainer.groups[0]),
     num_tasks=trainer.num_tasks,
   )

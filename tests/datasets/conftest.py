@@ -5,7 +5,6 @@ import functools
 import gzip
 import hashlib
 import pathlib
-import signal
 import socket
 import struct
 
@@ -39,14 +38,6 @@ def sizes_count():
 @pytest.fixture
 def cache_dir(data_dir) -> pathlib.Path:
   return data_dir.parent / "cache"
-
-
-@pytest.fixture
-def interruptible():
-  """Ctrl-C reaches this process also where it was started in the background, which ignores it."""
-  before = signal.signal(signal.SIGINT, signal.default_int_handler)
-  yield
-  signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

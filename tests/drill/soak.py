@@ -3,27 +3,37 @@
 Three parts, of which the first two must be flat:
 
 * `killed`: runs by the real command, each of the same few tasks. Whatever trains is killed at a
-  random moment, by `kill -9` or SIGTERM, and the same command is given again, until it ends. Its
-  results, its log and the names in its folder must be those of a run that nothing happened to.
+  random moment, by `kill -9` or SIGTERM, and the same command is given again, until it ends. The
+  moments are of its processor time, so that a busy machine does not kill it earlier. Its results,
+  its log and the names in its folder must be those of a run that nothing happened to.
 * `one process`: the same runs, one after another in a process that lives on, as a notebook does.
-* `growing`: one stream of many tasks, with SGD and with TAG, whose state has a row for each task.
-  It is shown, not judged: what TAG takes beyond SGD is what its tasks cost.
+* `growing`: one stream of many tasks, with SGD, with TAG, whose state has a row for each task, and
+  with TAG without checkpoints. It is shown, not judged: what TAG takes beyond SGD is what its tasks
+  cost, and what it takes with checkpoints only is what writing them costs.
 
 Each sample is of the end of a task, or of a run in one process: resident memory, open files, files
-and bytes in the folder of the run, seconds a task. For each run stand the most memory and open
+and bytes in the folder of the run, seconds of processor time a task, which other processes hardly
+change. At the end of a run that was killed, what all runs have left in the folders of temporary
+files and of compiled programs counts with its folder. For each run stand the most memory and open
 files, the files and bytes at its end, and the median of the seconds. A line is fitted to these, and
 is flat if the whole 95 % interval of its slope lies below what is allowed for 1,000 tasks; too few
 runs to tell are not flat. Exit status 1 if a line is not, or if a run has ended wrongly.
 
-All samples go to a JSON file, and the plot beside it.
+Each part has a JSON file, written after each run. A soak that was stopped goes on with the same
+command: `killed` after the last whole run, the others, each of one process, from their beginning.
+`--report` runs nothing and judges what is there. `--docs` writes the section of docs/reliability.md
+with its figures and plot as well.
 """
 
 import argparse
 import contextlib
+import dataclasses
+import functools
 import json
 import os
 import pathlib
 import random
+import runpy
 import shutil
 import signal
 import sys
@@ -37,6 +47,10 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests"))
+FIGURES = ROOT / "docs/figures/soak.json"
+PLOT = ROOT / "docs/images/soak.png"
+PAGE = ROOT / "docs/reliability.md"
+START, END = "<!-- written by make soak -->\n", "<!-- end -->\n"
 SETTINGS = {
   "method": "er+tag",
   "train_examples_per_task": 200,
@@ -47,13 +61,18 @@ SETTINGS = {
   "plots": False,
 }
 GROWING = SETTINGS | {"mlp.hidden": (100, 100), "learning_rate": 0.002}
+UNSAVED = "tag without checkpoints"
+METHODS = {"growing, sgd": "sgd", "growing, tag": "tag", f"growing, {UNSAVED}": "tag"}
+PARTS = ("killed", "one process", *METHODS)
 # By which part of its level a line may rise in 1,000 tasks, and what stands for a run.
 ALLOWED = {"memory": 0.02, "open_files": 0.05, "files": 0.05, "bytes": 0.02, "seconds": 0.1}
 OF_A_RUN = {"memory": max, "open_files": max, "files": list.pop, "bytes": list.pop}
 MOST_STARTS = 200  # of one run
+AT_AN_END = 10  # tasks of a growing stream
 EVERY = 0.02  # seconds from look to look
-STANDS_STILL = 100.0  # seconds after which a process that was asked to stop hangs
-_IN_ONE_PROCESS = "--in_one_process"
+STANDS_STILL = 300.0  # seconds that a process may take to begin and use a few, or to stop
+WAITS = 0.04  # of the time between kills
+_IN_ONE_PROCESS, _UNSAVED = "--in_one_process", "--unsaved"
 
 
 class Sample(NamedTuple):
@@ -64,9 +83,10 @@ class Sample(NamedTuple):
     tasks: how many have ended so far, over all runs.
     memory: bytes of the process that are resident.
     open_files: of the process.
-    files: in the folder of the run.
-    bytes: in the folder of the run.
-    seconds: a task, since the one before ended in the same process; NaN if none did.
+    files: in the folder of the run, and what is left elsewhere.
+    bytes: of these files.
+    seconds: of processor time a task, since the one before ended in the same process; NaN if none
+      did.
   """
 
   run: int
@@ -78,13 +98,78 @@ class Sample(NamedTuple):
   seconds: float
 
 
+@dataclasses.dataclass
 class Part:
-  """The samples of a part, how often it was started and killed, and what went wrong."""
+  """What is known of a part so far.
 
-  def __init__(self):
-    self.samples: list[Sample] = []
-    self.starts, self.wrong = 0, []
-    self.kills = {"SIGKILL": 0, "SIGTERM": 0}
+  Attributes:
+    options: that it was started with; what was started with others is no part of it.
+    runs: that have ended.
+    samples: of these runs.
+    starts: of processes.
+    kills: how many, by signal.
+    wrong: what went wrong.
+    origins: commit, processor and cores, of each start of the soak that differs from the last.
+    state_bytes: of what one run trains, tasks to come included.
+  """
+
+  options: dict[str, Any] = dataclasses.field(default_factory=dict)
+  runs: int = 0
+  samples: list[Sample] = dataclasses.field(default_factory=list)
+  starts: int = 0
+  kills: dict[str, int] = dataclasses.field(default_factory=lambda: {"SIGKILL": 0, "SIGTERM": 0})
+  wrong: list[str] = dataclasses.field(default_factory=list)
+  origins: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+  state_bytes: int = 0
+
+  @property
+  def tasks(self) -> int:
+    """That have ended in its runs."""
+    return int(self.samples[-1].tasks) if self.samples else 0
+
+  def came_from(self, workdir: pathlib.Path) -> None:
+    """Keeps what a run says of its origin and its state."""
+    results = json.loads((workdir / "results.json").read_text())
+    self.state_bytes = results.get("growth", {}).get("allocated_bytes", 0)
+    found = results["provenance"]
+    origin = {name: found.get(name) for name in ("commit", "dirty", "processor", "cores")}
+    if not self.origins or self.origins[-1] != origin:
+      self.origins.append(origin)
+
+  def of_runs(self) -> list[Sample]:
+    """What stands for each run."""
+    by_run: dict[int, list[Sample]] = {}
+    for sample in self.samples:
+      by_run.setdefault(sample.run, []).append(sample)
+    return [_of_run(own) for own in by_run.values()]
+
+  def to_json(self, whole: bool = True) -> dict[str, Any]:
+    """All samples, or what stands for each run."""
+    samples = self.samples if whole else self.of_runs()
+    rows = [[_number(value) for value in sample] for sample in samples]
+    return {**vars(self), "fields": Sample._fields, "samples": rows}
+
+  @classmethod
+  def from_json(cls, found: dict[str, Any]) -> "Part":
+    rows = [[np.nan if value is None else value for value in row] for row in found["samples"]]
+    known = {field.name for field in dataclasses.fields(cls)}
+    kept = {name: value for name, value in found.items() if name in known}
+    return cls(**kept | {"samples": [Sample(*row) for row in rows]})
+
+
+def _number(value: float) -> float | None:
+  """JSON knows no NaN, and a fraction of a byte says nothing."""
+  if not np.isfinite(value):
+    return None
+  return int(value) if value == int(value) else round(float(value), 5)
+
+
+def _of_run(samples: Sequence[Sample]) -> Sample:
+  found = samples[-1]._asdict()
+  for name in ALLOWED:
+    known = [value for one in samples if np.isfinite(value := getattr(one, name))]
+    found[name] = float(OF_A_RUN.get(name, np.median)(known)) if known else np.nan
+  return Sample(**found)
 
 
 class Slope(NamedTuple):
@@ -114,29 +199,23 @@ def slope_of(tasks: Sequence[float], values: Sequence[float]) -> Slope:
   return Slope(level, *(1000 * float(rise) for rise in (slope, slope - half, slope + half)))
 
 
-def slopes_of(samples: Sequence[Sample]) -> dict[str, Slope]:
-  """The slopes of all figures over the runs, for each of which one value stands.
+def slopes_of(runs: Sequence[Sample]) -> dict[str, Slope]:
+  """The slopes of all figures over the runs, for each of which one sample stands.
 
   The first tenth of the runs, at least one, is left out: it compiles, and caches fill.
   """
-  runs = sorted({sample.run for sample in samples})
   runs = runs[max(1, len(runs) // 10) :]
   found = {}
   for name in ALLOWED:
-    tasks, values = [], []
-    for run in runs:
-      own = [one for one in samples if one.run == run and np.isfinite(getattr(one, name))]
-      if own:
-        tasks.append(np.mean([one.tasks for one in own]))
-        values.append(float(OF_A_RUN.get(name, np.median)([getattr(one, name) for one in own])))
-    found[name] = slope_of(tasks, values)
+    known = [one for one in runs if np.isfinite(getattr(one, name))]
+    found[name] = slope_of([one.tasks for one in known], [getattr(one, name) for one in known])
   return found
 
 
-def contents(folder: pathlib.Path) -> tuple[int, int]:
+def contents(*folders: pathlib.Path) -> tuple[int, int]:
   """How many files there are, and their bytes; some may vanish meanwhile."""
   files = size = 0
-  for path, _, names in os.walk(folder):
+  for path, _, names in (found for folder in folders for found in os.walk(folder)):
     for name in names:
       with contextlib.suppress(OSError):
         size += os.stat(os.path.join(path, name)).st_size
@@ -144,18 +223,20 @@ def contents(folder: pathlib.Path) -> tuple[int, int]:
   return files, size
 
 
-def of_process(pid: int) -> tuple[int, int] | None:
-  """Its resident memory and open files; None once it has ended."""
+def of_process(pid: int) -> tuple[int, int, float] | None:
+  """Its resident memory, open files and seconds of processor time; None once it has ended."""
   import psutil
 
   try:
     process = psutil.Process(pid)
     if process.status() == psutil.STATUS_ZOMBIE:
       return None
-    memory, files = process.memory_info().rss, process.num_fds()
+    memory, files, times = process.memory_info().rss, process.num_fds(), process.cpu_times()
   except psutil.Error:
     return None
-  return (memory, files) if memory else None  # it has given all back, and is about to end
+  if not memory:  # it has given all back, and is about to end
+    return None
+  return memory, files, times.user + times.system
 
 
 def handles(pid: int, number: signal.Signals) -> bool:
@@ -175,16 +256,26 @@ def tasks_ended(workdir: pathlib.Path) -> int:
 
 
 def watch(
-  pid: int, workdir: pathlib.Path, run: int, before: int, most: float = np.inf
+  pid: int,
+  workdir: pathlib.Path,
+  run: int,
+  before: int,
+  most: float = np.inf,
+  patience: float = np.inf,
 ) -> Iterator[Sample]:
-  """A sample at the end of each task, until the process ends or has lived for `most` seconds."""
+  """A sample at the end of each task, until the process ends.
+
+  Or has used the processor for `most` seconds, or has been watched for `patience` seconds.
+  """
   begun, last, ended = time.monotonic(), None, tasks_ended(workdir)
-  while time.monotonic() - begun < most and (found := of_process(pid)) is not None:
+  while time.monotonic() - begun < patience and (found := of_process(pid)) is not None:
+    memory, files, used = found
+    if used > most:
+      break
     if (now := tasks_ended(workdir)) > ended:
-      moment = time.monotonic()
-      seconds = np.nan if last is None else (moment - last) / (now - ended)
-      yield Sample(run, before + now, *found, *contents(workdir), seconds)
-      last, ended = moment, now
+      seconds = np.nan if last is None else (used - last) / (now - ended)
+      yield Sample(run, before + now, memory, files, *contents(workdir), seconds)
+      last, ended = used, now
     time.sleep(EVERY)
 
 
@@ -208,24 +299,32 @@ def killed(
   runs: int,
   kill_every: float,
   seed: int = 0,
+  part: Part | None = None,
+  save: Callable[[Part], None] = lambda part: None,
+  beside: Sequence[pathlib.Path] = (),
 ) -> Part:
-  """Runs of the command, killed on average `kill_every` seconds after each start.
+  """Runs of the command, killed after `kill_every` seconds of processor time on average.
 
   Args:
     start: starts the command with arguments, as `Launcher.start`.
     arguments: of the command, without its workdir.
     root: an empty folder.
-    runs: how many are brought to their end.
-    kill_every: seconds; the moments are exponentially distributed.
-    seed: of these moments, and of the choice among the signals.
+    runs: how many are brought to their end, those of `part` included.
+    kill_every: seconds; exponentially distributed. What follows, up to `WAITS` of it, is time on
+      the clock: a process that waits for the disk uses no processor.
+    seed: of these moments, and of the choice among the signals, for each run anew.
+    part: what an earlier soak got done; None: nothing.
+    save: called after each run.
+    beside: folders in which all runs may leave files.
   """
-  part, chance = Part(), random.Random(seed)
+  part = part or Part()
   whole = root / "whole"
   ended = start(*arguments, f"--workdir={whole}").wait()
   assert ended.code == 0, ended.stderr
-  expected, names, before = faults.outcome(whole), names_in(whole), 0
-  for run in range(runs):
-    workdir = root / str(run)
+  part.came_from(whole)
+  expected, names = faults.outcome(whole), names_in(whole)
+  for run in range(part.runs, runs):
+    workdir, before, chance = root / str(run), part.tasks, random.Random(f"{seed} {run}")
     for _ in range(MOST_STARTS):
       fault, is_done = _start_and_kill(
         start, arguments, workdir, run, before, part, chance, kill_every
@@ -240,8 +339,10 @@ def killed(
       fault = f"its folder holds {names_in(workdir)}, must hold {names}"
     if fault:
       part.wrong.append(f"run {run}: {fault}")
-    before += tasks_ended(workdir)
-    part.samples.append(Sample(run, before, np.nan, np.nan, *contents(workdir), np.nan))
+    tasks, left = before + tasks_ended(workdir), contents(workdir, *beside)
+    part.samples.append(Sample(run, tasks, np.nan, np.nan, *left, np.nan))
+    part.runs = run + 1
+    save(part)
     shutil.rmtree(workdir, ignore_errors=True)
   return part
 
@@ -259,9 +360,10 @@ def _start_and_kill(
   """One start; what is wrong with its end, and whether the run is done."""
   process = start(*arguments, f"--workdir={workdir}")
   part.starts += 1
-  most = chance.expovariate(1 / kill_every)
+  most, wait = chance.expovariate(1 / kill_every), chance.uniform(0, WAITS * kill_every)
   number = chance.choice((signal.SIGKILL, signal.SIGTERM))
-  part.samples += watch(process.pid, workdir, run, before, most)
+  part.samples += watch(process.pid, workdir, run, before, most, STANDS_STILL)
+  time.sleep(wait)
   if of_process(process.pid) is None:
     ended = process.wait()
     return fault_of_end(ended, None), ended.code == 0
@@ -269,11 +371,11 @@ def _start_and_kill(
     number = signal.SIGKILL  # the same to a process that has only just begun
   os.kill(process.pid, number)  # its number is nobody else's: it is waited for below only
   part.kills[number.name] += 1
-  part.samples += watch(process.pid, workdir, run, before, STANDS_STILL)
+  part.samples += watch(process.pid, workdir, run, before, patience=STANDS_STILL)
   if of_process(process.pid) is not None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    return f"goes on {STANDS_STILL:g} s after {number.name}", False
+    return f"has not ended {STANDS_STILL:g} s after {number.name}", False
   ended = process.wait()
   return fault_of_end(ended, number), ended.code == 0
 
@@ -284,94 +386,207 @@ def names_in(workdir: pathlib.Path) -> list[str]:
 
 
 def in_one_process(
-  start: Callable, settings: dict[str, Any], root: pathlib.Path, runs: int
+  start: Callable,
+  settings: dict[str, Any],
+  root: pathlib.Path,
+  runs: int,
+  save: Callable[[Part], None] = lambda part: None,
 ) -> Part:
   """The same runs, one after another in one process."""
-  part = Part()
-  part.starts = 1
-  arguments = (_IN_ONE_PROCESS, root, runs, json.dumps(settings))
-  ended = start(*arguments, script=pathlib.Path(__file__)).wait()
-  if fault := fault_of_end(ended, None):
+  part, told = Part(starts=1), root / "told.jsonl"
+  process = start(_IN_ONE_PROCESS, root, runs, json.dumps(settings), script=pathlib.Path(__file__))
+
+  def take() -> None:
+    lines = told.read_text().splitlines(keepends=True) if told.exists() else []
+    for line in lines[part.runs :]:
+      if line.endswith("\n"):
+        found = json.loads(line)
+        part.samples.append(Sample(*found["sample"]))
+        part.origins = [found["origin"]]
+        part.runs += 1
+        if not found["same"]:
+          part.wrong.append(f"run {part.runs - 1}: other results than those of the first")
+        save(part)
+
+  while of_process(process.pid) is not None:
+    take()
+    time.sleep(0.5)
+  take()
+  if fault := fault_of_end(process.wait(), None):
     part.wrong.append(fault)
-  for line in ended.stdout.splitlines():
-    found = json.loads(line)
-    part.samples.append(Sample(*found["sample"]))
-    if not found["same"]:
-      part.wrong.append(f"run {found['sample'][0]}: other results than those of the first")
-  if len(part.samples) != runs:
-    part.wrong.append(f"{len(part.samples)} of {runs} runs ended")
+  if part.runs != runs:
+    part.wrong.append(f"{part.runs} of {runs} runs ended")
   return part
 
 
 def train_in_turn(root: pathlib.Path, runs: int, settings: dict[str, Any]) -> None:
-  """What the one process does; prints a line for each run."""
+  """What the one process does; tells of each run in a line of `told.jsonl`."""
   from tagjax.config.defaults import base_config
   from tagjax.config.run import run_config
 
-  config, expected = base_config(), None
+  config, expected, part = base_config(), None, Part()
   config.update_from_flattened_dict(settings | {"mlp.hidden": tuple(settings["mlp.hidden"])})
   for run in range(runs):
-    folder, begun = root / str(run), time.monotonic()
+    folder, begun = root / str(run), time.process_time()
     run_config(config, folder, progress=False)
-    seconds = (time.monotonic() - begun) / config.num_tasks
+    seconds = (time.process_time() - begun) / config.num_tasks
     found = faults.outcome(folder)
     expected = expected or found
+    part.came_from(folder)
+    memory, files, _ = of_process(os.getpid())
     tasks = (run + 1) * config.num_tasks
-    sample = Sample(run, tasks, *of_process(os.getpid()), *contents(folder), seconds)
-    print(json.dumps({"sample": sample, "same": found == expected}), flush=True)
+    sample = Sample(run, tasks, memory, files, *contents(folder), seconds)
+    told = {"sample": sample, "same": found == expected, "origin": part.origins[-1]}
+    with (root / "told.jsonl").open("a") as file:
+      file.write(json.dumps(told) + "\n")
     shutil.rmtree(folder)
 
 
 def growing(start: Callable, arguments: Sequence[str], root: pathlib.Path) -> Part:
-  """One stream, not killed; each task counts as a run."""
-  part = Part()
-  part.starts = 1
+  """One stream, whose programs an earlier start has compiled; each task counts as a run."""
+  part = Part(starts=1, runs=1)
+  process = start(*arguments, f"--workdir={root / 'compiles'}")
+  next((one for one in watch(process.pid, root / "compiles", 0, 0) if one.tasks > 1), None)
+  os.kill(process.pid, signal.SIGKILL)
+  process.wait()
   process = start(*arguments, f"--workdir={root / 'run'}")
   for sample in watch(process.pid, root / "run", 0, 0):
     part.samples.append(sample._replace(run=sample.tasks))
   if fault := fault_of_end(process.wait(), None):
     part.wrong.append(fault)
+  else:
+    part.came_from(root / "run")
   return part
 
 
-def parts_of(options: argparse.Namespace, start: Callable, root: pathlib.Path) -> dict[str, Part]:
-  """All parts that are wanted, by their names."""
-  settings = SETTINGS | {"num_tasks": options.tasks_of_a_run}
+def train_unsaved(arguments: Sequence[str]) -> None:
+  """The command, which writes no checkpoint."""
+  from tagjax.storage.checkpoint import Checkpoints
+
+  Checkpoints.save = lambda *_: None  # the state is still copied to the host
+  sys.argv = ["launch.py", *arguments]
+  runpy.run_path(str(ROOT / "launch.py"), run_name="__main__")
+
+
+def make(name: str, options: argparse.Namespace, start: Callable, root: pathlib.Path) -> None:
+  """Makes a part, or what is missing of it, and keeps it."""
+  (root / name).mkdir()
+  of, settings = options_of(name, options), SETTINGS | {"num_tasks": options.tasks_of_a_run}
   runs = max(1, options.tasks // options.tasks_of_a_run)
-  makers: dict[str, Callable[[pathlib.Path], Part]] = {
-    "killed": lambda folder: killed(
-      start, flags_of(settings), folder, runs, options.kill_every, options.seed
-    ),
-    "one process": lambda folder: in_one_process(start, settings, folder, runs),
-  }
-  for method in ("sgd", "tag"):
-    own = flags_of(GROWING | {"method": method, "num_tasks": options.growing_tasks})
-    makers[f"growing, {method}"] = lambda folder, own=own: growing(start, own, folder)
-  parts = {}
-  for name, make in makers.items():
-    if options.only in (None, name.split(",")[0]):
-      (root / name).mkdir()
-      parts[name] = make(root / name)
-      print(f"{name}: {len(parts[name].samples)} samples", file=sys.stderr, flush=True)
-  return parts
+  path = file_of(options.folder, name)
+  part = read(path, of)
+
+  def save(part: Part) -> None:
+    part.options = of
+    write(part, path)
+
+  if name == "killed":
+    beside = [pathlib.Path(os.environ[key]) for key in ("TAGJAX_CACHE_DIR", "TMPDIR")]
+    every, seed, flags = options.kill_every, options.seed, flags_of(settings)
+    if part is None or part.runs < runs:
+      killed(start, flags, root / name, runs, every, seed, part, save, beside)
+  elif name == "one process":
+    if part is None or part.runs < runs:
+      save(in_one_process(start, settings, root / name, runs, save))
+  elif part is None:
+    own = GROWING | {"method": METHODS[name], "num_tasks": options.growing_tasks}
+    unsaved = (_UNSAVED,) * name.endswith(UNSAVED)
+    script = {"script": pathlib.Path(__file__)} if unsaved else {}
+    started = functools.partial(start, **script)
+    save(growing(started, (*unsaved, *flags_of(own)), root / name))
+
+
+def options_of(name: str, options: argparse.Namespace) -> dict[str, Any]:
+  """The options that a part depends on, apart from how many runs it has."""
+  names = {
+    "killed": ("tasks_of_a_run", "kill_every", "seed"),
+    "one process": ("tasks_of_a_run",),
+  }.get(name, ("growing_tasks",))
+  return {name: getattr(options, name) for name in names}
+
+
+def file_of(folder: pathlib.Path, name: str) -> pathlib.Path:
+  return folder / f"{name.replace(', ', '_').replace(' ', '_')}.json"
+
+
+def read(path: pathlib.Path, of: dict[str, Any] | None = None) -> Part | None:
+  """What is known of a part; None: nothing.
+
+  Raises:
+    SystemExit: if it was started with other options than `of`.
+  """
+  if not path.exists():
+    return None
+  part = Part.from_json(json.loads(path.read_text()))
+  if of is not None and part.options != of:
+    sys.exit(f"error: {path} is of {part.options}, not {of}: give these, or another --folder")
+  return part
+
+
+def write(part: Part, path: pathlib.Path) -> None:
+  """All samples, kills and faults; killed at any moment, it leaves the old ones or the new ones."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  written = path.with_suffix(".tmp")
+  written.write_text(json.dumps(part.to_json()) + "\n")
+  written.replace(path)
 
 
 def table(parts: dict[str, Part]) -> tuple[str, bool]:
-  """The slopes in Markdown, and whether all that must be flat are."""
-  lines = ["| part | figure | level | rises in 1,000 tasks | 95 % interval | flat |"]
-  lines.append("|---|---|---:|---:|---:|---|")
+  """The slopes of all that must be flat, in Markdown, and whether they are."""
+  lines = ["| part | figure | level | rises in 1,000 tasks | 95 % interval | allowed | flat |"]
+  lines.append("|---|---|---:|---:|---:|---:|---|")
   well = True
   for part, found in parts.items():
-    for name, slope in slopes_of(found.samples).items():
+    if part in METHODS:
+      continue
+    for name, slope in slopes_of(found.of_runs()).items():
       flat = slope.is_flat(ALLOWED[name])
-      judged = not part.startswith("growing")
-      well = well and (flat or not judged)
+      well = well and flat
       scale = 2**20 if name in ("memory", "bytes") else 1
-      level, rise, low, high = (f"{value / scale:.3f}" for value in slope)
-      unit = ", MiB" if scale > 1 else ""
-      verdict = ("yes" if flat else "no") if judged else ""
-      lines.append(f"| {part} | {name}{unit} | {level} | {rise} | {low} to {high} | {verdict} |")
+      numbers = (*slope, ALLOWED[name] * slope.level)
+      level, rise, low, high, allowed = (f"{value / scale:.3f}" for value in numbers)
+      title = f"{name.replace('_', ' ')}{', MiB' if scale > 1 else ''}"
+      verdict = "yes" if flat else "no"
+      lines.append(
+        f"| {part} | {title} | {level} | {rise} | {low} to {high} | {allowed} | {verdict} |"
+      )
   return "\n".join(lines), well
+
+
+def growth_table(parts: dict[str, Part]) -> str:
+  """What the growing streams take in their first and last tasks, in Markdown."""
+  ends = f"first {AT_AN_END}", f"last {AT_AN_END}"
+  head = "| stream | state | " + " | ".join(f"memory, {end} tasks" for end in ends)
+  lines = [f"{head} | folder at the end |", "|---|---:|---:|---:|---:|"]
+  for name, part in parts.items():
+    if name in METHODS:
+      memory = [one.memory / 2**20 for one in part.of_runs()]
+      spans = [
+        f"{min(own):.0f} to {max(own):.0f}" for own in (memory[:AT_AN_END], memory[-AT_AN_END:])
+      ]
+      state, folder = part.state_bytes / 2**20, part.samples[-1].bytes / 2**20
+      cells = f"{state:.1f} | {spans[0]} | {spans[1]} | {folder:.1f}"
+      lines.append(f"| {name.removeprefix('growing, ')} | {cells} |")
+  return "\n".join(lines)
+
+
+def counts(parts: dict[str, Part]) -> str:
+  """How much was done and killed, and what went wrong: a line for each part."""
+  lines = []
+  for name, part in parts.items():
+    kills = " and ".join(f"{count} {number}" for number, count in part.kills.items() if count)
+    wrong = f"{len(part.wrong)} wrong" if part.wrong else "none wrong"
+    options = ", ".join(f"`{name}={value}`" for name, value in part.options.items())
+    lines.append(f"- {name} ({options}):")
+    lines.append(
+      f"  {part.tasks:,} tasks in {_many(part.runs, 'run')}, "
+      f"{_many(part.starts, 'start')}, {kills or 'no kills'}, {wrong}"
+    )
+  return "\n".join(lines)
+
+
+def _many(number: int, noun: str) -> str:
+  return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def draw(parts: dict[str, Part], path: pathlib.Path) -> None:
@@ -386,10 +601,11 @@ def draw(parts: dict[str, Part], path: pathlib.Path) -> None:
     *shape, figsize=(4 * shape[1], 8), sharex="col", squeeze=False, layout="constrained"
   )
   for column, (part, found) in zip(axes.T, parts.items(), strict=True):
-    tasks = [sample.tasks for sample in found.samples]
+    runs = found.of_runs()
+    tasks = [one.tasks for one in runs]
     for panel, name in zip(column, ALLOWED, strict=True):
       scale = 2**20 if name in ("memory", "bytes") else 1
-      panel.plot(tasks, [getattr(one, name) / scale for one in found.samples], ".", markersize=2)
+      panel.plot(tasks, [getattr(one, name) / scale for one in runs], ".", markersize=2)
       panel.set_ylim(bottom=0)
       panel.set_ylabel(f"{name}, MiB" if scale > 1 else name.replace("_", " "))
     column[0].set_title(part)
@@ -398,27 +614,23 @@ def draw(parts: dict[str, Part], path: pathlib.Path) -> None:
   pyplot.close(figure)
 
 
-def write(parts: dict[str, Part], options: argparse.Namespace, path: pathlib.Path) -> None:
-  """All samples, slopes, kills and faults."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  found = {
-    name: {
-      "starts": part.starts,
-      "kills": part.kills,
-      "wrong": part.wrong,
-      "slopes": {name: _finite(slope) for name, slope in slopes_of(part.samples).items()},
-      "fields": Sample._fields,
-      "samples": [_finite(sample) for sample in part.samples],
-    }
-    for name, part in parts.items()
-  }
-  text = json.dumps({"options": vars(options), "parts": found}, default=str)
-  path.write_text(text + "\n")
+def section(parts: dict[str, Part]) -> str:
+  """What the page says of the figures, between two lines that mark it."""
+  text, _ = table(parts)
+  text += f"\n\nMiB, of one stream each:\n\n{growth_table(parts)}"
+  plot, figures = (path.relative_to(PAGE.parent) for path in (PLOT, FIGURES))
+  picture = f"![memory, files and seconds over the tasks]({plot})"
+  return f"{counts(parts)}\n\n{text}\n\n{picture}\n\nFigures: [{figures}]({figures}).\n"
 
 
-def _finite(values: Sequence[float]) -> list[float | None]:
-  """JSON knows no NaN."""
-  return [value if np.isfinite(value) else None for value in values]
+def write_page(parts: dict[str, Part]) -> None:
+  """The figures, their plot, and the section of the page."""
+  figures = {name: part.to_json(whole=False) for name, part in parts.items()}
+  FIGURES.write_text(json.dumps(figures) + "\n")
+  draw(parts, PLOT)
+  before, rest = PAGE.read_text().split(START)
+  _, after = rest.split(END)
+  PAGE.write_text(f"{before}{START}\n{section(parts)}\n{END}{after}")
 
 
 def arguments_of(argv: Sequence[str]) -> argparse.Namespace:
@@ -426,10 +638,12 @@ def arguments_of(argv: Sequence[str]) -> argparse.Namespace:
   parser.add_argument("--tasks", type=int, default=2000, help="of the first two parts, each")
   parser.add_argument("--tasks_of_a_run", type=int, default=10)
   parser.add_argument("--growing_tasks", type=int, default=120, help="of the growing streams")
-  parser.add_argument("--kill_every", type=float, default=5.0, metavar="SECONDS", help="on average")
+  parser.add_argument("--kill_every", type=float, default=5.0, metavar="SECONDS", help="of use")
   parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
   parser.add_argument("--only", choices=("killed", "one process", "growing"))
-  parser.add_argument("--json", type=pathlib.Path, default=pathlib.Path("runs/soak.json"))
+  parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("runs/soak"))
+  parser.add_argument("--report", action="store_true", help="run nothing, judge what is there")
+  parser.add_argument("--docs", action="store_true", help="write docs/reliability.md as well")
   options = parser.parse_args(argv)
   if min(options.tasks, options.tasks_of_a_run, options.growing_tasks) < 1:
     parser.error("counts of tasks must be at least 1")
@@ -438,36 +652,64 @@ def arguments_of(argv: Sequence[str]) -> argparse.Namespace:
   return options
 
 
-def main(argv: Sequence[str]) -> int:
-  """Prints the table; returns the exit status."""
+def soak(options: argparse.Namespace) -> None:
+  """Makes all parts that are wanted."""
   import launcher  # the tests' own
 
-  options = arguments_of(argv)
-  options.json = options.json.absolute()
   with tempfile.TemporaryDirectory(prefix="tagjax-soak-") as temporary:
     root = pathlib.Path(temporary)
-    os.environ.setdefault("TAGJAX_CACHE_DIR", str(root / "cache"))
+    for key, name in {"TAGJAX_CACHE_DIR": "cache", "TMPDIR": "temporary"}.items():
+      (root / name).mkdir()
+      os.environ[key] = str(root / name)
     (root / "launch").mkdir()
-    launch = launcher.Launcher(root / "launch")
+    launch, last = launcher.Launcher(root / "launch"), None
+
+    def start(*arguments: Any, **how: Any) -> launcher.Process:
+      nonlocal last
+      last = launch.start(*arguments, **how)
+      return last
+
     try:
-      parts = parts_of(options, launch.start, root)
+      for name in PARTS:
+        if options.only in (None, name.split(",")[0]):
+          make(name, options, start, root)
     finally:
+      if last is not None and of_process(last.pid) is not None:
+        os.kill(last.pid, signal.SIGKILL)
       launch.close()
-  write(parts, options, options.json)
-  draw(parts, options.json.with_suffix(".png"))
+
+
+def main(argv: Sequence[str]) -> int:
+  """Prints the table; returns the exit status."""
+  options = arguments_of(argv)
+  options.folder = options.folder.absolute()
+  if not options.report:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+    try:
+      soak(options)
+    except KeyboardInterrupt:
+      sys.exit("stopped: the same command goes on, --report judges what is there")
+  found = {name: read(file_of(options.folder, name)) for name in PARTS}
+  parts = {name: part for name, part in found.items() if part is not None}
+  if not parts:
+    sys.exit(f"error: {options.folder} holds nothing yet")
+  draw(parts, options.folder / "soak.png")
   text, well = table(parts)
-  print(text)
+  print(text, growth_table(parts), counts(parts), sep="\n\n")
   for name, part in parts.items():
-    kills = ", ".join(f"{count} {number}" for number, count in part.kills.items() if count)
-    print(f"{name}: {part.starts} starts; {kills or 'no kills'}; {len(part.wrong)} wrong")
     for fault in part.wrong:
       print(f"  {name}: {fault}", file=sys.stderr)
-  print(f"{options.json} and {options.json.with_suffix('.png').name}")
+  if options.docs:
+    write_page(parts)
+  print(f"{options.folder}: samples and soak.png")
   return 0 if well and not any(part.wrong for part in parts.values()) else 1
 
 
 if __name__ == "__main__":
   if sys.argv[1:2] == [_IN_ONE_PROCESS]:
     train_in_turn(pathlib.Path(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4]))
+    sys.exit(0)
+  if sys.argv[1:2] == [_UNSAVED]:
+    train_unsaved(sys.argv[2:])
     sys.exit(0)
   sys.exit(main(sys.argv[1:]))

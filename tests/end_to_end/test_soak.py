@@ -1,12 +1,13 @@
 """The judgement of `python tests/drill/soak.py`, and its kills of a script that takes no time."""
 
 import functools
+import json
 
 import numpy as np
 import pytest
 import soak
 
-# Four tasks of 0.15 s; goes on after a kill, by the log.
+# Four tasks of 0.06 s; goes on after a kill, by the log.
 SCRIPT = """
 import json, pathlib, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
@@ -15,7 +16,9 @@ workdir.mkdir(exist_ok=True)
 log = workdir / "metrics.jsonl"
 done = log.read_text().count("task") // 2 if log.exists() else 0
 for task in range(done, 4):
-  time.sleep(0.15)
+  end = time.process_time() + 0.06
+  while time.process_time() < end:
+    pass
   with log.open("a") as file:
     file.write(json.dumps({"task": task, "accuracy_after_task": [task]}) + "\\n")
 results = {"seconds": 0, "command": "", "provenance": {}, "accuracy": 0.5 + (CHANGES and done > 0)}
@@ -25,16 +28,24 @@ if LEAVES and done:
 """
 
 
-def soaked(launch, folder, changes=False, leaves=False):
+def soaked(launch, folder, changes=False, leaves=False, **how):
   script = folder / "run.py"
   script.write_text(SCRIPT.replace("CHANGES", str(changes)).replace("LEAVES", str(leaves)))
-  (folder / "runs").mkdir()
+  (folder / "runs").mkdir(exist_ok=True)
   start = functools.partial(launch.start, script=script)
-  return soak.killed(start, (), folder / "runs", runs=2, kill_every=0.2)
+  return soak.killed(start, (), folder / "runs", kill_every=0.1, **{"runs": 2} | how)
 
 
 def test_what_is_killed_goes_on_and_is_compared(launch, tmp_path):
-  part = soaked(launch, tmp_path)
+  kept, options = tmp_path / "kept" / "killed.json", {"seed": 0}
+  first = soaked(launch, tmp_path, runs=1, save=lambda part: soak.write(part, kept))
+  assert soak.read(kept, {}).runs == first.runs == 1
+  first.options = options
+  soak.write(first, kept)
+  with pytest.raises(SystemExit, match=r"of \{'seed': 0\}, not \{'seed': 1\}"):
+    soak.read(kept, {"seed": 1})
+  part = soaked(launch, tmp_path, part=soak.read(kept, options))
+  np.testing.assert_allclose(part.samples[: len(first.samples)], first.samples, atol=1e-5)
   assert part.wrong == []
   assert part.starts == sum(part.kills.values()) + 2 > 2
   assert part.samples[-1].tasks == 8
@@ -53,13 +64,28 @@ def test_other_results_and_leftovers_are_wrong(launch, tmp_path, fault):
   assert all(expected in text for text in wrong)
 
 
-def samples_of(memory, tasks=10):
+def runs_of(memory, tasks=10):
   fixed = {"open_files": 12, "files": 30, "bytes": 2**20, "seconds": np.nan}
-  return [
+  samples = [
     soak.Sample(run, run * tasks + place, memory=memory(run, place), **fixed)
     for run in range(20)
     for place in range(tasks)
   ]
+  return soak.Part(samples=samples).of_runs()
+
+
+def test_what_stands_for_a_run():
+  samples = [
+    soak.Sample(3, 31, 5e6, 12, 30, 2e6, np.nan),
+    soak.Sample(3, 32, 9e6, 14, 40, 4e6, 1.0),
+    soak.Sample(3, 33, 7e6, 13, 35, 3e6, 4.0),
+    soak.Sample(3, 34, 7e6, 13, 35, 3e6, 2.0),
+    soak.Sample(3, 34, np.nan, np.nan, 20, 1e6, np.nan),
+  ]
+  part = soak.Part(samples=samples)
+  assert part.of_runs() == [(3, 34, 9e6, 14, 20, 1e6, 2.0)]
+  rows = soak.Part.from_json(part.to_json(whole=False))
+  assert rows.samples == rows.of_runs() == part.of_runs()
 
 
 def test_what_grows_is_not_flat():
@@ -67,7 +93,7 @@ def test_what_grows_is_not_flat():
   level = 4e8
   for rise, flat in ((0.0, True), (-0.5, True), (0.01, True), (0.03, False), (0.5, False)):
     slope = soak.slopes_of(
-      samples_of(
+      runs_of(
         lambda run, place, rise=rise: (
           level * (1 + rise * run / 100) + 1e6 * place + noise[run, place]
         )
@@ -87,5 +113,13 @@ def test_too_few_runs_are_not_flat():
 
 
 def test_the_first_runs_are_left_out():
-  steep = soak.slopes_of(samples_of(lambda run, place: 4e8 * min(run, 2)))["memory"]
+  steep = soak.slopes_of(runs_of(lambda run, place: 4e8 * min(run, 2)))["memory"]
   assert steep.slope == 0
+
+
+def test_the_page_says_what_the_figures_say():
+  found = json.loads(soak.FIGURES.read_text())
+  parts = {name: soak.Part.from_json(part) for name, part in found.items()}
+  assert set(parts) == set(soak.PARTS)
+  page = soak.PAGE.read_text()
+  assert page.split(soak.START)[1].split(soak.END)[0] == f"\n{soak.section(parts)}\n"

@@ -1,5 +1,6 @@
 """Packing of pytrees: bytes, structure, kinds of leaves."""
 
+import gc
 from typing import NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from tagjax.core import keys
 from tagjax.storage import tree_bytes
 
 
@@ -72,6 +74,20 @@ def test_random_keys_draw_the_same_numbers_afterwards(impl):
     assert bits(jax.random.normal(back["one"], (4,))) == bits(jax.random.normal(tree["one"], (4,)))
     assert back["many"].shape == (5,)
     assert bits(jax.random.key_data(back["many"])) == bits(jax.random.key_data(tree["many"]))
+
+
+@pytest.mark.parametrize(
+  "ask", [keys.key_shape, lambda: tree_bytes.describe(keys.key_shape())], ids=["key", "bytes"]
+)
+def test_asking_for_shapes_leaves_nothing_behind(ask):
+  def objects():
+    for _ in range(20):
+      ask()
+    gc.collect()
+    return len(gc.get_objects())
+
+  before = objects()
+  assert objects() - before < 20
 
 
 def test_another_implementation_of_keys_is_a_difference():

@@ -13,6 +13,6 @@ def test_a_row_is_there_when_all_seeds_have_ended():
   found = row_of({"lr": 1.0}, record, 1, options)
   assert found["average_accuracy"]["mean"] == 0.75
   assert found["diverged_seeds"] == []
-  record.diverged[3] = True
+  record.diverged[3] = {"task": 0, "step": 1}
   found = row_of({"lr": 1.0}, record, 1, options)
   assert (found["average_accuracy"], found["diverged_seeds"]) == (None, [2])
