@@ -338,7 +338,9 @@ def commit_of(results: Results) -> str:
 
 
 def _learning_rate(results: Results) -> str:
-  rate = (results.get("config") or {}).get("learning_rate")
+  """The rate that was trained with: the chosen one, where tasks of their own chose."""
+  chosen = (results.get("tuning") or {}).get("chosen") or {}
+  rate = chosen.get("learning_rate", (results.get("config") or {}).get("learning_rate"))
   return f"{rate:g}" if isinstance(rate, int | float) else "–"  # noqa: RUF001
 
 

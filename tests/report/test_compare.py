@@ -59,6 +59,16 @@ def test_runs_that_diverged_are_counted(make_results):
   assert Run(make_results()).to_row()["diverged_seeds"] == 0
 
 
+def test_the_learning_rate_is_that_of_the_judged_runs(make_results):
+  runs = {
+    "chosen": make_results() | {"tuning": {"chosen": {"learning_rate": 0.3}}},
+    "of the config": make_results() | {"tuning": {"chosen": {"tag.b": 3.0}}},
+    "no choice": make_results() | {"tuning": None},
+  }
+  rates = [row["learning rate"] for row in comparison_rows(runs, "agem")]
+  assert rates == ["0.3", "0.001", "0.001"]
+
+
 def test_what_one_run_has_measured_has_a_column_for_all(make_results, counted):
   with_counts = counted()
   rows = comparison_rows({"er": with_counts, "old": make_results()}, "agem")
