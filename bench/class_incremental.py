@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from bench.result_files import copy_results, take_asked
+from tagjax.report.comparison import flat_config
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "class_incremental.md"
@@ -148,7 +149,7 @@ def changes_table(stream: str, runs: list[str]) -> list[str]:
   rows = []
   for pair in runs:
     changed, base = (read(stream, run) for run in pair.split(":"))
-    before, after = flat(base["config"]), flat(changed["config"])
+    before, after = flat_config(base), flat_config(changed)
     shared = [key for key in after if key in before and key not in ("seeds", "plots")]
     keys = [key for key in shared if after[key] != before[key]]
     what = ", ".join(f"`{key}={after[key]}`".replace(" ", "") for key in keys)
@@ -159,16 +160,6 @@ def changes_table(stream: str, runs: list[str]) -> list[str]:
       cells.append(f"{100 * old:.1f} → {100 * changed[key]['mean']:.1f}")
     rows.append([f"{label(base)}: {what}", *cells, changed["provenance"]["commit"][:9]])
   return table(["run: what it changes", "accuracy", "plain argmax", "task known", "commit"], rows)
-
-
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-  found = {}
-  for key, value in config.items():
-    if isinstance(value, dict):
-      found |= flat(value, f"{prefix}{key}.")
-    else:
-      found[prefix + key] = value
-  return found
 
 
 KINDS: dict[str, Callable[[str, list[str]], list[str]]] = {

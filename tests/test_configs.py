@@ -19,7 +19,7 @@ from tagjax.config.settings import read, unused
 from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError
 from tagjax.datasets import catalog
-from tagjax.engine.model import check_model
+from tagjax.engine.model import checked_model
 from tagjax.training.assemble import training_sizes
 from tagjax.training.trainer import num_steps
 
@@ -147,7 +147,7 @@ def test_stream_model_and_methods_fit_together(fake_data, module):
     if config.model not in models:
       models[config.model] = build.build_model(read(config), stream.spec)
   config = completed(module.get_config())
-  check_model(models[config.model], streams[config.scenario].spec)
+  checked_model(models[config.model], streams[config.scenario].spec)
 
 
 @pytest.mark.parametrize("module", TABLES, ids=lambda module: module.__name__)

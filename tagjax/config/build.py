@@ -327,8 +327,12 @@ def named(error: ValueError, one: Declaration, settings: Settings) -> ConfigErro
   rest = text[len(name) :].removeprefix(f" of {one.name}").replace(f", got {value}", "")
   # What has been said of the value: `=0.5`, ` is 0.5,` or nothing.
   said = _start(rf"=(?:{re.escape(value)}|[^\s:,]+)| is {re.escape(value)}(?=[,:])|", rest)
-  rest = rest[len(said) :].lstrip(":, ") if not said.startswith("=") else rest[len(said) :]
-  return ConfigError(f"config.{key}={value}{'' if said.startswith('=') else ': '}{rest}")
+  rest = rest[len(said) :]
+  if not said.startswith("="):
+    rest = rest.lstrip(":, ")
+    goes_on = re.match(r"(in )?which |but ", rest)  # as in `is 3, which does not divide`
+    rest = f"{', ' if goes_on else ': '}{rest}"
+  return ConfigError(f"config.{key}={value}{rest}")
 
 
 def _refusing(key: str, value: Any, function: Callable, *arguments: Any) -> Any:

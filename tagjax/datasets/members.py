@@ -94,28 +94,6 @@ def members(source: Source, *, max_bytes: int, max_members: int = MAX_MEMBERS) -
       yield from _tar_members(file, source, max_bytes, max_members)
 
 
-@contextlib.contextmanager
-def by_name(
-  source: Source, *, max_bytes: int, max_members: int = MAX_MEMBERS
-) -> Iterator[dict[str, Member]]:
-  """The files in a `.zip` under their names, to be opened in any order within the `with`.
-
-  Args:
-    source: the archive.
-    max_bytes: see `members`.
-    max_members: see `members`.
-
-  Raises:
-    ValueError: as `members` does, and if the archive is no zip.
-  """
-  with _opened(source) as file:
-    if not _is_zip(file):
-      raise ValueError(f"{_title(source)} is not a zip archive, so it cannot be read in any order")
-    with _blaming(source):
-      found = list(_zip_members(file, source, max_bytes, max_members))
-    yield {member.name: member for member in found}
-
-
 def read(
   source: Source, names: Collection[str], *, max_bytes: int, max_members: int = MAX_MEMBERS
 ) -> dict[str, bytes]:
@@ -164,7 +142,7 @@ def _tar_members(
 def _zip_members(
   file: BinaryIO, source: Source, max_bytes: int, max_members: int
 ) -> Iterator[Member]:
-  archive = zipfile.ZipFile(file)  # closed with `file`, which `by_name` keeps open for longer
+  archive = zipfile.ZipFile(file)  # closed with `file`
   guard = _Guard(source, max_bytes, max_members)
   admitted = [(guard.admit(info.filename, info.file_size), info) for info in archive.infolist()]
   for name, info in admitted:

@@ -206,7 +206,7 @@ def _loop(params, inputs) -> tuple[float, list[Known]]:
 def _scan(params, inputs) -> tuple[float, list[Known]]:
   """Each turn, if what it is given is known; else one turn as often."""
   closed, length = params["jaxpr"], params["length"]
-  num_consts, num_carry = params["num_consts"], params["num_carry"]
+  num_consts, num_carry = _parts_of_scan(params)
   consts, carry = inputs[:num_consts], inputs[num_consts : num_consts + num_carry]
   slices = inputs[num_consts + num_carry :]
   outputs = [None] * (len(closed.jaxpr.outvars) - num_carry)
@@ -222,6 +222,14 @@ def _scan(params, inputs) -> tuple[float, list[Known]]:
     turn, made = _count(closed.jaxpr, own, [*consts, *carry, *given], everything)
     total, carry = total + turn, made[:num_carry]
   return total, [*carry, *outputs]
+
+
+def _parts_of_scan(params) -> tuple[int, int]:
+  """How many inputs are constants, and how many are carried on; the others are sliced."""
+  if "ft_in" in params:  # JAX 0.12; in 0.10 the numbers are told
+    consts, carry, _ = params["ft_in"].unpack()
+    return len(consts), len(carry)
+  return params["num_consts"], params["num_carry"]
 
 
 def _small(value: Any) -> Known:

@@ -1,7 +1,7 @@
 """Models from outside: Flax Linen, Flax NNX or two functions, all behind one adapter.
 
-`as_model` makes a `Model` of whatever a user brings; the learner knows nothing else. `check_model`
-finds a model that does not fit the stream before anything is compiled.
+`as_model` makes a `Model` of whatever a user brings; the learner knows nothing else.
+`checked_model` finds a model that does not fit the stream before anything is compiled.
 """
 
 import dataclasses
@@ -180,7 +180,7 @@ def variable_shapes(model: Any, spec: StreamSpec) -> Variables:
   return jax.eval_shape(functools.partial(initial_variables, model, spec), key_shape())
 
 
-def check_model(model: Any, spec: StreamSpec) -> Variables:
+def checked_model(model: Any, spec: StreamSpec) -> tuple[Variables, chex.ArrayTree]:
   """Refuses a model that does not fit the stream, from shapes alone.
 
   Args:
@@ -188,7 +188,8 @@ def check_model(model: Any, spec: StreamSpec) -> Variables:
     spec: the stream's head and shapes.
 
   Returns:
-    The shapes and dtypes of the initial variables.
+    The shapes and dtypes of the initial variables, and what `task_stacked` returns: one look at the
+    model for both.
 
   Raises:
     ValueError: if the model cannot take the stream's images, has no parameters, has rows for more
@@ -196,11 +197,6 @@ def check_model(model: Any, spec: StreamSpec) -> Variables:
       other shapes than it was given.
     TypeError: see `as_model`.
   """
-  return checked_model(model, spec)[0]
-
-
-def checked_model(model: Any, spec: StreamSpec) -> tuple[Variables, chex.ArrayTree]:
-  """What `check_model` returns, and what `task_stacked` does: one look at the model for both."""
   model = as_model(model, spec)
   boxed = _traced(lambda: _boxed_shapes(model, spec), spec)
   stacked = _stacked(boxed.get("params", {}), spec)

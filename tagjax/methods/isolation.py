@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tagjax.core.method import Method, lift, predicts, prepares, rehearses
-from tagjax.core.types import Batch, StreamSpec
+from tagjax.core.method import Method
+from tagjax.core.types import StreamSpec
+from tagjax.methods import inside
 from tagjax.transforms import parameter_names
 
 Kind = Literal["head", "rows", "shared"]
@@ -38,41 +39,17 @@ def check_scenario(spec: StreamSpec, name: str) -> None:
 def checked_inner(
   inner: optax.GradientTransformation | Method, name: str, *, memories: bool
 ) -> Method:
-  """The optimizer that a method stands around, as a method.
+  """The optimizer that a method stands around, as a method; see `tagjax.methods.inside.checked`.
 
   Args:
     inner: what it is given.
     name: of the method around it, for messages.
     memories: whether `inner` may keep examples of earlier tasks.
-
-  Raises:
-    ValueError: if `inner` has exemplars in the training set, a prediction or phases of its own,
-      makes its step from scratch; in `init`, if it keeps examples and must not.
   """
-  inner = lift(inner)
-  for has, what in (
-    (inner.ignores_updates, "makes its step from scratch"),
-    (rehearses(inner), "mixes exemplars of earlier tasks into the training set"),
-    (prepares(inner) or predicts(inner), "has a prediction of its own"),
-    (len(inner.phases) > 1, "has phases of its own"),
-  ):
-    if has:
-      called = f" ({inner.name})" if inner.name else ""
-      raise ValueError(f"inner{called} {what}, which {name} cannot hold: leave that member away")
-  if memories:
-    return inner
-
-  def init(params):
-    state = inner.init(params)
-    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Batch))
-    if any(isinstance(node, Batch) for node in nodes):
-      raise ValueError(
-        f"inner keeps examples of earlier tasks, and {name} freezes their parameters: nothing is "
-        "forgotten, and replay has nothing to train; leave that member away"
-      )
-    return state
-
-  return inner._replace(init=init)
+  reason = (
+    f"and {name} freezes their parameters: nothing is forgotten, and replay has nothing to train"
+  )
+  return inside.checked(inner, name, no_memory=None if memories else reason)
 
 
 def around(

@@ -12,27 +12,22 @@ import jax.numpy as jnp
 import optax
 
 from tagjax.core import losses, passes
-from tagjax.core.method import (
-  Boundary,
-  Method,
-  Query,
-  Step,
-  lift,
-  predicts,
-  prepares,
-  rehearses,
-)
+from tagjax.core.method import Boundary, Method, Query, Step
 from tagjax.core.register import register
 from tagjax.core.types import Batch, StreamSpec, Variables
 from tagjax.memory import class_quota
 from tagjax.memory.capacity import Per
-from tagjax.methods import rehearsing
+from tagjax.methods import inside, rehearsing
 from tagjax.methods.fine_tuning import restarted
 from tagjax.transforms import parameter_names
 from tagjax.transforms.checks import check_choice, check_count, check_range
 
 Variant = Literal["paper", "reference"]
 ClassifierMerge = Literal["mean", "own"]
+_NO_MEMORY = (
+  "and would bring all tasks into the steps of one: itaml has its own memory, which it mixes into "
+  "the training set"
+)
 
 
 class ItamlState(NamedTuple):
@@ -166,14 +161,13 @@ def itaml(
   check_count("r", r)
   check_range("adapt_learning_rate", adapt_learning_rate, 0.0, math.inf, "(0, inf)")
   check_count("adapt_batch_size", adapt_batch_size)
-  inner = _checked_inner(inner)
+  inner = inside.checked(inner, "itaml", no_memory=_NO_MEMORY)
   size = class_quota.total(spec, capacity, per)
   head_of = functools.partial(_head_of, head if classifier_merge == "own" else None, spec)
 
   def init(params):
     head_of(params)
     state = inner.init(params)
-    _refuse_memories(state)
     return ItamlState(state, class_quota.empty(spec, size) if size else ())
 
   def update(updates, state: ItamlState, params, *, at: Step):
@@ -241,30 +235,6 @@ def _check(spec, variant, classifier_merge, selection) -> None:
     raise ValueError(
       "classifier_merge='own': the reference variant has one set of parameters after its inner "
       'loops: use "mean", or variant="paper"'
-    )
-
-
-def _checked_inner(inner: optax.GradientTransformation | Method) -> Method:
-  inner = lift(inner)
-  for has, what in (
-    (inner.ignores_updates, "makes its step of the whole batch"),
-    (rehearses(inner), "mixes exemplars of its own into the training set"),
-    (prepares(inner) or predicts(inner), "has a prediction of its own"),
-    (len(inner.phases) > 1, "has phases of its own"),
-  ):
-    if has:
-      name = f" ({inner.name})" if inner.name else ""
-      raise ValueError(f"inner{name} {what}: itaml has its own, leave that member away")
-  return inner
-
-
-def _refuse_memories(state: Any) -> None:
-  """Refuses methods that replay or project, which are known by the examples that they keep."""
-  nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Batch))
-  if any(isinstance(node, Batch) for node in nodes):
-    raise ValueError(
-      "inner keeps a memory of examples of all tasks, and would bring them into the steps of one: "
-      "itaml has its own memory, which it mixes into the training set; leave that member away"
     )
 
 

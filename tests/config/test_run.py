@@ -25,7 +25,7 @@ def test_parts_are_made_of_names():
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"num_tasks": 3}, r"^config.num_tasks=3: .*10"),
+    ({"num_tasks": 3}, r"^config.num_tasks=3, which does not divide the 10 classes: choose"),
     ({"end_task": 9}, r"^config.end_task=9: choose .*the number of tasks|^config.first_task=0"),
     (
       {"batch_size": 100, "drop_last": True},

@@ -149,7 +149,7 @@ def test_a_stream_that_does_not_tell_tasks_is_refused(name, scenario):
 @pytest.mark.parametrize("name", ["packnet", "hat"])
 def test_replay_has_nothing_to_train(name):
   network = NETWORKS[name]()
-  text = f"inner keeps examples of earlier tasks, and {name} freezes their parameters"
+  text = f"keeps examples of earlier tasks, and {name} freezes their parameters"
   with pytest.raises(ConfigError, match=text):
     made(f"{name}+er+sgd", network).init(network_params(network))
 

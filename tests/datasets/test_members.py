@@ -155,20 +155,6 @@ def test_reading_by_name_stops_when_all_is_there(tmp_path):
   assert members.read(path, ["a/one.txt"], max_bytes=10) == {"a/one.txt": b"one"}
 
 
-def test_a_zip_is_read_in_any_order(save):
-  with members.by_name(save(_zip(FILES.items())), max_bytes=10**8) as files:
-    assert {name: files[name].read() for name in reversed(FILES)} == FILES
-    assert files["a/one.txt"].read() == b"one"  # and again
-
-
-def test_a_tar_is_not(save):
-  with (
-    pytest.raises(ValueError, match="archive is not a zip archive"),
-    members.by_name(save(_tar(FILES.items(), True)), max_bytes=10**8),
-  ):
-    pass
-
-
 @pytest.mark.parametrize(
   "name", ["/etc/passwd", "../up", "a/../../up", "a/..", "C:evil", "c:/evil", r"a\b", r"..\up"]
 )

@@ -107,7 +107,7 @@ class Interrupted:
   def stop(self) -> None:
     """Trains until two checkpoints are there."""
     from tagjax.config.run import run_config
-    from tagjax.training.fit import Cursor
+    from tagjax.training.train_stream import Cursor
 
     class Stopped(Exception):  # noqa: N818  (what happened, not a fault)
       pass

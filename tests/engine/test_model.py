@@ -23,7 +23,7 @@ from tagjax.engine.learner import make_learner, serve
 from tagjax.engine.model import (
   Model,
   as_model,
-  check_model,
+  checked_model,
   initial_variables,
   task_stacked,
   variable_shapes,
@@ -230,7 +230,7 @@ MODELS = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_it_trains_for_two_seeds_at_once_and_predicts_the_same_twice(name):
-  check_model(MODELS[name], STREAM)
+  checked_model(MODELS[name], STREAM)
   learner = make_learner(MODELS[name], lift(optax.sgd(0.1)), STREAM)
   state = jax.vmap(learner.init)(jax.random.split(jax.random.key(0), 2))
   batch = helpers.batch(STREAM, 0)
@@ -471,7 +471,7 @@ REFUSED = {
 def test_what_does_not_fit_is_refused_in_one_line(name):
   model, error, message = REFUSED[name]
   with pytest.raises(error, match=message) as caught:
-    check_model(model, STREAM)
+    checked_model(model, STREAM)
   assert "\n" not in str(caught.value)
 
 
@@ -481,9 +481,9 @@ def test_sequences_of_integers_reach_the_model_as_integers():
 
   stream = Spec(*STREAM)._replace(image_shape=(5,))
   model = nn.Sequential([nn.Embed(10, 4), flat, nn.Dense(K)])
-  check_model(model, stream)
+  checked_model(model, stream)
   with pytest.raises(ValueError, match=r"float32 \[B, 5\]: ValueError: Input type must be"):
-    check_model(model, STREAM._replace(image_shape=(5,)))
+    checked_model(model, STREAM._replace(image_shape=(5,)))
 
 
 # Batch statistics.

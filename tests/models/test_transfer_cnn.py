@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from tagjax.core.sharing import OWN, SHARED
 from tagjax.core.types import StreamSpec
-from tagjax.engine.model import check_model, task_stacked
+from tagjax.engine.model import checked_model, task_stacked
 from tagjax.models import dfcnn, hps, prognn, tf
 from tagjax.models.convolution import direct
 from tagjax.models.dfcnn import DFCNN
@@ -199,7 +199,8 @@ def test_the_deep_preset_has_skips_and_no_generators():
   spec = SPEC._replace(image_shape=(32, 32, 3))
   model = hps(spec, preset="seventeen_layers", sharing="all")
   assert len(model.skips) == 5
-  assert check_model(model, spec)["params"]["conv16"]["shared"]["kernel"].shape == (3, 3, 512, 512)
+  shapes, _ = checked_model(model, spec)
+  assert shapes["params"]["conv16"]["shared"]["kernel"].shape == (3, 3, 512, 512)
   assert tf(spec, preset="stl10").hidden == (128,)
   with pytest.raises(
     ValueError, match=r"base_channels=.* has 0 values: give one for each of the 17"
@@ -214,7 +215,7 @@ def test_what_does_not_fit_is_one_line():
     hps(SPEC, channels=(4, 4))
   longer = SPEC._replace(num_tasks=4, classes=np.vstack([CLASSES, CLASSES[:1]]))
   with pytest.raises(ValueError, match="must have 4 rows, one for each task of the stream"):
-    check_model(network(), longer)
+    checked_model(network(), longer)
 
 
 def test_no_gradient_reaches_earlier_columns():
