@@ -256,7 +256,9 @@ def test_what_cannot_be_trained_claims_neither_folder_nor_study(stream, tmp_path
   with pytest.raises(WorkdirError, match="batch_size is 4 there and 5 here"):
     search(5)
   (tmp_path / "config.json").unlink()
-  with pytest.raises(WorkdirError, match=r"study .search. .* config.batch_size is 4 there and 5 here"):
+  with pytest.raises(
+    WorkdirError, match=r"study .search. .* config.batch_size is 4 there and 5 here"
+  ):
     search(5)
 
 
