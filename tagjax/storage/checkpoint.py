@@ -289,9 +289,7 @@ class Checkpoints:
     try:
       self.wait()
     finally:
-      try:
-        self._manager.close()
-      except Exception as error:
+      if (error := self._end_threads()) is not None:
         raise self._cannot_save(error) from error
 
   def __enter__(self) -> "Checkpoints":
@@ -312,6 +310,21 @@ class Checkpoints:
       sync_path(self.directory)
     except Exception as error:  # told by `wait`
       self._failure = error
+
+  def _end_threads(self) -> Exception | None:
+    """Ends Orbax's threads; returns the first of its errors.
+
+    It raises each of them once, and while it has one it leaves what writes in the background alone:
+    the next run in this process would find a checkpoint appear under its hands.
+    """
+    first = None
+    for _ in range(_MOST_ERRORS):
+      try:
+        self._manager.close()
+        break
+      except Exception as error:
+        first = first or error
+    return first
 
   def _set_aside(self, damaged: dict[int, str], used: int) -> None:
     for position, reason in damaged.items():
@@ -392,6 +405,7 @@ def inspect(directory: str | Path) -> list[Inspected]:
   return found
 
 
+_MOST_ERRORS = 5  # of one save
 _MOST_PACKED = 64  # bytes of a state for each byte on the disk, of what nobody knows the size of
 
 

@@ -341,6 +341,11 @@ def _train_group(
     if rows:
       table.keep(rows, number, trainer.record)
 
+  def after(action: str) -> None:
+    if action == Trainer.evaluate.__name__:
+      trainer.sync_log()  # a group that the table has ended is never trained again
+    keep_ended(action)
+
   try:
     train_trials(
       trainer,
@@ -351,7 +356,7 @@ def _train_group(
       progress,
       origin_of(parts, group, trainer.trials),
       claim=claim,
-      after=keep_ended,
+      after=after,
     )
     keep_ended(Trainer.evaluate.__name__)  # what the table has lost since
   except InterruptedRun as stop:

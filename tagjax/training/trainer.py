@@ -119,6 +119,10 @@ class Trainer:
     """From here on `log` and `line` are told what happens."""
     self._log, self._line = log, line
 
+  def sync_log(self) -> None:
+    """Makes sure that all lines of the log are on disk."""
+    self._log.sync()
+
   def begin(self, trials: range, visit: Visit) -> None:
     """New networks."""
     keys, hyper = self.start(trials)

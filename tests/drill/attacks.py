@@ -14,7 +14,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 import xml.etree.ElementTree
 from typing import Any, NamedTuple
 
@@ -221,46 +220,52 @@ def tables_made(page: str) -> str:
   return MARK.sub(made, page)
 
 
-def run_suite(name: str) -> dict[str, Any]:
-  """Runs tests of the suite, and counts them."""
-  file, _, words = name.partition("::")
-  begun = time.monotonic()
+def run_suites(names: list[str]) -> dict[str, dict[str, Any]]:
+  """Runs tests of the suite, and counts for each name those that it means."""
+  files = dict.fromkeys(name.partition("::")[0] for name in names)
   with tempfile.TemporaryDirectory(prefix="tagjax-attacks-") as folder:
     report = pathlib.Path(folder) / "report.xml"
-    command = [
-      sys.executable,
-      "-m",
-      "pytest",
-      "-p",
-      "no:cacheprovider",
-      f"--junitxml={report}",
-      file,
-    ]
-    command += ["-k", words] if words else []
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={report}"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "TAGJAX_TESTS_COMPILE_QUICKLY": "1"}
-    subprocess.run(command, cwd=ROOT, env=env, check=False, stdout=sys.stderr)
+    subprocess.run([*command, *files], cwd=ROOT, env=env, check=False, stdout=sys.stderr)
     cases = list(xml.etree.ElementTree.parse(report).getroot().iter("testcase"))
-  failed = {
-    case.get("name", ""): "failed"
-    for case in cases
-    if case.find("failure") is not None or case.find("error") is not None
-  }
   made = [case for case in cases if case.find("skipped") is None]
-  figures = {"trials": len(made), "passed": len(made) - len(failed), "failed": failed}
-  return figures | {"seconds": round(time.monotonic() - begun)}
+  return {name: counted([case for case in made if is_of(name, case)]) for name in names}
+
+
+def is_of(name: str, case: xml.etree.ElementTree.Element) -> bool:
+  """Whether a test is of the file, and one of the words is in its name."""
+  file, _, words = name.partition("::")
+  of_file = case.get("classname", "") == file.removesuffix(".py").replace("/", ".")
+  return of_file and any(word in case.get("name", "") for word in words.split(" or "))
+
+
+def counted(cases: list[xml.etree.ElementTree.Element]) -> dict[str, Any]:
+  """The figures of tests that were run."""
+  wrong = [
+    case for case in cases if any(case.find(how) is not None for how in ("failure", "error"))
+  ]
+  return {
+    "trials": len(cases),
+    "passed": len(cases) - len(wrong),
+    "failed": {case.get("name", ""): "failed" for case in wrong},
+    "seconds": round(sum(float(case.get("time", 0)) for case in cases)),
+  }
 
 
 def main() -> int:
   """Makes the tables; returns the exit status."""
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
   parser.add_argument("--suite", action="store_true", help="run the tests of the suite first")
+  parser.add_argument("--out", type=pathlib.Path, default=DRILL, help="file of their figures")
   options = parser.parse_args()
   wrong = 0
   if options.suite:
-    for name in dict.fromkeys(name for attack in ATTACKS for name in attack.suites):
-      figures = run_suite(name)
+    faults.origin()
+    names = list(dict.fromkeys(name for attack in ATTACKS for name in attack.suites))
+    for name, figures in run_suites(names).items():
       wrong += len(figures["failed"])
-      faults.keep(DRILL, name, figures, __file__)
+      faults.keep(options.out, name, figures, __file__)
   for page in PAGES:
     page.write_text(tables_made(page.read_text(encoding="utf-8")), encoding="utf-8")
   return 1 if wrong else 0

@@ -241,7 +241,7 @@ def readers_beside_a_run(folder: pathlib.Path, launch: Any) -> Iterator[Trial]:
   """Log and results are read while a run goes on: never a half line, never half a file."""
   run = folder / "run"
   process = launch.start(*SMALL, "--config.num_tasks=30", f"--workdir={run}")
-  while lives(process.pid) and not (run / "metrics.jsonl").exists():
+  while lives(process.pid) and not names_in(run / "checkpoints"):
     time.sleep(EVERY)
   number = 0
   while lives(process.pid) and number < 120:

@@ -19,6 +19,7 @@ SMALL = (
   "--config.plots=False",
 )
 SECONDS = 100.0  # of the processor, which others may use too
+TOLD = ("error: ", "compare: ", "verify: ")
 MOST_MIB = 1024  # beyond what a small run takes
 
 
@@ -74,7 +75,7 @@ def fault_of(trial: Trial, ended: Any, usual: int = 0) -> str:
     return f"{ended.peak >> 10} MiB"
   if ended.code == 0 and not trial.ends:
     return "it ended well"
-  told = [line for line in lines if line.startswith(("error: ", "compare: "))]
+  told = [line for line in lines if line.startswith(TOLD)]
   if ended.code != 0 and told != lines[-1:]:  # before it a run may say how it is placed
     return f"code {ended.code}, no line: {ended.stderr[-200:]!r}"
   return ""

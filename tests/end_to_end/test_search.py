@@ -237,6 +237,31 @@ def test_objects_can_be_searched_in_memory(stream, monkeypatch):
   assert frame["chosen"].sum() == 1
 
 
+def test_what_cannot_be_trained_claims_neither_folder_nor_study(stream, tmp_path, monkeypatch):
+  def search(batch_size, trains=False):
+    def fails(*arguments, claim, **options):
+      if trains:
+        claim()
+      raise MemoryError
+
+    monkeypatch.setattr(library, "train_trials", fails)
+    model, space = tagjax.models.MLP(2, hidden=(4,)), {"rate": "0.1..0.2"}
+    options = {"workdir": tmp_path, "batch_size": batch_size, "progress": False}
+    tagjax.search(stream, model, lambda h: optax.sgd(h["rate"]), space=space, **options)
+
+  for batch_size, trains in ((9, False), (5, False), (4, True)):
+    with pytest.raises(MemoryError):
+      search(batch_size, trains)
+    assert (tmp_path / "config.json").exists() == trains
+  with pytest.raises(WorkdirError, match="batch_size is 4 there and 5 here"):
+    search(5)
+  (tmp_path / "config.json").unlink()
+  with pytest.raises(
+    WorkdirError, match=r"study .search. .* config.batch_size is 4 there and 5 here"
+  ):
+    search(5)
+
+
 def test_what_cannot_be_searched_is_one_line(stream):
   model = tagjax.models.MLP(2, hidden=(4,))
 

@@ -369,6 +369,24 @@ def test_a_failed_background_write_is_raised(tmp_path, monkeypatch):
   checkpoints.close()
 
 
+def test_nothing_is_written_any_more_after_an_error_at_the_end(tmp_path, monkeypatch):
+  """Orbax does not wait for what it writes in the background while it has an error to raise."""
+  checkpoints = Checkpoints(tmp_path)
+  checkpoints.save(1, a_state(), {})
+  close, calls = checkpoints._manager.close, []
+
+  def fail_once():
+    calls.append(1)
+    if len(calls) == 1:
+      raise OSError("No space left on device")
+    close()
+
+  monkeypatch.setattr(checkpoints._manager, "close", fail_once)
+  with pytest.raises(CheckpointError, match="No space left on device; check that the disk"):
+    checkpoints.close()
+  assert len(calls) == 2
+
+
 def test_orbax_says_nothing(tmp_path, capfd):
   flip_array_data(written(tmp_path))
   restored_after(tmp_path)
