@@ -544,7 +544,7 @@ def table(parts: dict[str, Part]) -> tuple[str, bool]:
       well = well and flat
       scale = 2**20 if name in ("memory", "bytes") else 1
       numbers = (*slope, ALLOWED[name] * slope.level)
-      level, rise, low, high, allowed = (f"{value / scale:.3f}" for value in numbers)
+      level, rise, low, high, allowed = (f"{value / scale:z.3f}" for value in numbers)
       title = f"{name.replace('_', ' ')}{', MiB' if scale > 1 else ''}"
       verdict = "yes" if flat else "no"
       lines.append(
@@ -571,18 +571,26 @@ def growth_table(parts: dict[str, Part]) -> str:
 
 
 def counts(parts: dict[str, Part]) -> str:
-  """How much was done and killed, and what went wrong: a line for each part."""
+  """How much was done and killed, and what went wrong; of a growing stream, only if it did."""
   lines = []
   for name, part in parts.items():
+    if name in METHODS and not part.wrong:
+      continue
     kills = " and ".join(f"{count} {number}" for number, count in part.kills.items() if count)
     wrong = f"{len(part.wrong)} wrong" if part.wrong else "none wrong"
-    options = ", ".join(f"`{name}={value}`" for name, value in part.options.items())
-    lines.append(f"- {name} ({options}):")
     lines.append(
-      f"  {part.tasks:,} tasks in {_many(part.runs, 'run')}, "
+      f"- {name}: {part.tasks:,} tasks in {_many(part.runs, 'run')}, "
       f"{_many(part.starts, 'start')}, {kills or 'no kills'}, {wrong}"
     )
+    options = " ".join(f"--{name}={value}" for name, value in part.options.items())
+    lines.append(f"  (`{options}`; {_told(part.origins)})")
   return "\n".join(lines)
+
+
+def _told(origins: Sequence[dict[str, Any]]) -> str:
+  """The code and the machine."""
+  commits = ", ".join(str(one["commit"])[:9] for one in origins)
+  return f"{commits}; {origins[-1]['processor']}, {origins[-1]['cores']} cores" if origins else "?"
 
 
 def _many(number: int, noun: str) -> str:
@@ -605,8 +613,9 @@ def draw(parts: dict[str, Part], path: pathlib.Path) -> None:
     tasks = [one.tasks for one in runs]
     for panel, name in zip(column, ALLOWED, strict=True):
       scale = 2**20 if name in ("memory", "bytes") else 1
-      panel.plot(tasks, [getattr(one, name) / scale for one in runs], ".", markersize=2)
-      panel.set_ylim(bottom=0)
+      values = [getattr(one, name) / scale for one in runs]
+      panel.plot(tasks, values, ".", markersize=3)
+      panel.set_ylim(0, 1.1 * max([one for one in values if one > 0], default=1))
       panel.set_ylabel(f"{name}, MiB" if scale > 1 else name.replace("_", " "))
     column[0].set_title(part)
     column[-1].set_xlabel("tasks")
