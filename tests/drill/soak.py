@@ -687,31 +687,28 @@ def arguments_of(argv: Sequence[str]) -> argparse.Namespace:
   return options
 
 
-def soak(options: argparse.Namespace) -> None:
-  """Makes all parts that are wanted."""
+def soak(name: str, options: argparse.Namespace, root: pathlib.Path) -> None:
+  """Makes a part in an empty folder; what its runs may leave elsewhere stays for the next start."""
   import launcher  # the tests' own
 
-  with tempfile.TemporaryDirectory(prefix="tagjax-soak-") as temporary:
-    root = pathlib.Path(temporary)
-    for key, name in {"TAGJAX_CACHE_DIR": "cache", "TMPDIR": "temporary"}.items():
-      (root / name).mkdir()
-      os.environ[key] = str(root / name)
-    (root / "launch").mkdir()
-    launch, last = launcher.Launcher(root / "launch"), None
+  for key, folder in {"TAGJAX_CACHE_DIR": "cache", "TMPDIR": "temporary"}.items():
+    left = file_of(options.folder, name).with_suffix("") / folder
+    left.mkdir(parents=True, exist_ok=True)
+    os.environ[key] = str(left)
+  (root / "launch").mkdir()
+  launch, last = launcher.Launcher(root / "launch"), None
 
-    def start(*arguments: Any, **how: Any) -> launcher.Process:
-      nonlocal last
-      last = launch.start(*arguments, **how)
-      return last
+  def start(*arguments: Any, **how: Any) -> launcher.Process:
+    nonlocal last
+    last = launch.start(*arguments, **how)
+    return last
 
-    try:
-      for name in PARTS:
-        if options.only in (None, name.split(",")[0]):
-          make(name, options, start, root)
-    finally:
-      if last is not None and of_process(last.pid) is not None:
-        os.kill(last.pid, signal.SIGKILL)
-      launch.close()
+  try:
+    make(name, options, start, root)
+  finally:
+    if last is not None and of_process(last.pid) is not None:
+      os.kill(last.pid, signal.SIGKILL)
+    launch.close()
 
 
 def main(argv: Sequence[str]) -> int:
@@ -721,7 +718,10 @@ def main(argv: Sequence[str]) -> int:
   if not options.report:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     try:
-      soak(options)
+      for name in PARTS:
+        if options.only in (None, name.split(",")[0]):
+          with tempfile.TemporaryDirectory(prefix="tagjax-soak-") as root:
+            soak(name, options, pathlib.Path(root))
     except KeyboardInterrupt:
       sys.exit("stopped: the same command goes on, --report judges what is there")
   found = {name: read(file_of(options.folder, name)) for name in PARTS}
