@@ -642,6 +642,8 @@ def draw(parts: dict[str, Part], path: pathlib.Path) -> None:
       values = [getattr(one, name) / SCALES.get(name, 1) for one in runs]
       panel.plot(tasks, values, ".", markersize=3)
       panel.set_ylim(0, 1.1 * max([one for one in values if one > 0], default=1))
+      if not np.any(np.isfinite(values)):
+        panel.set_axis_off()
       panel.set_ylabel(f"{name.replace('_', ' ')}{', MiB' * (name in SCALES)}")
     column[0].set_title(part)
     column[-1].set_xlabel("tasks")
