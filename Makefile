@@ -45,10 +45,12 @@ test-product: install
 fuzz: install
 	TAGJAX_FUZZ_EXAMPLES=3000 "$(BIN)/python" -m pytest -n 2 --timeout 3600 tests/fuzz
 
-# The attacks of docs, repeated; then faults of the disk, and losses of power.
+# The attacks, faults of the disk and losses of power; then the tables of docs/attacks.md and
+# docs/reliability.md. An hour of the processor.
 drill: install
-	"$(BIN)/python" tests/drill/drill.py
-	"$(BIN)/python" tests/drill/faults.py --every=5
+	"$(BIN)/python" tests/drill/drill.py --out=docs/figures/drill.json
+	"$(BIN)/python" tests/drill/faults.py --every=3 --out=docs/figures/faults.json
+	"$(BIN)/python" tests/drill/attacks.py --suite
 
 # Thousands of small tasks with kills all the time: memory, files and seconds must not grow.
 soak: install

@@ -196,8 +196,9 @@ class Lanes:
     from bench.train_step import TASKS, examples, stream_spec
     from tagjax.config import build
     from tagjax.config.validate import validate
+    from tagjax.engine.layout import Layout
     from tagjax.engine.learner import make_learner
-    from tagjax.engine.programs import Layout, Programs
+    from tagjax.engine.programs import Programs
 
     spec = stream_spec(model)
     # A small learning rate: random labels must not make the loss diverge.

@@ -1,9 +1,10 @@
-"""Makes the tables of docs/agem_protocol.md of the result files that the page cites.
+"""Makes tables of docs/agem_protocol.md and docs/zero_shot.md of the result files that they cite.
 
-A line `<!-- table: KIND STREAM -->` of the page says what the table behind it shows; its runs are
+A line `<!-- table: KIND STREAM -->` of a page says what the table behind it shows; its rows are
 the files of docs/results/agem/STREAM. Kinds:
 
-  runs     a row for each run: mean ± standard deviation over its runs (ddof 1), in percent
+  runs     mean ± standard deviation over the runs that ended (ddof 1), in percent
+  diverged runs that diverged: seed, task (from 1) and step
   chosen   what the first tasks chose, of how many points
   costs    seconds and bytes of a run, and as multiples of plain SGD's
   shots    zero-shot accuracy by task, mean over the runs
@@ -24,10 +25,10 @@ from bench.result_files import take_asked
 from tagjax.report.comparison import relative_costs
 from tagjax.report.comparison_plots import plot_costs
 from tagjax.report.curve_plots import plot_learning_curves, plot_zero_shot
-from tagjax.report.tables import mean_and_std, value_text
+from tagjax.report.tables import mean_and_std, seeds_text, value_text
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGE = DOCS / "agem_protocol.md"
+PAGES = (DOCS / "agem_protocol.md", DOCS / "zero_shot.md")
 RESULTS = DOCS / "results/agem"
 NAMES = {
   "sgd": "SGD",
@@ -92,12 +93,22 @@ def runs(results: dict[str, Any]) -> list[str]:
     title: key for title, key in FIGURES.items() if all(key in one for one in results.values())
   }
   rows = [[label(name), *(_figure(one[key]) for key in figures.values()),
-           str(len(one["accuracy_matrix"]))] for name, one in results.items()]  # fmt: skip
+           seeds_text(one)] for name, one in results.items()]  # fmt: skip
   return _table(["", *figures, "runs"], rows)
 
 
 def _figure(figure: dict[str, Any]) -> str:
   return mean_and_std(figure["mean"], figure["std"])
+
+
+def diverged(results: dict[str, Any]) -> list[str]:
+  rows = [
+    [label(name), str(run["seed"]), str(run["diverged"]["task"] + 1), str(run["diverged"]["step"])]
+    for name, one in results.items()
+    for run in one["runs"]
+    if run.get("diverged")
+  ]
+  return _table(["", "seed", "task", "step"], rows) if rows else ["*Not a run diverged.*"]
 
 
 def chosen(results: dict[str, Any]) -> list[str]:
@@ -147,7 +158,7 @@ def shots(results: dict[str, Any]) -> list[str]:
   return _table(["task", *map(str, range(1, tasks + 1))], rows)
 
 
-KINDS = {"runs": runs, "chosen": chosen, "costs": costs, "shots": shots}
+KINDS = {"runs": runs, "diverged": diverged, "chosen": chosen, "costs": costs, "shots": shots}
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> list[str]:
@@ -179,7 +190,8 @@ def draw(stream: str) -> None:
 
 def main() -> None:
   take_asked(__doc__.splitlines()[0], "STREAM", take)
-  PAGE.write_text(tables_made(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+  for page in PAGES:
+    page.write_text(tables_made(page.read_text(encoding="utf-8")), encoding="utf-8")
   if (RESULTS / "glyphs").exists():
     draw("glyphs")
 

@@ -20,8 +20,9 @@ import numpy as np
 from tagjax.config import build
 from tagjax.config.validate import validate
 from tagjax.core.types import StreamSpec
+from tagjax.engine.layout import Layout
 from tagjax.engine.learner import make_learner
-from tagjax.engine.programs import Layout, Programs
+from tagjax.engine.programs import Programs
 from tagjax.input_pipeline.device_examples import to_device
 from tagjax.training.cpu_devices import use_cpu_devices
 

@@ -1,19 +1,27 @@
-"""Makes the tables of docs/lifelong_results.md of the result files that the page cites.
+"""Makes the tables of docs/lifelong_results.md and docs/lifelong_architectures.md of result files.
 
-A line `<!-- table: KIND SHARE -->` of the page says what the table behind it shows; the runs are
-all files of docs/results/lifelong/SHARE, the share of the images in percent. Kinds:
+A line `<!-- table: KIND STREAM -->` of a page says what the table behind it shows; the runs are all
+files of docs/results/lifelong/STREAM: 4 or 20 (per cent of CIFAR-10's images), or digits. Kinds:
 
   rows     a row for each run: mean ± standard deviation over seeds (ddof 1), in percent
   chosen   what LASEM and DARTS have chosen for each task, with LASEM's probability of it
   against  LASEM and DARTS against the static network that validation examples choose
+  missing  a line: the runs of `PLANNED` that are not there
+  units    rows of methods that give tasks units or weights of their own, with the growth
 
-  python -m bench.shared_layers                       writes the tables anew
-  python -m bench.shared_layers --take=SHARE=RUNS_DIR copies results first, from the run folders in
-                                                      RUNS_DIR
+docs/images/lasem_posterior_STREAM.png shows how sure LASEM was while it learned, from files
+RUN.posterior.csv beside the results: the largest probability of a configuration, of the posterior
+(its mean over the steps of a chunk) and of the prior.
+
+  python -m bench.shared_layers                        writes the tables anew, and the plots
+  python -m bench.shared_layers --take=STREAM=RUNS_DIR copies results first, from the run folders in
+                                                       RUNS_DIR
 """
 
+import csv
 import json
 import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,11 +30,22 @@ import numpy as np
 
 from bench.class_incremental import spread, table
 from bench.result_files import copy_results, take_asked
+from tagjax.report.metrics_log import monitored, read_log
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGE = DOCS / "lifelong_results.md"
+PAGES = (DOCS / "lifelong_results.md", DOCS / "lifelong_architectures.md")
 RESULTS = DOCS / "results/lifelong"
-MARK = re.compile(r"<!-- table: (\w+) (\w+) -->\n(?:\n?(?:\|.*\n)+)?")
+IMAGES = DOCS / "images"
+NOTHING = "*Not measured yet.*"
+MARK = re.compile(r"<!-- table: (\w+) (\w+) -->\n(?:\n?(?:(?:\|.*\n)+|\*[^*]+\*\n))?")
+_SHARED = ("all", "top-2", "bottom-2", "alternating")
+PLANNED = (
+  "hps_none",
+  *(f"{kind}_{sharing}" for kind in ("hps", "tf", "dfcnn") for sharing in _SHARED),
+  *("lasem_hps", "lasem_hps_product", "lasem_tf", "lasem_dfcnn", "darts_hps", "darts_dfcnn"),
+  *("prognn", "den", "packnet", "ewc", "er", "single_network"),
+)
+"""The runs that the page on CIFAR-10 is to have, by the names of their files."""
 KINDS = ("hps", "tf", "dfcnn")
 MODELS = {"hps": "HPS", "tf": "TF", "dfcnn": "DF-CNN", "prognn": "progressive nets"}
 SEARCHES = {"lasem": "LASEM", "darts": "DARTS"}
@@ -45,14 +64,14 @@ def tables_made(page: str) -> str:
   """The page with its tables made anew."""
 
   def made(mark: re.Match) -> str:
-    lines = TABLES[mark[1]](runs_of(mark[2]))
+    lines = TABLES[mark[1]](mark[2])
     return f"<!-- table: {mark[1]} {mark[2]} -->\n\n" + "\n".join(lines) + "\n"
 
   return MARK.sub(made, page)
 
 
-def runs_of(share: str) -> list[Results]:
-  files = sorted((RESULTS / share).glob("*.json"))
+def runs_of(stream: str) -> list[Results]:
+  files = sorted((RESULTS / stream).glob("*.json"))
   runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
   return sorted(runs, key=place)
 
@@ -79,7 +98,8 @@ def label(results: Results) -> str:
   """What a run is, told by its settings."""
   model, members, sharing = kind_of(results), members_of(results), sharing_of(results)
   if members and members[0] in SEARCHES:
-    return f"{SEARCHES[members[0]]} on {MODELS[model]}"
+    is_product = results["config"].get("lasem", {}).get("likelihood") == "product"
+    return f"{SEARCHES[members[0]]} on {MODELS[model]}{', product' if is_product else ''}"
   if members:
     names = " + ".join(name.upper() if name != "packnet" else "PackNet" for name in members)
     return f"{names} on HPS, all shared" if model == "hps" else names
@@ -103,37 +123,65 @@ def place(results: Results) -> tuple:
   return group, order, label(results)
 
 
-def rows_table(runs: list[Results]) -> list[str]:
+def rows_table(stream: str) -> list[str]:
   rows = []
-  for results in runs:
+  for results in runs_of(stream):
     cells = [spread(results, key) for key in FIGURES.values()]
     parameters = np.mean([of_seed[-1] for of_seed in results["growth"]["parameters"]])
     seconds = results["seconds"]["train"]
     own = [f"{parameters / 1e3:.0f}", f"{seconds:.0f}", results["provenance"]["commit"][:9]]
     rows.append([label(results), *cells, *own])
-  return table(["network", *FIGURES, "1000 parameters", "seconds", "commit"], rows)
+  heads = ["network", *FIGURES, "1000 parameters", "seconds", "commit"]
+  return table(heads, rows) if rows else [NOTHING]
 
 
-def chosen_table(runs: list[Results]) -> list[str]:
+def missing_table(stream: str) -> list[str]:
+  names = [f"`{name}`" for name in PLANNED if not (RESULTS / stream / f"{name}.json").exists()]
+  said = f"Not measured yet: {', '.join(names)}." if names else "All runs are there."
+  return textwrap.wrap(f"*{said}*", 118, break_on_hyphens=False)
+
+
+def units_table(stream: str) -> list[str]:
+  rows = []
+  for results in sorted(runs_of(stream), key=lambda one: one["growth"]["allocated_parameters"]):
+    config = results["config"]
+    parameters = np.mean(results["growth"]["parameters"], axis=0)
+    grown = parameters if len({*parameters}) > 1 else parameters[:1]
+    rows.append(
+      [
+        f"`{config['method']}`, {config['epochs']} epochs, `{config['model']}`",
+        spread(results, "average_accuracy"),
+        spread(results, "forgetting"),
+        " ".join(f"{number:,.0f}" for number in grown),
+        results["provenance"]["commit"][:9],
+      ]
+    )
+  heads = ["method and model", "accuracy", "forgetting", "parameters after each task", "commit"]
+  return table(heads, rows) if rows else [NOTHING]
+
+
+def chosen_table(stream: str) -> list[str]:
   """A row for each search and task; T: shared, the image's side first."""
   rows = []
-  for results in runs:
+  for results in runs_of(stream):
     outcomes = results["outcomes"]
     if "shared_layers" not in outcomes:
       continue
     shared = np.array(outcomes["shared_layers"], float)  # [S, T, L]
-    sure = outcomes.get("probability")
+    # Files of older commits call it "probability".
+    sure = next((outcomes[key] for key in outcomes if key.endswith("probability")), None)
     for task, name in enumerate(results["task_names"]):
       of_seeds = ["".join("FT"[int(one)] for one in row) for row in shared[:, task]]
       share = "-"
       if sure is not None:
         share = ", ".join(f"{100 * of_seed[task]:.1f}" for of_seed in sure)
       rows.append([label(results), name, ", ".join(of_seeds), share])
-  return table(["search", "task", "shared layers, by seed", "probability (%)"], rows)
+  heads = ["search", "task", "shared layers, by seed", "probability (%)"]
+  return table(heads, rows) if rows else [NOTHING]
 
 
-def against_table(runs: list[Results]) -> list[str]:
-  rows = []
+def against_table(stream: str) -> list[str]:
+  rows, runs = [], runs_of(stream)
   for results in runs:
     model, members = kind_of(results), members_of(results)
     if not members or members[0] not in SEARCHES:
@@ -159,24 +207,80 @@ def against_table(runs: list[Results]) -> list[str]:
       ]
     )
   heads = ["search", "accuracy", "best static network by validation", "its accuracy"]
-  return table([*heads, "difference (by seed)"], rows)
+  return table([*heads, "difference (by seed)"], rows) if rows else [NOTHING]
 
 
-TABLES: dict[str, Callable[[list[Results]], list[str]]] = {
+TABLES: dict[str, Callable[[str], list[str]]] = {
   "rows": rows_table,
   "chosen": chosen_table,
   "against": against_table,
+  "missing": missing_table,
+  "units": units_table,
 }
 
+_PLACE = ("seed", "task", "step")
 
-def take(share: str, folder: Path) -> None:
+
+def take(stream: str, folder: Path) -> None:
   """Copies results, with a folder of this repository in the place of that of the runs."""
-  copy_results(folder, RESULTS / share, f"runs/lasem_cifar10/{share}")
+  parent = "lasem_cifar10" if stream in ("4", "20") else "units"
+  copy_results(folder, RESULTS / stream, f"runs/{parent}/{stream}")
+  for found in sorted(folder.glob("lasem_*/results.json")):
+    keep_posterior(found.parent, RESULTS / stream / f"{found.parent.name}.posterior.csv")
+
+
+def keep_posterior(folder: Path, target: Path) -> None:
+  """Writes how sure LASEM was, if the log tells it."""
+  rows = read_log(folder / "metrics.jsonl")
+  told = [monitored(rows, name) for name in ("posterior", "prior")]
+  if any(frame.empty for frame in told):
+    return
+  posterior, prior = (frame.groupby([*_PLACE])["value"].max() for frame in told)
+  with target.open("w", encoding="utf-8", newline="") as file:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*_PLACE, "largest_posterior", "largest_prior"])
+    for place in posterior.index:
+      writer.writerow([*map(int, place), f"{posterior[place]:.4f}", f"{prior[place]:.4f}"])
+
+
+def plot_posteriors(stream: str) -> None:
+  """A row of panels for each LASEM run, a panel a task, a colour a seed."""
+  files = sorted((RESULTS / stream).glob("*.posterior.csv"))
+  if not files:
+    return
+  import matplotlib
+
+  matplotlib.use("Agg")
+  from matplotlib import pyplot
+
+  runs = [json.loads(Path(str(f).replace(".posterior.csv", ".json")).read_text()) for f in files]
+  names = runs[0]["task_names"]
+  figure, panels = pyplot.subplots(
+    len(files), len(names), figsize=(11, 0.6 + 2.1 * len(files)), sharex=True, sharey="row",
+    squeeze=False, layout="constrained",
+  )  # fmt: skip
+  for path, results, row in zip(files, runs, panels, strict=True):
+    values = np.loadtxt(path, delimiter=",", skiprows=1)
+    for task, axes in enumerate(row):
+      for place, seed in enumerate(results["seeds"]):
+        own = values[(values[:, 0] == seed) & (values[:, 1] == task)]
+        axes.plot(own[:, 2], 100 * own[:, 3], color=f"C{place}", linewidth=0.8, linestyle=":")
+        axes.plot(own[:, 2], 100 * own[:, 4], color=f"C{place}", linewidth=1.6)
+      axes.axhline(100 / 2 ** len(results["outcomes"]["shared_layers"][0][0]), color="#999999")
+      axes.set_title(names[task], fontsize=9)
+    row[0].set_ylabel(f"{label(results)}\nlargest (%)", fontsize=9)
+  for axes in panels[-1]:
+    axes.set_xlabel("step", fontsize=9)
+  figure.savefig(IMAGES / f"lasem_posterior_{stream}.png", dpi=100, metadata={"Software": None})
+  pyplot.close(figure)
 
 
 def main():
-  take_asked(__doc__.splitlines()[0], "SHARE", take)
-  PAGE.write_text(tables_made(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+  take_asked(__doc__.splitlines()[0], "STREAM", take)
+  for page in PAGES:
+    page.write_text(tables_made(page.read_text(encoding="utf-8")), encoding="utf-8")
+  for stream in sorted(path.name for path in RESULTS.iterdir()):
+    plot_posteriors(stream)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,9 @@ EXAMPLES = {
   "den": {
     "model": "expandable_cnn",
     "method": "den+rmsprop",
-    "expandable_cnn.dropout": 0.5,
+    # Twice the others' widths, of which half is there from the start.
+    "convolutions.channels": (64, 64, 128, 128),
+    "convolutions.hidden": (128,),
     "den.l1": 1e-6,
     "den.l2": 0.01,
     "den.group": 0.8,

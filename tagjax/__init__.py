@@ -4,13 +4,14 @@ What is public: the names below, and what the packages `tagjax.methods`, `tagjax
 `tagjax.metrics` and `tagjax.transforms` export. Everything else may change.
 
 - An optimizer for Optax pipelines of your own: `tag`, `scale_by_tag`, `task_relatedness`,
-  `stable_sgd`, `only_current_task`.
-- A run: `fit`, `sweep`, `search`, with `load_benchmark` or `Stream.from_arrays`, any model, and a
-  method made by `chain`; `RunOptions` lists the options. `Run`, `Grid`, `load_runs` hold the
-  results. `IncompleteRun` tells that other processes have not ended yet.
+  `with_task`, `stable_sgd`, `only_current_task`.
+- A run: `fit`, `sweep`, `search`, `tune_then_judge`, with `load_benchmark` or `Stream.from_arrays`,
+  any model, and a method made by `chain`; `RunOptions` and `TuningOptions` list the options. `Run`,
+  `Grid` and the `Runs` of `load_runs` hold the results. A `TagjaxError` is one line: `ConfigError`
+  names a value that cannot work, `IncompleteRun` tells that other processes have not ended yet.
 - To extend it: `Method`, `Phase`, `Step`, `Boundary`, `Query`, `lift`, `register`, `Model`,
   `task_stacked`, `Batch`, `StreamSpec`.
-- A loop of your own: `make_learner`.
+- A loop of your own: `make_learner`, `as_transform`.
 """
 
 import lazy_loader

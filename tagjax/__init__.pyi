@@ -22,7 +22,7 @@ from .core.types import StreamSpec as StreamSpec
 from .engine.learner import make_learner as make_learner
 from .engine.model import Model as Model
 from .engine.model import task_stacked as task_stacked
-from .report.run import Grid as Grid
+from .report.grid import Grid as Grid
 from .report.run import Run as Run
 from .report.runs import Runs as Runs
 from .report.runs import load_runs as load_runs

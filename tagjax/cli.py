@@ -186,7 +186,7 @@ def main(argv: list[str]) -> None:
   except Exception as error:  # the one place that turns what ends a run into a line
     sys.exit(f"error: {faults.line_of(error, workdir)}")
   if distributed.processes.is_writer():
-    is_grid = isinstance(run, report.run.Grid)
+    is_grid = report.form.is_grid(run.results)
     show = report.tables.print_sweep if is_grid else report.tables.print_run
     show(run.results)
     print(f"Everything is in {workdir}")

@@ -14,15 +14,16 @@ from typing import Any, NamedTuple
 
 from tagjax.core import interrupts, untrusted
 from tagjax.core.errors import TagjaxError
+from tagjax.report.grid import Grid
 from tagjax.report.metrics_log import read_log
-from tagjax.report.run import Grid, load
+from tagjax.report.run import load
 from tagjax.storage import checkpoint
 from tagjax.storage.json_files import as_json, read_json
 from tagjax.storage.workdir import CHECKPOINTS, CONFIG, LOG, RESULTS, differences, digest_of
 from tagjax.training.options import RunOptions
+from tagjax.training.point_table import TABLE, row_of
 from tagjax.training.protocol import TUNING
 from tagjax.training.record import RunRecord
-from tagjax.training.sweep import TABLE, row_of
 
 _PARTS = ("groups", "shares", "trials", "runs")
 _MOST_NAMED = 5

@@ -5,6 +5,7 @@ import gc
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit what their parent sets here
@@ -22,6 +23,11 @@ import chex
 import jax
 import launcher
 import pytest
+
+# Whoever starts the suite in the background or by nohup ignores these, as do all processes that it
+# starts: tests that send them would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 _FLAGS = []
 if jax.__version_info__ < (0, 11):  # a later XLA may know a flag no more, and would end the process

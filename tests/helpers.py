@@ -11,10 +11,12 @@ from tagjax.config import build, settings
 from tagjax.core.method import EpochStep
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.engine.counts import Measures
+from tagjax.engine.layout import Layout
 from tagjax.engine.learner import make_learner
-from tagjax.engine.programs import Layout, Programs
+from tagjax.engine.programs import Programs
 from tagjax.engine.train_loop import DEVICE_AXIS
 from tagjax.input_pipeline import device_examples
+from tagjax.storage import tree_bytes
 
 IMAGE = (4, 4, 1)
 
@@ -125,11 +127,13 @@ def train_stream(
   hyper=None,
   told=False,
   first_epoch=0,
+  stops=False,
 ):
   """Trains each task, one epoch a phase unless it says otherwise; returns the state.
 
   `key`: one, or one for each seed. `told`: whether methods are told where a step stands.
-  `first_epoch`: from which on epochs are counted.
+  `first_epoch`: from which on epochs are counted. `stops`: whether the state is saved and read back
+  in the middle of each epoch, and before each task ends.
   """
   state = run.init(jnp.atleast_1d(key), hyper)
   epoch = first_epoch
@@ -138,8 +142,11 @@ def train_stream(
     for phase in run.phases:
       steps = -(-(size + run.rehearsal_size(state)) // batch_size)
       for number in range(phase.epochs or 1):
-        first = EpochStep(task, task, number, number, 0, steps) if told else None
-        state, _ = run.train(state, data, task, epoch, 0, steps, phase=phase.name, first=first)
+        for start, stop in [(0, 1), (1, steps)] if stops else [(0, steps)]:
+          first = EpochStep(task, task, number, number, start, steps) if told else None
+          options = {"phase": phase.name, "first": first}
+          state, _ = run.train(state, data, task, epoch, start, stop, **options)
+          state = tree_bytes.unpack(tree_bytes.pack(state)[1], state) if stops else state
         epoch += 1
       state = run.consolidate(state, data, task, phase=phase.name)
   return state

@@ -22,8 +22,9 @@ import orbax.checkpoint, scipy.special
 for line in sys.stdin:
   request = json.loads(line)
   if "wait" in request:
-    code = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
-    print(json.dumps(code), flush=True)
+    _, status, used = os.wait4(request["wait"], 0)
+    taken = used.ru_utime + used.ru_stime
+    print(json.dumps([os.waitstatus_to_exitcode(status), used.ru_maxrss, taken]), flush=True)
     continue
   pid = os.fork()
   if pid:
@@ -60,6 +61,8 @@ class Ended(NamedTuple):
   stdout: str
   stderr: str
   seconds: float
+  peak: int  # of resident memory, in KiB
+  processor: float  # seconds of it
 
 
 class Process:
@@ -70,9 +73,9 @@ class Process:
     self._begun = time.perf_counter()
 
   def wait(self) -> Ended:
-    code = self._launcher.ask(wait=self.pid)
+    code, peak, taken = self._launcher.ask(wait=self.pid)
     out, err = ((self._folder / name).read_text() for name in ("stdout", "stderr"))
-    return Ended(code, out, err, time.perf_counter() - self._begun)
+    return Ended(code, out, err, time.perf_counter() - self._begun, peak, taken)
 
 
 class Launcher:

@@ -21,10 +21,10 @@ def encoded(array: np.ndarray, file_format: str = "PNG", mode: str = "RGB") -> b
   return buffer.getvalue()
 
 
-def tarred(files: dict[str, bytes]) -> bytes:
-  """The content of a tar archive."""
+def tarred(files: dict[str, bytes], mode: str = "w") -> bytes:
+  """The content of a tar archive, of a compressed one with the mode `"w:gz"`."""
   buffer = io.BytesIO()
-  with tarfile.open(fileobj=buffer, mode="w") as archive:
+  with tarfile.open(fileobj=buffer, mode=mode) as archive:
     for name, content in files.items():
       member = tarfile.TarInfo(name)
       member.size = len(content)

@@ -8,7 +8,7 @@ from tagjax import benchmarks
 from tagjax.config.settings import Settings, readers, traced_keys, typed, used_keys
 from tagjax.core.errors import ConfigError, nearest
 from tagjax.core.register import signature_options
-from tagjax.training.sweep import Point, check_size
+from tagjax.training.points import Point, check_size
 
 _OF_THE_STREAM = {
   "benchmark",

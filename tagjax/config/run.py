@@ -11,12 +11,14 @@ from tagjax.config.settings import Settings, read, typed, used
 from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError
 from tagjax.distributed import processes
-from tagjax.report.run import Grid, Run
+from tagjax.report.grid import Grid
+from tagjax.report.run import Run
 from tagjax.training import protocol, sweep, tuning
 from tagjax.training.assemble import training_sizes
 from tagjax.training.cpu_devices import use_cpu_devices
 from tagjax.training.fit import ended_run, fit
 from tagjax.training.options import RunOptions
+from tagjax.training.points import Point, grid_points
 from tagjax.training.search import train_search
 from tagjax.training.shares import ALONE, Process
 from tagjax.training.space import describe_space
@@ -116,7 +118,7 @@ def _run_points(
   if tasks:
     base["end_task"] = settings["first_task"] + tasks
 
-  def parts_of(constants: sweep.Point) -> sweep.Parts:
+  def parts_of(constants: Point) -> sweep.Parts:
     point = grid.at_point(base, constants)
     try:
       return make_parts(point)
@@ -159,14 +161,14 @@ def _run_protocol(
   told: dict[str, Any] = {"progress": progress, "accept_changes": accept_changes}
 
   def tune(folder: str | os.PathLike | None) -> Grid:
-    def parts_of(constants: sweep.Point) -> sweep.Parts:
+    def parts_of(constants: Point) -> sweep.Parts:
       return make_parts(grid.at_point(base, constants), first)
 
     common = (of_tuning, identity, folder)
     shown = {**told, "tasks": chooses.tasks, "split": chooses.split}
     return _try_points(settings, parts_of, common, shown)
 
-  def judged(chosen: sweep.Point, stream: Any) -> sweep.Parts:
+  def judged(chosen: Point, stream: Any) -> sweep.Parts:
     return make_parts(grid.at_point(judging, chosen), stream)
 
   return protocol.run_protocol(tune, judged, rest, chooses, options, identity, workdir, **told)
@@ -185,7 +187,7 @@ def _try_points(
 ) -> Grid:
   """All points of the grid, or those that the search proposes."""
   if not settings["search"]:
-    points = sweep.grid_points(settings["sweep"])
+    points = grid_points(settings["sweep"])
     traced = grid.traced_of(settings, settings["sweep"])
     return sweep.train_grid(parts_of, points, traced, *common, **shown, process=process)
   space, study = search.space_of(settings), search.study_options(settings)

@@ -10,9 +10,9 @@ from tagjax.config.grid import check_choice, variable_keys
 from tagjax.config.settings import Settings
 from tagjax.core.errors import ConfigError, nearest
 from tagjax.core.register import UNKNOWN, Option
+from tagjax.training.points import Point
 from tagjax.training.space import Range, Space, parse_space
 from tagjax.training.study import StudyOptions
-from tagjax.training.sweep import Point
 
 _WHERE = "config.search"
 _STRUCTURE = ("method", "model")

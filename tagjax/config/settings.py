@@ -57,10 +57,23 @@ def _annotation(option: register.Option) -> Any:
 def unknown(key: str) -> str:
   """What to say of a key that does not exist: the nearest ones.
 
+  In a section that there is these are its own, and those of the same name elsewhere; if none is
+  near, the whole section is told.
+
   >>> unknown("ewc.strenght")  # doctest: +ELLIPSIS
   'unknown key config.ewc.strenght (did you mean ewc.strength...
+  >>> unknown("hat.scal")
+  'unknown key config.hat.scal; config.hat has max_embedding and strength'
   """
-  return f"unknown key config.{key}{nearest(key, known_options())}"
+  known = known_options()
+  section, dot, own = key.rpartition(".")
+  beside = sorted(option for option in known if dot and option.startswith(f"{section}."))
+  elsewhere = sorted(option for option in known if f".{option}".endswith(f".{own}"))
+  near = nearest(key, [*beside, *elsewhere] if beside else known)
+  if beside and not near:
+    *others, last = (option.removeprefix(f"{section}.") for option in beside)
+    near = f"; config.{section} has {', '.join(others)}{' and ' if others else ''}{last}"
+  return f"unknown key config.{key}{near}"
 
 
 def members(spelling: str) -> list[Declaration]:

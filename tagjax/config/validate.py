@@ -7,7 +7,7 @@ from tagjax.config import build, early, grid, plugins, search, settings
 from tagjax.config.settings import Settings
 from tagjax.core.errors import ConfigError
 from tagjax.core.register import Declaration
-from tagjax.training.sweep import grid_points
+from tagjax.training.points import grid_points
 
 
 def validate(config: ConfigDict | Settings) -> Settings:

@@ -32,11 +32,11 @@ def line_of(error: Exception, folder: str | os.PathLike | None = None) -> str:
   """
   if isinstance(error, TagjaxError):
     return plain_lines(error)
-  found = _of_system(error, folder)
+  found = of_system(error, folder)
   return plain_text(found or f"{reason(error)}: {_kept(error, folder)}")
 
 
-def _of_system(error: Exception, folder: str | os.PathLike | None) -> str:
+def of_system(error: BaseException, folder: str | os.PathLike | None = None) -> str:
   """The line for a fault of the system; empty if it is none."""
   if is_out_of_memory(error):
     return _no_memory(str(error))

@@ -23,6 +23,7 @@ import numpy as np
 from jax._src import distributed  # the processes' store of texts has no public name
 from jax.experimental import multihost_utils
 
+from tagjax.core import faults
 from tagjax.core.errors import ConfigError, InterruptedRun, TagjaxError
 from tagjax.storage.workdir import differences
 
@@ -161,10 +162,28 @@ def together() -> Iterator[None]:
     raise
   except BaseException as error:
     watch.suspect()  # it does not return if the error is another process's death
+    if (apart := come_apart(error)) is not None:
+      watch.fail(apart)
+      raise apart from error
     watch.fail(error)
     raise
   watch.end(_ENDED)
   jax.distributed.shutdown()
+
+
+def come_apart(error: BaseException) -> HostsError | None:
+  """The error to tell if a computation that processes share did not find all of them in time.
+
+  >>> come_apart(ValueError("Gloo")) is None
+  True
+  """
+  text = " ".join(f"{error}".split())
+  if not isinstance(error, jax.errors.JaxRuntimeError) or "gloo" not in text.lower():
+    return None
+  return HostsError(
+    f"the processes live, but did not meet for a computation ({text:.200}): one of them is much "
+    f"slower, or the network between them fails. {_AGAIN}"
+  )
 
 
 class _Watch(threading.Thread):
@@ -231,7 +250,8 @@ class _Watch(threading.Thread):
   def fail(self, error: BaseException) -> None:
     """Tells the others of an error; this process then ends without waiting for them."""
     atexit.register(_end_at_once)  # runs before JAX's own, which waits
-    self.end(f"{_FAILED}{' '.join(f'{error}'.split()) or type(error).__name__}")
+    text = faults.of_system(error) or " ".join(f"{error}".split()) or type(error).__name__
+    self.end(f"{_FAILED}{text}")
     if is_writer():
       time.sleep(3 * _BEAT_SECONDS)  # what it has told goes with it
 

@@ -31,7 +31,7 @@ class Chunk(NamedTuple):
   """Sums over the steps of one call of `train`; `Programs.train` gives an axis of lanes in front.
 
   Attributes:
-    steps: int32 scalar, steps taken; fewer than asked for if the loss stopped being finite.
+    steps: int32 scalar, steps taken, up to the first one whose loss is not finite.
     loss: float32 scalar, sum of the steps' losses.
     accuracy: float32 scalar, sum of the steps' accuracies.
     last_loss: float32 scalar.
@@ -159,7 +159,7 @@ def _own_share(rows: chex.Array, num_devices: int) -> chex.Array:
 
 def _accumulate(total: Chunk, info) -> Chunk:
   return Chunk(
-    steps=total.steps + 1,
+    steps=total.steps + jnp.isfinite(total.loss),
     loss=total.loss + info.loss,
     accuracy=total.accuracy + info.accuracy,
     last_loss=info.loss,

@@ -162,6 +162,7 @@ def bic(
     return rehearsing.exchange_loss(updates, params, batch, loss_fn, at=at), state
 
   def consolidate(state: BicState, variables, *, at: Boundary):
+    assert at.chunk is not None, "a task has ended"
     features = None
     if selection == "herding":
       features = rehearsing.chunk_features(at.apply_fn, variables, at.chunk)

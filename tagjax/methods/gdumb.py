@@ -112,6 +112,7 @@ def gdumb(
     return jax.tree.map(jnp.zeros_like, updates), state
 
   def consolidate(state: GdumbState, variables, *, at: Boundary):
+    assert at.chunk is not None, "a task has ended"
     memory = class_quota.update(state.memory, at.chunk, selection="random")
     return state._replace(memory=memory), variables
 

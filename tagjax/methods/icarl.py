@@ -138,6 +138,7 @@ def icarl(
     return rehearsing.exchange_loss(updates, params, at.batch, loss_fn, at=at), state
 
   def consolidate(state: IcarlState, variables, *, at: Boundary):
+    assert at.chunk is not None, "a task has ended"
     features = None
     if selection == "herding":
       features = rehearsing.chunk_features(at.apply_fn, variables, at.chunk)

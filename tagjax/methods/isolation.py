@@ -137,7 +137,7 @@ def kinds(
   if set(made) == {"shared"}:
     names = ", ".join(parameter_names(params))
     raise ValueError(f"head={head!r} matches no parameter; there are: {names}")
-  return tree.unflatten(made)
+  return jax.tree.unflatten(tree, made)
 
 
 def own_part(kind: Kind, leaf: chex.Array, spec: StreamSpec, task: chex.Array) -> chex.Array:

@@ -189,6 +189,8 @@ def itaml(
     inner_state, variables = inner.consolidate(state.inner, variables, at=at)
     memory = state.memory
     if size:
+      assert at.chunk is not None, "a task has ended"
+      assert isinstance(memory, class_quota.ClassQuotaState)
       features = None
       if selection == "herding":
         features = rehearsing.chunk_features(at.apply_fn, variables, at.chunk)
@@ -198,6 +200,7 @@ def itaml(
   def prepare(state: ItamlState, variables, *, at: Boundary):
     if not size:
       return _copies_of(variables, spec.num_tasks)
+    assert isinstance(state.memory, class_quota.ClassQuotaState)
     exemplars = state.memory.exemplars
 
     def rows_of(task):
@@ -380,8 +383,9 @@ def _inner_step(
   loss, grad = at.grad_fn(params, at.batch, variables=others, loss_fn=loss_fn, key=forward_key)
   # XLA makes one of this forward pass and the one in the gradient, and drops it where nothing that
   # it gives is used.
-  variables = {**others, "params": params}
-  logits, variables = at.apply_fn(variables, at.batch, key=forward_key, train=True)
+  logits, variables = at.apply_fn(
+    {**others, "params": params}, at.batch, key=forward_key, train=True
+  )
   told = at._replace(
     loss=loss,
     grad=grad,

@@ -116,8 +116,8 @@ def lasem(
     The method; its state is a `LasemState`. It ignores the updates that it is given.
 
   Raises:
-    ValueError: if an argument is out of range or excludes another; in `init`, if groups or
-      candidates do not fit the network, or there are too many configurations.
+    ValueError: if an argument is out of range or excludes another; in `init`, if groups,
+      candidates or `fixed` do not fit the network, or there are too many configurations.
 
   Differs from the reference code:
     * A shared layer that no task has shared yet returns to the values with which the network
@@ -141,8 +141,10 @@ def lasem(
     return configurations(len(searched_layers(params)), groups, candidates, at_once)
 
   def init(params):
-    chosen = learned_none(params, jnp.int32(-1))
-    return _begin(table_of(params), prior, params, chosen, jnp.zeros(len(chosen)))
+    table, chosen = table_of(params), learned_none(params, jnp.int32(-1))
+    if fixed is not None:
+      _fixed(fixed, fixed_probability, table)
+    return _begin(table, prior, params, chosen, jnp.zeros(len(chosen)))
 
   def update(updates, state, params, *, at: Step):
     del updates

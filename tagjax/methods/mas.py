@@ -223,6 +223,7 @@ def _empty_memory(spec: StreamSpec, capacity: int) -> ring.RingState:
 
 def _remember(memory: ring.RingState, at: Boundary) -> ring.RingState:
   """Keeps the first examples of the task, and no others: they stand in random order."""
+  assert at.chunk is not None, "a task has ended"
   capacity = memory.items.shape[1]
   image, mask = (
     leaf.reshape(-1, *leaf.shape[2:])[:capacity] for leaf in (at.chunk.image, at.chunk.mask)
@@ -237,6 +238,7 @@ def _past_importance(
   of_chunk: per_example.BatchFunction, memory: ring.RingState, at: Boundary
 ) -> chex.ArrayTree:
   """The sum of Omega over the kept examples of each earlier task."""
+  assert at.chunk is not None, "a task has ended"
   capacity, batch_size = memory.items.shape[1], at.chunk.mask.shape[1]
   size = -(-capacity // batch_size) * batch_size
 

@@ -10,6 +10,7 @@ References:
 """
 
 import math
+from typing import TypeAlias
 
 import chex
 import jax
@@ -19,7 +20,7 @@ import optax
 from tagjax.core.register import register
 from tagjax.transforms.checks import check_range, is_off
 
-LearningRate = optax.ScalarOrSchedule
+LearningRate: TypeAlias = optax.ScalarOrSchedule
 
 
 @register("sgd", kind="optimizer", traced=("learning_rate",))

@@ -19,6 +19,7 @@ from tagjax.transforms import parameter_names
 from tagjax.transforms.checks import check_count, check_range
 
 _TRAIN, _RETRAIN = "train", "retrain"
+_AVERAGES = "batch_stats"
 
 
 class PacknetState(NamedTuple):
@@ -69,7 +70,8 @@ def packnet(
   only, and so do rows of task-stacked parameters. Biases and scales of normalisation move in the
   first task and are frozen then, as in the paper; so are running averages (BatchNorm), and from the
   second task on the gradient is that of evaluation mode, by these averages and without dropout. A
-  model without running averages is trained as ever.
+  model without running averages is trained as ever. These are the collection "batch_stats"; other
+  variables must stay as they are in training.
 
   It stands around the optimizer and whatever is chained with it, and masks the finished step: no
   momentum or weight decay moves a frozen weight. Methods that replay examples have nothing to do.
@@ -89,7 +91,8 @@ def packnet(
 
   Raises:
     ValueError: if an argument is out of range, the stream does not tell tasks apart, the head is
-      not found, nothing can be pruned, or `inner` has a memory, exemplars, phases or a prediction.
+      not found, nothing can be pruned, or `inner` has a memory, exemplars, phases or a prediction;
+      in a step, if training changes other variables than parameters and running averages.
 
   Example:
     >>> import numpy as np
@@ -149,13 +152,13 @@ def packnet(
     # The same for all seeds side by side, so that a condition on it stays a condition.
     again = most_of_lanes(state.learned[at.task_id].astype(jnp.int32)) > 0
     later = most_of_lanes(_any_other(state.learned, at.task_id).astype(jnp.int32)) > 0
-    before = dict(at.before or {})
-    is_frozen = later if before else jnp.zeros((), bool)
+    averages = _running_averages(at)
+    is_frozen = later if averages else jnp.zeros((), bool)
 
     def anew():
       """The gradient at the task's own weights, by the running averages if these are frozen."""
       own = _visible(state.owner, params, at.task_id, jnp.where(again, free + 1, free))
-      given = {**at.variables, **before}
+      given = {**at.variables, **averages}
       return jax.lax.cond(
         is_frozen,
         lambda: at.grad_fn(own, at.batch, variables=given, train=False)[1],
@@ -168,8 +171,8 @@ def packnet(
       grad, state.inner, params, at=at._replace(grad=grad)
     )
     state = state._replace(inner=inner_state)
-    now = {name: at.variables[name] for name in before} | (moved[0] if moved else {})
-    kept = jax.tree.map(lambda new, old: jnp.where(is_frozen, old, new), now, {**now, **before})
+    now = {name: at.variables[name] for name in averages} | (moved[0] if moved else {})
+    kept = jax.tree.map(lambda new, old: jnp.where(is_frozen, old, new), now, {**now, **averages})
     return isolation.masked(moving, updates), state, kept
 
   def consolidate(state: PacknetState, variables, *, at: Boundary):
@@ -233,6 +236,26 @@ def packnet(
   )
 
 
+def _running_averages(at: Step) -> Variables:
+  """The collection of running averages before the step's forward pass; empty without any.
+
+  Raises:
+    ValueError: if that pass has changed another collection: what earlier tasks compute would change
+      with it, or would not be what they were trained with.
+  """
+  before = dict(at.before or {})
+  averages = {name: before.pop(name) for name in (_AVERAGES,) if name in before}
+  for name, old in before.items():
+    pairs = zip(jax.tree.leaves(old), jax.tree.leaves(at.variables[name]), strict=True)
+    if any(value is not now for value, now in pairs):
+      raise ValueError(
+        f"packnet can freeze running averages in {_AVERAGES!r} alone, and training changes the "
+        f"model's {name!r} as well: keep these variables as they are, or in {_AVERAGES!r} if they "
+        "are running averages"
+      )
+  return averages
+
+
 def _any_other(learned: chex.Array, task: chex.Array) -> chex.Array:
   """Whether a task besides this one has ended."""
   return jnp.any(learned.at[task].set(False))
@@ -257,12 +280,11 @@ def _by_name(
 ) -> chex.ArrayTree:
   """`function(leaf, part)` where there is a part of the parameter's name; else the leaf."""
   leaves, structure = jax.tree.flatten(tree)
-  return structure.unflatten(
-    [
-      function(leaf, parts[name]) if name in parts else leaf
-      for name, leaf in zip(names, leaves, strict=True)
-    ]
-  )
+  changed = [
+    function(leaf, parts[name]) if name in parts else leaf
+    for name, leaf in zip(names, leaves, strict=True)
+  ]
+  return jax.tree.unflatten(structure, changed)
 
 
 def kept_weights(value: chex.Array, candidates: chex.Array, share: chex.Numeric) -> chex.Array:

@@ -8,6 +8,7 @@ before the optimizer sees it, so that momentum and RMSProp's averages contain it
 """
 
 import math
+from typing import TypeAlias
 
 import chex
 import jax
@@ -16,7 +17,7 @@ import optax
 
 from tagjax.transforms.checks import check_range, is_off
 
-Strength = float | chex.Numeric
+Strength: TypeAlias = float | chex.Numeric
 
 
 def zeros(params: chex.ArrayTree) -> chex.ArrayTree:

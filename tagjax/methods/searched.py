@@ -30,7 +30,7 @@ def searching(
   update: Callable[..., Any],
   row_of: Callable[[Any, Variables, chex.Array], chex.Array],
   end: Callable[[Any, Mapping[str, Any], chex.Array, chex.Array], Any],
-  **others: Callable[..., Any],
+  **others: Any,
 ) -> Method:
   """A method that chooses a configuration for each task.
 

@@ -70,15 +70,16 @@ def _declare(name: str, base: Base) -> Callable[..., Method]:
       steps_per_epoch=steps_per_epoch if bias_correction == "epoch" else None,
     )
 
-  make.__doc__ = make.__doc__.replace("TAG:", f"TAG with the base {base}:", 1)
+  make.__doc__ = (make.__doc__ or "").replace("TAG:", f"TAG with the base {base}:", 1)
   traced = ("learning_rate", "b")
   return register(name, kind="optimizer", section="tag", traced=traced, needs_past=True)(make)
 
 
-for _name, _base in (
-  ("tag", "rmsprop"),
-  ("tag_rmsprop", "rmsprop"),
-  ("tag_adagrad", "adagrad"),
-  ("tag_adam", "adam"),
-):
+_NAMES: dict[str, Base] = {
+  "tag": "rmsprop",
+  "tag_rmsprop": "rmsprop",
+  "tag_adagrad": "adagrad",
+  "tag_adam": "adam",
+}
+for _name, _base in _NAMES.items():
   _declare(_name, _base)

@@ -1,5 +1,7 @@
 """Networks whose units are gated by the task: by hard attention, or by time stamps."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import chex
@@ -11,8 +13,9 @@ from flax import linen as nn
 from tagjax.core.register import register
 from tagjax.core.types import StreamSpec
 from tagjax.core.units import ATTENTION, STAMPS, UNBORN
-from tagjax.models.checks import check_image, check_rates, check_widths
-from tagjax.models.convolution import Conv, Convolve, convolve
+from tagjax.models.checks import check_image, check_widths
+from tagjax.models.convolution import Conv
+from tagjax.models.lasem_network import Convolutions, LasemNetwork
 from tagjax.models.mlp import torch_dense
 from tagjax.models.pooling import max_pool_same
 from tagjax.models.task_head import outputs_by_task
@@ -20,13 +23,16 @@ from tagjax.models.task_rows import drawn_by_task
 
 Gates = Literal["attention", "stamps"]
 
+_PERCEPTRON: Mapping[str, Any] = MappingProxyType({"channels": (), "kernels": (), "pools": ()})
 
-class GatedNetwork(nn.Module):
-  """Convolutions and linear layers whose units each task has or does not have, then a head.
 
-      conv_l → ReLU → · gate → max-pool, for each l → Dropout → (Dense → ReLU → · gate) … → Dense
+class GatedNetwork(LasemNetwork, kw_only=True):
+  """A `LasemNetwork` whose units each task has or does not have.
 
-  Each row of a batch has the gates of its own task t:
+      conv_l → ReLU → · gate → max-pool, for each l → Dropout
+        → (Dense → ReLU → · gate → Dropout) … → Dense
+
+  There may be no convolutions. Each row of a batch has the gates of its own task t:
 
   - `"attention"`: `sigmoid(scale · e_t)`, with embeddings e in the parameters `attention/{layer}`,
     `[T, U]`, task-stacked, and `scale` in the collection "attention";
@@ -34,19 +40,10 @@ class GatedNetwork(nn.Module):
     "stamps". The first `start` of the units are born in task 0, the others are reserves.
 
   Attributes:
-    num_outputs: K, the outputs of the head.
     num_tasks: T.
     gates: see above.
-    channels: output channels of each convolution; `()`: there is none.
-    kernels: height and width of each kernel, odd.
-    pools: size and stride of the max-pool after each convolution; 1: none.
-    hidden: widths of the hidden linear layers.
     scale: s_max of `"attention"`, which `hat` anneals to in training; greater than 1.
     start: share of the units that are there from the start, in (0, 1); of `"stamps"`.
-    dropout: probability that a feature is dropped in training, after the convolutions and after
-      each linear layer; in [0, 1).
-    convolve: how convolutions are computed, see `tagjax.models.convolution`.
-    compute_dtype: of products, convolutions and activations; see `tagjax.models`.
 
   References:
     Serrà, Surís, Miron, Karatzoglou. Overcoming Catastrophic Forgetting with Hard Attention to the
@@ -54,33 +51,24 @@ class GatedNetwork(nn.Module):
     Yoon, Yang, Lee, Hwang. Lifelong Learning with Dynamically Expandable Networks. ICLR 2018.
   """
 
-  num_outputs: int
   num_tasks: int
   gates: Gates
-  channels: tuple[int, ...] = ()
-  kernels: tuple[int, ...] = ()
-  pools: tuple[int, ...] = ()
-  hidden: tuple[int, ...] = (256, 256)
   scale: float = 400.0
   start: float = 0.5
-  dropout: float = 0.0
-  convolve: Convolve = convolve
-  compute_dtype: jnp.dtype = jnp.float32
 
   def __post_init__(self):
-    check_rates(dropout=self.dropout)
     check_widths(hidden=tuple(self.hidden), channels=tuple(self.channels))
-    sizes = {"kernels": self.kernels, "pools": self.pools}
-    for name, values in sizes.items():
-      if len(values) != len(self.channels):
-        raise ValueError(
-          f"{name}={tuple(values)!r} has {len(values)} values: give one for each of the "
-          f"{len(self.channels)} convolutions"
-        )
-    if not self.scale > 1:
-      raise ValueError(f"scale must be greater than 1, got {self.scale!r}")
+    if self.skips:
+      raise ValueError(
+        f"skips={tuple(self.skips)!r} would lead past the units of a layer, which a task may not "
+        "have: give channels, kernels and pools, or a preset without skips"
+      )
     if not (self.channels or self.hidden):
       raise ValueError("hidden=() leaves no unit that a task could have: give a hidden layer")
+    if self.gates == "attention" and not self.scale > 1:
+      raise ValueError(f"scale must be greater than 1, got {self.scale!r}")
+    if self.gates == "stamps":
+      _check_start(self.start, channels=tuple(self.channels), hidden=tuple(self.hidden))
     super().__post_init__()
 
   @nn.compact
@@ -106,7 +94,8 @@ class GatedNetwork(nn.Module):
       float32 `[B, K]`, or features `[B, d]`.
 
     Raises:
-      ValueError: if there are convolutions and the image is not `[B, H, W, C]`.
+      ValueError: if there are convolutions and the image is not `[B, H, W, C]`, or their sizes are
+        not of the same number.
     """
     del mask
     gates = self._gates(task_id)
@@ -129,12 +118,11 @@ class GatedNetwork(nn.Module):
     return nn.Dropout(self.dropout, deterministic=not train)(x)
 
   def _convolutions(self, x: chex.Array, gates: dict[str, chex.Array]) -> chex.Array:
-    for layer, sizes in enumerate(zip(self.channels, self.kernels, self.pools, strict=True)):
-      outputs, size, pool = sizes
+    for layer, size in enumerate(self.sizes(x.shape[-1])):
       name = f"conv{layer}"
-      conv = Conv(outputs, size, use_bias=True, convolve=self.convolve, name=name)
+      conv = Conv(size.outputs, size.kernel, use_bias=True, convolve=self.convolve, name=name)
       x = nn.relu(conv(x)) * gates[name].astype(x.dtype)[:, None, None]
-      x = max_pool_same(x, pool)
+      x = max_pool_same(x, self.pools[layer])
     return x
 
   def _widths(self) -> dict[str, int]:
@@ -188,6 +176,12 @@ def _check_start(start: float, **widths: tuple[int, ...]) -> None:
       )
 
 
+def _gated(spec: StreamSpec, name: str, gates: Gates, **fields: Any) -> GatedNetwork:
+  """The network for a stream that tells tasks apart; `name` is the model's, for messages."""
+  outputs_by_task(spec, name)
+  return GatedNetwork(spec.num_outputs, num_tasks=spec.num_tasks, gates=gates, **fields)
+
+
 @register("attention_mlp", kind="model", collections=(ATTENTION,))
 def attention_mlp(
   spec: StreamSpec,
@@ -204,64 +198,38 @@ def attention_mlp(
     hidden: widths of the hidden layers, at least 1.
     scale: s_max, the hardness of the gates in evaluation, greater than 1.
     dropout: probability that a hidden unit is dropped in training; in [0, 1).
-    compute_dtype: see `GatedNetwork`.
+    compute_dtype: see `LasemNetwork`.
 
   Raises:
     ValueError: if the scenario is not `"task"`, or a number is out of range.
   """
-  outputs_by_task(spec, "attention_mlp")
-  return GatedNetwork(
-    spec.num_outputs,
-    spec.num_tasks,
-    "attention",
-    hidden=hidden,
-    scale=scale,
-    dropout=dropout,
-    compute_dtype=compute_dtype,
-  )
+  fields = {"hidden": hidden, "dropout": dropout, "compute_dtype": compute_dtype, **_PERCEPTRON}
+  return _gated(spec, "attention_mlp", "attention", scale=scale, **fields)
 
 
-@register("attention_cnn", kind="model", collections=(ATTENTION,))
+@register("attention_cnn", kind="model", collections=(ATTENTION,), shares="convolutions")
 def attention_cnn(
   spec: StreamSpec,
   *,
-  channels: tuple[int, ...] = (32, 32, 64, 64),
-  kernels: tuple[int, ...] = (3, 3, 3, 3),
-  pools: tuple[int, ...] = (1, 2, 1, 2),
-  hidden: tuple[int, ...] = (64,),
   scale: float = 400.0,
-  dropout: float = 0.0,
   compute_dtype: jnp.dtype = jnp.float32,
+  **convolutions: Any,
 ) -> GatedNetwork:
   """Convolutions with hard attention to the task over channels and hidden units, for `hat`.
 
   Args:
-    spec: the stream, of the scenario `"task"`.
-    channels: output channels of each convolution; the defaults are LASEM's for CIFAR.
-    kernels: height and width of each kernel, odd.
-    pools: size and stride of the max-pool after each convolution; 1: none.
-    hidden: widths of the hidden linear layers; may be empty.
-    scale: s_max, the hardness of the gates in evaluation, greater than 1.
-    dropout: see `GatedNetwork`.
-    compute_dtype: see `GatedNetwork`.
+    spec: see `attention_mlp`.
+    scale: see `attention_mlp`.
+    compute_dtype: see `LasemNetwork`.
+    **convolutions: fields of `tagjax.models.lasem_network.Convolutions`, such as `preset="stl10"`;
+      here hidden units are dropped like the features.
 
   Raises:
-    ValueError: if the scenario is not `"task"`, a number is out of range, or the sizes are not of
-      the same number of convolutions.
+    ValueError: if the scenario is not `"task"`, a number is out of range, the sizes are not of the
+      same number of convolutions, or a preset has skips.
   """
-  outputs_by_task(spec, "attention_cnn")
-  return GatedNetwork(
-    spec.num_outputs,
-    spec.num_tasks,
-    "attention",
-    channels,
-    kernels,
-    pools,
-    hidden,
-    scale,
-    dropout=dropout,
-    compute_dtype=compute_dtype,
-  )
+  fields = Convolutions(**convolutions).fields() | {"compute_dtype": compute_dtype}
+  return _gated(spec, "attention_cnn", "attention", scale=scale, **fields)
 
 
 @register("expandable_mlp", kind="model", collections=(STAMPS,))
@@ -280,63 +248,34 @@ def expandable_mlp(
     hidden: largest widths of the hidden layers, reserves included.
     start: share of the units that the first task has, in (0, 1).
     dropout: probability that a hidden unit is dropped in training; in [0, 1).
-    compute_dtype: see `GatedNetwork`.
+    compute_dtype: see `LasemNetwork`.
 
   Raises:
     ValueError: if the scenario is not `"task"`, a number is out of range, or there is no reserve.
   """
-  outputs_by_task(spec, "expandable_mlp")
-  _check_start(start, hidden=hidden)
-  return GatedNetwork(
-    spec.num_outputs,
-    spec.num_tasks,
-    "stamps",
-    hidden=hidden,
-    start=start,
-    dropout=dropout,
-    compute_dtype=compute_dtype,
-  )
+  fields = {"hidden": hidden, "dropout": dropout, "compute_dtype": compute_dtype, **_PERCEPTRON}
+  return _gated(spec, "expandable_mlp", "stamps", start=start, **fields)
 
 
-@register("expandable_cnn", kind="model", collections=(STAMPS,))
+@register("expandable_cnn", kind="model", collections=(STAMPS,), shares="convolutions")
 def expandable_cnn(
   spec: StreamSpec,
   *,
-  channels: tuple[int, ...] = (64, 64, 128, 128),
-  kernels: tuple[int, ...] = (3, 3, 3, 3),
-  pools: tuple[int, ...] = (1, 2, 1, 2),
-  hidden: tuple[int, ...] = (128,),
   start: float = 0.5,
-  dropout: float = 0.0,
   compute_dtype: jnp.dtype = jnp.float32,
+  **convolutions: Any,
 ) -> GatedNetwork:
   """Convolutions whose channels, like the hidden units, have time stamps, for the method `den`.
 
   Args:
-    spec: the stream, of the scenario `"task"`.
-    channels: largest output channels of each convolution; half of the defaults are LASEM's network
-      for CIFAR.
-    kernels: see `attention_cnn`.
-    pools: see `attention_cnn`.
-    hidden: largest widths of the hidden linear layers; may be empty.
-    start: share of the units that the first task has, in (0, 1).
-    dropout: see `GatedNetwork`.
-    compute_dtype: see `GatedNetwork`.
+    spec: see `expandable_mlp`.
+    start: see `expandable_mlp`.
+    compute_dtype: see `LasemNetwork`.
+    **convolutions: see `attention_cnn`; channels and hidden are the largest widths, reserves
+      included.
 
   Raises:
     ValueError: see `attention_cnn`; or if there is no reserve.
   """
-  outputs_by_task(spec, "expandable_cnn")
-  _check_start(start, channels=channels, hidden=hidden)
-  return GatedNetwork(
-    spec.num_outputs,
-    spec.num_tasks,
-    "stamps",
-    channels,
-    kernels,
-    pools,
-    hidden,
-    start=start,
-    dropout=dropout,
-    compute_dtype=compute_dtype,
-  )
+  fields = Convolutions(**convolutions).fields() | {"compute_dtype": compute_dtype}
+  return _gated(spec, "expandable_cnn", "stamps", start=start, **fields)

@@ -1,7 +1,7 @@
 """What a run leaves behind: results, tables, plots, a line of progress, comparisons.
 
 `results` turns accuracy matrices into the metrics of results.json. `run.Run` is a finished run as
-arrays, pandas frames and plots, `run.Grid` a finished grid, `runs.Runs` several runs side by side;
+arrays, pandas frames and plots, `grid.Grid` a finished grid, `runs.Runs` several side by side;
 `runs.load_runs` finds them in folders. `tables`, `plots`, `class_plots`, `curve_plots` and
 `growth_plots` show results, `metrics_log` and `log_plots` the log, `comparison` and
 `comparison_plots` several runs; `progress` is the line on the terminal. `compare`

@@ -25,6 +25,7 @@ from tagjax.report.tables import (
   markdown_table,
   markdown_text,
   mean_and_std,
+  seeds_text,
 )
 
 Results = Mapping[str, Any]
@@ -208,7 +209,7 @@ def comparison_rows(runs: Mapping[str, Results], definition: str) -> list[Row]:
         "learning rate": _learning_rate(results),
         **texts,
         **{title: of_runs[name] for title, of_runs in sizes.items()},
-        "seeds": str(len(matrices)),
+        "seeds": seeds_text(results),
         "seconds": _seconds(results),
         **{title: f"{costs[name][key]:.2f}" for key, title in COSTS.items() if costs},
         "commit": commit_of(results),
@@ -337,7 +338,9 @@ def commit_of(results: Results) -> str:
 
 
 def _learning_rate(results: Results) -> str:
-  rate = (results.get("config") or {}).get("learning_rate")
+  """The rate that was trained with: the chosen one, where tasks of their own chose."""
+  chosen = (results.get("tuning") or {}).get("chosen") or {}
+  rate = chosen.get("learning_rate", (results.get("config") or {}).get("learning_rate"))
   return f"{rate:g}" if isinstance(rate, int | float) else "–"  # noqa: RUF001
 
 

@@ -36,6 +36,8 @@ Results = Mapping[str, Any]
 
 # In the definition "tag" gains count as zero.
 _LEAST_FORGETTING = {"agem": -100.0, "agem-ref": -100.0, "tag": 0.0, "diagonal": -100.0}
+_MOST_COST_LETTERS = 44
+"""Of names of one width side by side; longer ones stand upright."""
 
 
 def plot_comparison(results: Mapping[str, Results], *, definition: str | None = None) -> Figure:
@@ -178,7 +180,8 @@ def plot_costs(results: Mapping[str, Results]) -> Figure:
     values = [own[key] for own in costs.values()]
     bars = axes.bar(places + offset, values, 0.38, color=COLORS[offset > 0], label=title)
     axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=1)
-  axes.set_xticks(places, list(costs), rotation=0 if len(costs) <= 4 else 90)
+  fits = len(costs) * max(map(len, costs)) <= _MOST_COST_LETTERS
+  axes.set_xticks(places, list(costs), rotation=0 if fits else 90)
   axes.set_ylabel("multiples of plain SGD's")
   axes.legend(frameon=False)
   style(axes)

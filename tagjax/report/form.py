@@ -3,18 +3,47 @@
 Tables and plots take it for granted. What does not have it is refused in one line when it is read.
 """
 
+import os
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tagjax.core.untrusted import plain_strings
 from tagjax.metrics.matrix import DEFINITIONS
-from tagjax.storage.json_files import ResultsError
+from tagjax.storage.json_files import ResultsError, read_json
+from tagjax.storage.workdir import RESULTS
 
 _LARGEST = 1e15
 _LONGEST_NAME = 1000
 _SUMMARY = ("mean", "std", "ci95")
 _METRICS = ("average_accuracy", "forgetting", "learning_accuracy")
+
+
+def read_results(path: str | os.PathLike[str]) -> tuple[Any, Path]:
+  """What a results file holds, without what a terminal or a browser would obey.
+
+  Args:
+    path: the file, or the folder that it is in.
+
+  Returns:
+    The contents, and the file.
+
+  Raises:
+    ResultsError: if the file is missing or broken.
+  """
+  path = Path(path)
+  file = path / RESULTS if path.is_dir() or path.suffix != ".json" else path
+  try:
+    return plain_strings(read_json(file)), file
+  except RecursionError:
+    raise ResultsError(f"{file} is nested too deeply: it is not a tagjax results file") from None
+
+
+def is_grid(results: Any) -> bool:
+  """Whether these are the results of a grid."""
+  return isinstance(results, Mapping) and "points" in results
 
 
 def check_run(results: Mapping[str, Any], num_seeds: int, num_tasks: int, where: str) -> None:
@@ -34,6 +63,7 @@ def check_run(results: Mapping[str, Any], num_seeds: int, num_tasks: int, where:
   check.entry("task_names", _is_none_or(_list_of(_is_name, num_tasks)))
   check.entry("tensor_names", _is_none_or(_list_of(_is_name)))
   check.entry("seeds", lambda value: _is_whole(value) or _list_of(_is_whole, num_seeds)(value))
+  check.entry("diverged_seeds", _list_of(_is_whole))
   check.entry("used", _is_none_or(_list_of(_is_name)))
   check.entry("task_relatedness", _is_none_or(_is_array((num_seeds, num_tasks, num_tasks))))
   check.entry("learning_curves", _is_curves((num_seeds, num_tasks)))

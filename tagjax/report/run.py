@@ -1,4 +1,4 @@
-"""A finished run, or a finished grid, as an object: arrays, pandas frames, plots."""
+"""A finished run as an object: arrays, pandas frames, plots."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tagjax import metrics, report
-from tagjax.core.untrusted import plain_strings
 from tagjax.report import form
 from tagjax.report.comparison import commit_of, flat_config
 from tagjax.report.continuum import Continuum, array_of, continuum_of
+from tagjax.report.grid import Grid
 from tagjax.report.growth import Growth, growth_of, outcomes_of
 from tagjax.report.metrics_log import diagnostics, monitored, read_log, training_curve
 from tagjax.report.results import definition_of
-from tagjax.report.tables import mean_and_std, metric_rows, sweep_rows
+from tagjax.report.tables import html_table, mean_and_std, metric_rows, seeds_text
 from tagjax.storage.json_files import ResultsError, read_json, write_atomic, write_json_atomic
 from tagjax.storage.workdir import LOG, RESULTS
 
@@ -114,6 +114,14 @@ class Run:
     first, count = int(self.config.get("seed") or 0), len(self.accuracy)
     seeds = self.results.get("seeds")
     return list(seeds) if isinstance(seeds, list) else list(range(first, first + count))
+
+  @property
+  def diverged_seeds(self) -> list[int]:
+    """The seeds whose loss stopped being finite; nothing else of the run counts them.
+
+    `results["runs"]` tells where. A run of `tagjax.fit` has none: there it is an error.
+    """
+    return list(self.results.get("diverged_seeds", ()))
 
   @property
   def num_tasks(self) -> int:
@@ -302,13 +310,15 @@ class Run:
 
     Returns:
       The entries `run`, `method`; of each metric the mean under its own name, and `_std`, `_ci95`;
-      `seeds` (how many), `seconds`, `commit`, `folder`; and `config.KEY` for each key.
+      `seeds` and `diverged_seeds` (how many), `seconds`, `commit`, `folder`; and `config.KEY` for
+      each key.
     """
     entries: dict[str, Any] = {"run": self.name, "method": self.method}
     for name, values in self.metrics()[["mean", "std", "ci95"]].iterrows():
       entries |= {name + end: values[key] for end, key in _SUMMARY.items()}
     entries |= {
       "seeds": len(self.accuracy),
+      "diverged_seeds": len(self.diverged_seeds),
       "seconds": (self.results.get("seconds") or {}).get("total", np.nan),
       "commit": commit_of(self.results),
       "folder": str(self.folder) if self.folder else "",
@@ -436,7 +446,7 @@ class Run:
     return target
 
   def __repr__(self) -> str:
-    seeds, tasks = self.accuracy.shape[:2]
+    tasks = self.num_tasks
     figures = ", ".join(
       f"{title} {mean_and_std(*metrics.summarise(values)[:2])} %"
       for title, values in (
@@ -444,7 +454,8 @@ class Run:
         ("forgetting", self.forgetting),
       )
     )
-    count = f"{seeds} seed{'s' if seeds > 1 else ''}, {tasks} task{'s' if tasks > 1 else ''}"
+    text = seeds_text(self.results)
+    count = f"{text} seed{'s' if text != '1' else ''}, {tasks} task{'s' if tasks > 1 else ''}"
     where = f", {self.folder}" if self.folder else ""
     return f"Run({self.name}: {figures}; {count}{where})"
 
@@ -452,106 +463,7 @@ class Run:
     return html_table(metric_rows(_with_metrics(self)), repr(self))
 
 
-class Grid:
-  """A finished grid (`config.sweep`) or search (`config.search`): its points, and the choice.
-
-  A notebook shows it as the table of its points. Its results are summaries on validation
-  examples; there are no accuracy matrices.
-
-  Attributes:
-    results: the contents of results.json.
-    folder: the grid's folder; None for a grid in memory.
-    name: the method, if no other name was given.
-
-  Args:
-    results: the contents of results.json, with `points` and `chosen`.
-    folder: the grid's folder.
-    name: see above.
-
-  Raises:
-    ResultsError: if `results` are not those of a grid.
-  """
-
-  def __init__(
-    self,
-    results: Results,
-    folder: str | os.PathLike[str] | None = None,
-    *,
-    name: str | None = None,
-  ):
-    if not is_grid(results):
-      raise ResultsError("the results hold no 'points': they are not those of a grid; use Run")
-    form.check_grid(results, f"the results in {folder}" if folder else "the results")
-    self.results = results
-    self.folder = None if folder is None else Path(folder)
-    self.name = name or _method(results) or (self.folder.name if self.folder else "grid")
-
-  @classmethod
-  def load(cls, path: str | os.PathLike[str]) -> Grid:
-    """Reads a grid from its folder, or from a results file.
-
-    Raises:
-      ResultsError: if there is no results.json, or it is not that of a finished grid.
-    """
-    loaded = load(path)
-    if isinstance(loaded, Run):
-      raise ResultsError(f"{path} holds a single run, not a grid: read it with Run.load")
-    return loaded
-
-  @property
-  def config(self) -> dict[str, Any]:
-    """The config that all points share, with `sweep`."""
-    return dict(self.results.get("config") or {})
-
-  @property
-  def chosen(self) -> dict[str, Any] | None:
-    """The values of the best point; None if all points diverged."""
-    return self.results.get("chosen")
-
-  @property
-  def at_edge(self) -> list[str]:
-    """The keys whose chosen value is at an end of what was tried."""
-    return list(self.results.get("at_edge") or [])
-
-  def to_frame(self) -> pd.DataFrame:
-    """One row a point.
-
-    Returns:
-      The columns `grid` (its name), the swept keys, mean, `_std` and `_ci95` of each metric (NaN
-      where the point diverged or was given up), `diverged_seeds` (how many), of a search
-      `pruned_after` (the tasks after which the point was given up, else NaN), and `chosen`.
-    """
-    rows = []
-    for point in self.results["points"]:
-      row: dict[str, Any] = {"grid": self.name, **point["values"]}
-      for name in [key for key in point if key not in _NO_METRIC]:
-        summary = point[name] or {}
-        row |= {name + end: _number(summary.get(key)) for end, key in _SUMMARY.items()}
-      row["diverged_seeds"] = len(point.get("diverged_seeds", []))
-      if "pruned_after" in point:
-        row["pruned_after"] = _number(point["pruned_after"])
-      row["chosen"] = point["values"] == self.chosen
-      rows.append(row)
-    import pandas as pd  # a third of a second, which a run has no use for
-
-    return pd.DataFrame(rows)
-
-  def plot(self) -> Figure:
-    """See `plot_points` in `tagjax.report.plots`."""
-    return report.plots.plot_points(self.results)
-
-  def __repr__(self) -> str:
-    where = f", {self.folder}" if self.folder else ""
-    chosen = ", ".join(f"{key}={value}" for key, value in (self.chosen or {}).items())
-    best = f"chosen {chosen}" if chosen else "every point diverged"
-    return f"Grid({self.name}: {len(self.results['points'])} points, {best}{where})"
-
-  def _repr_html_(self) -> str:
-    return html_table(sweep_rows(self.results), repr(self))
-
-
 _SUMMARY = {"": "mean", "_std": "std", "_ci95": "ci95"}
-_NO_METRIC = ("values", "diverged_seeds", "pruned_after")
 
 
 def load(path: str | os.PathLike[str]) -> Run | Grid:
@@ -560,34 +472,15 @@ def load(path: str | os.PathLike[str]) -> Run | Grid:
   Raises:
     ResultsError: if the file is missing, broken, or not one of tagjax.
   """
-  path = Path(path)
-  file = path / RESULTS if path.is_dir() or path.suffix != ".json" else path
+  results, file = form.read_results(path)
   folder = file.parent if file.name == RESULTS else None
-  results = read_results(file)
-  if is_grid(results):
+  if form.is_grid(results):
     return Grid(results, folder)
   for key in ("accuracy_matrix", "definitions", "config", "seconds"):
     if not isinstance(results, dict) or key not in results:
       raise ResultsError(f"{file} holds no {key!r}: it is not a tagjax results file; run it again")
   check_results(results, f"the results in {file}")
   return Run(results, folder)
-
-
-def read_results(file: str | os.PathLike[str]) -> Any:
-  """What a results file holds, without what a terminal or a browser would obey.
-
-  Raises:
-    ResultsError: if the file is missing or broken.
-  """
-  try:
-    return plain_strings(read_json(file))
-  except RecursionError:
-    raise ResultsError(f"{file} is nested too deeply: it is not a tagjax results file") from None
-
-
-def is_grid(results: Any) -> bool:
-  """Whether these are the results of a grid."""
-  return isinstance(results, Mapping) and "points" in results
 
 
 def check_results(results: Any, where: str) -> None:
@@ -600,7 +493,7 @@ def check_results(results: Any, where: str) -> None:
   Raises:
     ResultsError: if they are not.
   """
-  if is_grid(results):
+  if form.is_grid(results):
     raise ResultsError(
       f"{where} are those of a grid (config.sweep): use Grid, or run what it chose"
     )
@@ -615,14 +508,6 @@ def check_results(results: Any, where: str) -> None:
   form.check_run(results, len(matrices), matrices.shape[-1], where)
 
 
-def html_table(rows: list[Mapping[str, str]], caption: str) -> str:
-  """The rows as an HTML table with a line above it, for notebooks."""
-  text = caption.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-  import pandas as pd  # a third of a second, which a run has no use for
-
-  return f"<p>{text}</p>" + pd.DataFrame(rows).to_html(index=False, border=0)
-
-
 def _with_metrics(run: Run) -> Results:
   """The results with a summary of every metric, for those that hold the matrices only."""
   ddof = run.results.get("definitions", {}).get("ddof", 1)
@@ -634,7 +519,3 @@ def _with_metrics(run: Run) -> Results:
 
 def _method(results: Results) -> str:
   return str((results.get("config") or {}).get("method") or "")
-
-
-def _number(value: float | None) -> float:
-  return np.nan if value is None else value

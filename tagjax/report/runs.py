@@ -30,9 +30,10 @@ from tagjax.report.comparison import (
   distinct_names,
   spread,
 )
+from tagjax.report.grid import Grid
 from tagjax.report.results import definition_of
-from tagjax.report.run import Grid, Run, html_table, load
-from tagjax.report.tables import print_rows
+from tagjax.report.run import Run, load
+from tagjax.report.tables import html_table, print_rows
 from tagjax.storage.json_files import ResultsError
 from tagjax.storage.workdir import CHECKPOINTS, CONFIG, LOCK, LOG, RESULTS
 

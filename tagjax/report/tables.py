@@ -1,5 +1,6 @@
 """Tables of a run: on the terminal with rich, in files as Markdown. All in percent."""
 
+import html
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -140,10 +141,23 @@ def _mean_text(values: np.ndarray) -> str:
   return " ".join(texts) if len(known) else "–"  # noqa: RUF001
 
 
+def seeds_text(results: Mapping[str, Any]) -> str:
+  """How many seeds the figures are of; of those that diverged, none is.
+
+  >>> matrix = [[0.9, None], [0.7, 0.8]]
+  >>> seeds_text({"accuracy_matrix": [matrix]})
+  '1'
+  >>> seeds_text({"accuracy_matrix": [matrix], "diverged_seeds": [2, 4]})
+  '1 of 3'
+  """
+  ended, lost = len(results["accuracy_matrix"]), len(results.get("diverged_seeds", ()))
+  return f"{ended} of {ended + lost}" if lost else str(ended)
+
+
 def run_table(results: Mapping[str, Any]) -> Table:
   """The end-of-run table: every metric over the seeds."""
-  seeds = len(results["accuracy_matrix"])
-  title = f"{_name(results)}, {seeds} seed{'s' if seeds > 1 else ''}"
+  seeds = seeds_text(results)
+  title = f"{_name(results)}, {seeds} seed{'s' if seeds != '1' else ''}"
   return rich_table(metric_rows(results), title)
 
 
@@ -313,6 +327,14 @@ def markdown_code(text: str) -> str:
   text = plain_text(text)
   longest = max(map(len, re.findall("`+", text)), default=0)
   return f"{'`' * (longest + 1)} {text} {'`' * (longest + 1)}" if longest else f"`{text}`"
+
+
+def html_table(rows: Sequence[Row], caption: str) -> str:
+  """The rows as an HTML table with a line above it, for notebooks."""
+  import pandas as pd  # a third of a second, which a run has no use for
+
+  text = html.escape(caption, quote=False)
+  return f"<p>{text}</p>" + pd.DataFrame(rows).to_html(index=False, border=0)
 
 
 def percent(value: float | None, *, sign: bool = False) -> str:

@@ -18,13 +18,15 @@ from tagjax.core.sharing import ROUTING, SEARCHED
 from tagjax.core.types import Hyper, StreamSpec, Variables
 from tagjax.engine.batch_statistics import check_batch_statistics, check_padding_of_method
 from tagjax.engine.counts import Measures
+from tagjax.engine.layout import Layout
 from tagjax.engine.learner import Learner, LearnerState, make_learner
 from tagjax.engine.model import checked_model
-from tagjax.engine.programs import Layout, Programs
+from tagjax.engine.programs import Programs
 from tagjax.engine.train_loop import DEVICE_AXIS
 from tagjax.input_pipeline.data_source import evaluation_source, training_source
 from tagjax.storage import tree_bytes
 from tagjax.training import memory_estimate
+from tagjax.training.available_memory import available_memory
 from tagjax.training.checks import check_examples, check_method, check_stream, is_ours
 from tagjax.training.growth import Growth
 from tagjax.training.memory_estimate import Forecast
@@ -361,7 +363,7 @@ def _layout(one, method, spec, trials, options, besides, streamed) -> Layout:
 
 
 def _available() -> int | None:
-  return memory_estimate.available_memory(jax.local_devices()[0])
+  return available_memory(jax.local_devices()[0])
 
 
 def _hyper_shapes(trial: Trial) -> Hyper:

@@ -3,7 +3,7 @@
 import jax
 
 from tagjax.core.errors import ConfigError
-from tagjax.engine.programs import Layout
+from tagjax.engine.layout import Layout
 from tagjax.training.memory_estimate import UNLIMITED, Room
 from tagjax.training.options import RunOptions, SeedAxis
 

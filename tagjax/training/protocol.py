@@ -22,8 +22,9 @@ from typing import Any
 import jax
 
 from tagjax import benchmarks
-from tagjax.core.errors import ConfigError, InterruptedRun
-from tagjax.report.run import Grid, Run
+from tagjax.core.errors import ConfigError, DivergedError, InterruptedRun
+from tagjax.report.grid import Grid
+from tagjax.report.run import Run
 from tagjax.report.tables import percent, value_text
 from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
@@ -33,20 +34,14 @@ from tagjax.training.checks import check_stream
 from tagjax.training.cpu_devices import use_cpu_devices
 from tagjax.training.ending import Ending
 from tagjax.training.fingerprint import Origin, fingerprint
-from tagjax.training.fit import make_options, results_of, train_trials
+from tagjax.training.fit import make_options, results_of
 from tagjax.training.identity import describe_run, flat_keys
 from tagjax.training.options import RunOptions
+from tagjax.training.points import Point, check_grid, grid_points, split_grid, with_fixed
 from tagjax.training.provenance import provenance
 from tagjax.training.record import RunRecord
-from tagjax.training.sweep import (
-  Parts,
-  Point,
-  check_grid,
-  grid_points,
-  split_grid,
-  train_grid,
-  with_fixed,
-)
+from tagjax.training.sweep import Parts, train_grid
+from tagjax.training.train_stream import train_trials
 from tagjax.training.trainer import Trial
 from tagjax.training.tuning import TuningOptions, judging_options, tuning_options
 
@@ -71,7 +66,8 @@ def tune_then_judge(
   The first tasks are trained once for each point and seed, and validation examples choose the best
   point, as in `tagjax.sweep`. The chosen values are then fixed. For each seed a new network learns
   the other tasks, held-out examples included, each seed in an order of its own
-  (`tagjax.Stream.shuffled`); classes of the first tasks are never among them.
+  (`tagjax.Stream.shuffled`); classes of the first tasks are never among them. A run whose loss
+  stops being finite is named, and is no part of the results; the others go on.
 
   Args:
     stream: a `tagjax.Stream`, with validation examples (`validation_fraction`).
@@ -88,11 +84,13 @@ def tune_then_judge(
     **changes: fields of `RunOptions`.
 
   Returns:
-    The judged runs, a seed each; `Run.tuning` is the grid of the first stage.
+    The judged runs that ended, a seed each; `Run.tuning` is the grid of the first stage,
+    `Run.diverged_seeds` are the others.
 
   Raises:
     ConfigError: an argument cannot work; or every point of the grid diverged.
-    WorkdirError, CheckpointError, DivergedError, InterruptedRun: see `tagjax.fit`.
+    DivergedError: every judged run diverged.
+    WorkdirError, CheckpointError, InterruptedRun: see `tagjax.fit`.
 
   >>> import numpy as np, optax, tagjax
   >>> image, label = np.eye(4, dtype=np.float32), np.array([0, 1, 0, 1])
@@ -191,8 +189,10 @@ def run_protocol(
     accept_changes: see `tagjax.fit`.
 
   Returns:
-    The run. Its results are those of `tagjax.fit`, and `tuning`: the results of the first stage;
-    `runs`: for each seed its `task_names` and `seconds`.
+    The run. Its results are those of `tagjax.fit`, over the runs that ended, seconds included;
+    `tuning`: the results of the first stage; `runs`: for each seed its `task_names`, `seconds` and
+    `diverged`, where its loss stopped being finite (`{"task", "step"}`, see
+    `tagjax.training.record.RunRecord`) or None; `diverged_seeds`: those of which it did.
 
   Raises:
     ConfigError, WorkdirError, CheckpointError, DivergedError, InterruptedRun: see
@@ -222,6 +222,7 @@ def run_protocol(
         return _train_run(parts, seeds, path, own, origin, accept_changes, progress)
 
       results, starts = _judge(judged, chosen, rest, tuning, folder, train)
+      _warn_of_diverged(results["runs"])
     except InterruptedRun as stop:
       if folder.path is None:
         raise
@@ -269,7 +270,11 @@ def _judge(
   folder: Workdir | NoWorkdir,
   train: Callable[[Parts, Sequence[int], Path | None], dict[str, Any]],
 ) -> tuple[dict[str, Any], list[Any]]:
-  """Trains each seed on the tasks that are judged: the results of all, and where they began."""
+  """Trains each seed on the tasks that are judged: the results, and where each run began.
+
+  Raises:
+    DivergedError: if no run ended.
+  """
   options = judged(chosen, rest).options
   if not options.needs_validation:
     rest = rest.without_validation()
@@ -277,25 +282,82 @@ def _judge(
   groups = [[seed] for seed in seeds] if tuning.shuffle else [seeds]
   streams = [rest.shuffled(group[0]) if tuning.shuffle else rest for group in groups]
   _check_sizes(streams, options)
-  runs, records, measured, folders = [], [], {}, []
+  records, measured, folders = [], {}, []
   for group, stream in zip(groups, streams, strict=True):
     path = None if folder.path is None else folder.path / RUNS / str(group[0])
     own = _ended_run(path)
     if own is None:
       own = train(judged(chosen, stream), group, path)
-    record = RunRecord.from_json(own["record"])
-    records.append(record)
+    records.append(RunRecord.from_json(own["record"]))
     folders += [] if path is None else [Workdir(path)]
     measured = own["told"]
-    told = {"task_names": list(stream.task_names), "seconds": record.seconds}
-    runs += [{"seed": seed, **told} for seed in group]
-  whole = RunRecord.join(records)
-  results = results_of(whole, streams[0], options)
-  if any(one["task_names"] != runs[0]["task_names"] for one in runs):
-    results["task_names"] = [f"task {place + 1}" for place in range(len(rest))]
+  runs = [
+    _tell_run(seed, stream, record.part([trial]))
+    for group, stream, record in zip(groups, streams, records, strict=True)
+    for trial, seed in enumerate(group)
+  ]
+  ended = [one for one in runs if not one["diverged"]]
+  if not ended:
+    raise DivergedError(_all_diverged(runs, chosen, folder.path))
+  results = results_of(_ended_part(records), streams[0], options)
+  same_names = all(one["task_names"] == ended[0]["task_names"] for one in ended)
+  numbered = [f"task {place + 1}" for place in range(len(rest))]
+  results["task_names"] = ended[0]["task_names"] if same_names else numbered
   if isinstance(folder, Workdir):
     folder.join_logs(folders)
-  return {**results, **measured, "seeds": seeds, "runs": runs}, whole.starts
+  told = {
+    "seeds": [one["seed"] for one in ended],
+    "diverged_seeds": [one["seed"] for one in runs if one["diverged"]],
+    "runs": runs,
+  }
+  return {**results, **measured, **told}, [start for record in records for start in record.starts]
+
+
+def _tell_run(seed: int, stream: Stream, record: RunRecord) -> dict[str, Any]:
+  """What the results say of the run of a seed besides its figures."""
+  return {
+    "seed": seed,
+    "task_names": list(stream.task_names),
+    "seconds": record.seconds,
+    "diverged": record.diverged[0] or None,
+  }
+
+
+def _ended_part(records: Sequence[RunRecord]) -> RunRecord:
+  """The record of the trials that have not diverged."""
+  return RunRecord.join(
+    [
+      record.part([trial for trial, where in enumerate(record.diverged) if not where])
+      for record in records
+    ]
+  )
+
+
+def _all_diverged(runs: Sequence[Mapping[str, Any]], chosen: Point, path: Path | None) -> str:
+  values = " ".join(f"{key}={value_text(value)}" for key, value in chosen.items())
+  return (
+    f"the loss is not finite in {_places(runs)}: every run diverged with the chosen {values}. Try "
+    f"smaller learning rates or strengths{f', in another folder than {path}' if path else ''}"
+  )
+
+
+def _warn_of_diverged(runs: Sequence[Mapping[str, Any]]) -> None:
+  lost = [one for one in runs if one["diverged"]]
+  if lost:
+    verb = "is" if len(lost) == 1 else "are"
+    print(
+      f"warning: {len(lost)} of {len(runs)} runs diverged and {verb} left out of all figures: "
+      f"{_places(lost)}",
+      file=sys.stderr,
+      flush=True,
+    )
+
+
+def _places(runs: Sequence[Mapping[str, Any]]) -> str:
+  return "; ".join(
+    f"seed {one['seed']}, task {one['diverged']['task']}, step {one['diverged']['step']}"
+    for one in runs
+  )
 
 
 def _check_sizes(streams: Sequence[Stream], options: RunOptions) -> None:
@@ -343,6 +405,7 @@ def _train_run(
       trials,
       parts.options,
       pretrained=parts.pretrained,
+      keep_going=True,
       together=group_size.kept(folder.path),
     )
     train_trials(

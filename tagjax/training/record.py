@@ -21,7 +21,8 @@ class RunRecord:
     accuracy: `[S][T][T]` fractions; row: after task t, column: on task u; None: not evaluated.
     baseline: `[S][T]` accuracies of the untrained network, or None.
     curves: `[S][T][b]` accuracies on task t before its minibatch b.
-    diverged: `[S]`, whether the loss has stopped being finite.
+    diverged: `[S]`, where the loss stopped being finite, `{"task", "step"}`: the task from 0, and
+      the steps of its epoch up to then. None: it has not.
     validation: `[S][T][E][u]` accuracies on the validation examples of each task seen, after each
       epoch of task t, those of its phases and stays one after another; empty unless the best epoch
       is chosen.
@@ -88,7 +89,7 @@ class RunRecord:
       accuracy=[[[None] * num_tasks for _ in range(num_tasks)] for _ in range(num_trials)],
       baseline=[[None] * num_tasks for _ in range(num_trials)],
       curves=[[[] for _ in range(num_tasks)] for _ in range(num_trials)],
-      diverged=[False] * num_trials,
+      diverged=[None] * num_trials,
       validation=[[[] for _ in range(num_tasks)] for _ in range(num_trials)],
       chosen_epoch=[[None] * num_tasks for _ in range(num_trials)],
       epoch_validation=[[[] for _ in range(num_tasks)] for _ in range(num_trials)],
@@ -131,14 +132,9 @@ class RunRecord:
       for key, number in record.exemplars.items():
         trial, visit = key.split("/")
         whole.exemplars[f"{first + int(trial)}/{visit}"] = number
-      for own, others in (
-        (whole.diagnostics, record.diagnostics),
-        (whole.counts, record.counts),
-        (whole.growth, record.growth),
-        (whole.outcomes, record.outcomes),
-      ):
-        for name, rows in others.items():
-          own.setdefault(name, []).extend(rows)
+      for kind in _BY_NAME_AND_TRIAL:
+        for name, rows in getattr(record, kind).items():
+          getattr(whole, kind).setdefault(name, []).extend(rows)
       whole.allocated |= record.allocated
       whole.flops |= record.flops
       whole.steps += record.steps
@@ -147,6 +143,18 @@ class RunRecord:
       for name, seconds in record.seconds.items():
         whole.seconds[name] += seconds
     return whole
+
+  def part(self, trials: Sequence[int]) -> "RunRecord":
+    """The record of some of the trials, for results; seconds are shared out evenly."""
+    share = len(trials) / len(self.accuracy)
+    rows: dict[str, Any] = {
+      name: [getattr(self, name)[trial] for trial in trials] for name in _BY_TRIAL
+    }
+    for kind in _BY_NAME_AND_TRIAL:
+      of_all = getattr(self, kind)
+      rows[kind] = {name: [own[trial] for trial in trials] for name, own in of_all.items()}
+    seconds = {name: share * value for name, value in self.seconds.items()}
+    return dataclasses.replace(self, **rows, exemplars={}, seconds=seconds)
 
   def add_diagnostics(
     self, steps: int, sums: Mapping[str, np.ndarray | PartlyDefined], *, anew: bool
@@ -251,6 +259,7 @@ _BY_TRIAL = (
   *("accuracy", "baseline", "curves", "diverged"),
   *("validation", "chosen_epoch", "epoch_validation", "peak"),
 )
+_BY_NAME_AND_TRIAL = ("diagnostics", "counts", "growth", "outcomes")
 
 
 def _is_count(value: Any) -> bool:

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from tagjax.core.errors import ConfigError, InterruptedRun
-from tagjax.report.run import Grid
+from tagjax.report.grid import Grid
 from tagjax.report.tables import percent, value_text
 from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
@@ -26,23 +25,25 @@ from tagjax.training.assemble import Stream, assemble
 from tagjax.training.checks import check_stream
 from tagjax.training.ending import Ending
 from tagjax.training.fingerprint import Origin, fingerprint
-from tagjax.training.fit import make_options, train_trials
+from tagjax.training.fit import make_options
 from tagjax.training.identity import describe_run
 from tagjax.training.options import Part, RunOptions
+from tagjax.training.point_table import METRICS, TABLE, row_of
+from tagjax.training.points import Point, choose, with_fixed
 from tagjax.training.provenance import provenance
 from tagjax.training.record import RunRecord
 from tagjax.training.space import Range, Space, at_edge, describe_space, parse_space
-from tagjax.training.study import Asked, StudyOptions, Told, Worker, open_study, shown_storage
-from tagjax.training.sweep import (
-  CHOSEN_ON,
-  METRICS,
-  TABLE,
-  Parts,
-  Point,
-  choose,
-  row_of,
-  with_fixed,
+from tagjax.training.study import (
+  Asked,
+  StudyOptions,
+  Told,
+  Worker,
+  claim_study,
+  open_study,
+  shown_storage,
 )
+from tagjax.training.sweep import CHOSEN_ON, Parts
+from tagjax.training.train_stream import train_trials
 from tagjax.training.trainer import Trainer, Trial
 
 TRIALS = "trials"
@@ -198,14 +199,18 @@ def train_search(
     if len(ended.results["points"]) >= study.trials:
       return ended
   opened = open_study(study, folder.path, identity)
-  folder.claim(identity)
+
+  def claim() -> None:
+    folder.claim(identity)
+    claim_study(opened)
+
   trainers = _Trainers(parts_of, traced)
   try:
     with Worker(opened, space, study, folder.path) as worker:
       for asked in worker.trials(progress):
         row = None
         with asked:
-          row = _train(asked, trainers, identity, folder, progress, origin, accept_changes)
+          row = _train(asked, trainers, identity, folder, progress, origin, accept_changes, claim)
         _keep(worker, folder)
         if progress and row is not None:  # else another worker has the point
           _tell(asked, row, worker, study)
@@ -296,6 +301,7 @@ def _train(
   progress: bool,
   code: Mapping[str, Any],
   accept: bool,
+  claim: Callable[[], None],
 ) -> dict[str, Any]:
   """Trains a point, from its newest checkpoint on, and tells the study how it ended."""
   begun = time.perf_counter()
@@ -319,7 +325,7 @@ def _train(
       shown = progress and sys.stderr.isatty()
       of = fingerprint({**identity, "point": asked.point}, trainer.trials, parts[:3], code)
       origin = Origin(of, code, accept)
-      train_trials(trainer, options, own, None, begun, shown, origin, after=after)
+      train_trials(trainer, options, own, None, begun, shown, origin, claim=claim, after=after)
     except _Ended:
       pass
     row = _row(asked.point, trainer, options)
@@ -378,7 +384,7 @@ def _row(point: Point, trainer: Trainer, options: RunOptions) -> dict[str, Any]:
   row = row_of(point, trainer.record, 0, options)
   if row is not None:
     return {**row, "pruned_after": None}
-  lost = (options.seed + np.flatnonzero(trainer.record.diverged)).tolist()
+  lost = [options.seed + place for place, where in enumerate(trainer.record.diverged) if where]
   steps = len(accuracies_so_far(trainer.record, trainer.groups))
   pruned = None if lost else (steps - 1) % trainer.num_tasks + 1
   return {

@@ -47,7 +47,7 @@ MOST_DEATHS = 3
 """A point with which so many workers have died is not tried again."""
 
 _WAIT_SECONDS = (0.5, 10.0)
-_FIRST, _DEATHS, _WORKER, _BEAT, _ROW, _SECONDS, _STARTS, _IDENTITY = (
+_FIRST, _DEATHS, _WORKER, _BEAT, _ROW, _SECONDS, _STARTS, _IDENTITY, _CLAIMED = (
   "first",
   "deaths",
   "worker",
@@ -56,6 +56,7 @@ _FIRST, _DEATHS, _WORKER, _BEAT, _ROW, _SECONDS, _STARTS, _IDENTITY = (
   "seconds",
   "starts",
   "config",
+  "claimed",
 )
 
 
@@ -132,6 +133,9 @@ def open_study(
 ) -> "optuna.Study":
   """The study, which is created if it is not there yet.
 
+  One in which nothing was ever trained, since its first points failed, makes room for another: who
+  has mended a command may give it again.
+
   Args:
     options: its name and storage.
     folder: holds the database if no storage is named; None: memory does.
@@ -143,10 +147,34 @@ def open_study(
   """
   library = import_optuna()
   storage = _open_storage(options.storage, folder)
+  study = _create(options, storage)
+  differing = _differing(study, identity)
+  if differing and _has_only_failed(study):
+    library.delete_study(study_name=options.study_name, storage=storage)
+    study = _create(options, storage)
+    differing = _differing(study, identity)
+  if differing:
+    where = shown_storage(options.storage) if options.storage else folder
+    raise WorkdirError(
+      f"study {options.study_name!r} in {where} is of another search: {'; '.join(differing)}. "
+      "Choose another study.study_name, or the same config to take part in that search"
+    )
+  return study
+
+
+def claim_study(study: "optuna.Study") -> None:
+  """From now on the study belongs to its search for good: something was trained."""
+  if _CLAIMED not in study.user_attrs:
+    study.set_user_attr(_CLAIMED, True)
+
+
+def _create(options: StudyOptions, storage: Any) -> "optuna.Study":
+  """The study as it is there, or a new one."""
+  library = import_optuna()
   pruners = library.pruners
   median = pruners.MedianPruner(n_warmup_steps=options.prune_from - 1)
   try:
-    study = library.create_study(
+    return library.create_study(
       storage=storage,
       study_name=options.study_name,
       direction="maximize",
@@ -155,20 +183,25 @@ def open_study(
     )
   except library.exceptions.StorageInternalError as error:
     raise _unusable(str(options.storage), error.__cause__ or error) from error
+
+
+def _differing(study: "optuna.Study", identity: Mapping[str, Any]) -> list[str]:
+  """What tells the study's search from this one; a new study becomes this one's."""
   if _IDENTITY not in study.user_attrs and not study.get_trials(deepcopy=False):
     study.set_user_attr(_IDENTITY, dict(identity))
   there = study.user_attrs.get(_IDENTITY, {})
-  differing = [
+  return [
     f"{key} is {old!r} there and {new!r} here"
     for key, old, new in differences({"config": there}, {"config": dict(identity)})
   ]
-  if differing:
-    where = shown_storage(options.storage) if options.storage else folder
-    raise WorkdirError(
-      f"study {options.study_name!r} in {where} is of another search: {'; '.join(differing)}. "
-      "Choose another study.study_name, or the same config to take part in that search"
-    )
-  return study
+
+
+def _has_only_failed(study: "optuna.Study") -> bool:
+  """Whether points of the search were tried, none was trained, and nobody is at one."""
+  state = import_optuna().trial.TrialState
+  states = {trial.state for trial in study.get_trials(deepcopy=False)}
+  is_ours = _IDENTITY in study.user_attrs and _CLAIMED not in study.user_attrs
+  return is_ours and state.FAIL in states and states <= {state.FAIL, state.WAITING}
 
 
 def _open_storage(storage: str | None, folder: Path | None) -> Any:

@@ -1,8 +1,6 @@
 """A grid of settings: every point trained with every seed, the best chosen on validation data."""
 
 import contextlib
-import itertools
-import math
 import os
 import shlex
 import sys
@@ -11,15 +9,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from tagjax.core.errors import ConfigError, InterruptedRun
 from tagjax.core.types import Variables
-from tagjax.report.form import is_numbers, is_summary
-from tagjax.report.results import summarise
-from tagjax.report.run import Grid
+from tagjax.report.grid import Grid
 from tagjax.storage.checkpoint import remove_leftovers
-from tagjax.storage.json_files import as_json, read_json, write_json_atomic
+from tagjax.storage.json_files import read_json, write_json_atomic
 from tagjax.storage.workdir import CHECKPOINTS, NoWorkdir, Workdir
 from tagjax.training import group_size
 from tagjax.training.assemble import Stream, assemble
@@ -27,10 +22,21 @@ from tagjax.training.checks import check_stream
 from tagjax.training.cpu_devices import use_cpu_devices
 from tagjax.training.ending import Ending
 from tagjax.training.fingerprint import Origin, fingerprint
-from tagjax.training.fit import make_options, train_trials
+from tagjax.training.fit import make_options
 from tagjax.training.identity import describe_run
 from tagjax.training.memory_estimate import Forecast
 from tagjax.training.options import Part, RunOptions
+from tagjax.training.point_table import PointTable, row_of
+from tagjax.training.points import (
+  Group,
+  Point,
+  check_grid,
+  choose,
+  grid_points,
+  groups_of,
+  split_grid,
+  with_fixed,
+)
 from tagjax.training.provenance import provenance
 from tagjax.training.record import RunRecord
 from tagjax.training.shares import (
@@ -41,17 +47,12 @@ from tagjax.training.shares import (
   origins,
   train_shares,
 )
+from tagjax.training.train_stream import train_trials
 from tagjax.training.trainer import Trainer, Trial
 
-_TABLE_KEYS = ("points", "seconds", "starts")
-_MOST_POINTS = 10_000
-TABLE, RECORDS = "points.json", "records.json"
-METRICS = ("average_accuracy", "forgetting", "learning_accuracy")
+RECORDS = "records.json"
 CHOSEN_ON = {"evaluate_on": "validation", "peak_accuracy": False}
 """The options of a run by which points are chosen."""
-
-Point = dict[str, Any]
-"""A value for each key of the grid."""
 
 
 class Parts(NamedTuple):
@@ -70,20 +71,6 @@ class Parts(NamedTuple):
   method: Any
   options: RunOptions
   pretrained: Variables | None = None
-
-
-class Group(NamedTuple):
-  """Points that the same compiled programs can train side by side.
-
-  Attributes:
-    settings: values that are constants of the programs, the same for all of these points.
-    points: their places in the grid.
-    hyper: for each of them the values that are inputs of the programs.
-  """
-
-  settings: Point
-  points: list[int]
-  hyper: list[Point]
 
 
 OriginOf = Callable[[Parts, Group, Sequence[Trial]], Origin]
@@ -164,97 +151,6 @@ def sweep(
   )
 
 
-def with_fixed(
-  method_of: Callable[[Mapping[str, Any]], Any], fixed: Mapping[str, Any]
-) -> Callable[[Mapping[str, Any]], Any]:
-  """`method_of` at a point: a function of those values that are not `fixed` there.
-
-  >>> with_fixed(dict, {"width": 3})({"rate": 0.1})
-  {'width': 3, 'rate': 0.1}
-  """
-
-  def method(hyper: Mapping[str, Any]) -> Any:
-    return method_of({**fixed, **hyper})
-
-  method.__module__ = method_of.__module__  # whose code a checkpoint is of, see `fingerprint`
-  return method
-
-
-def split_grid(grid: Mapping[str, Sequence[Any]]) -> tuple[set[str], set[str]]:
-  """The keys of a grid of `sweep` that change the run, and those that are inputs of its programs.
-
-  >>> split_grid({"epochs": [1, 2], "rate": [0.1, 0.2], "width": [3]})
-  ({'epochs'}, {'rate'})
-  """
-  of_run = {key for key in grid if key in RunOptions.__dataclass_fields__}
-  traced = {
-    key
-    for key, values in grid.items()
-    if key not in of_run and all(isinstance(value, float) for value in values)
-  }
-  return of_run, traced
-
-
-def check_grid(grid: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
-  """Refuses a grid without keys, without values, or with a value twice.
-
-  Raises:
-    ConfigError: one line that names the key.
-  """
-  if not isinstance(grid, Mapping) or not grid:
-    raise ConfigError(f"grid={grid!r}: must name keys and their values, such as {{'lr': [0.1]}}")
-  for key, values in grid.items():
-    if not isinstance(values, list | tuple) or not values:
-      raise ConfigError(f"grid: {key}={values!r} must be a list of values, at least one")
-    if any(value in values[:place] for place, value in enumerate(values)):
-      raise ConfigError(f"grid: {key}={list(values)} names a value twice")
-  return grid
-
-
-def grid_points(grid: Mapping[str, Sequence[Any]]) -> list[Point]:
-  """All points of the grid; the last key varies fastest.
-
-  Raises:
-    ConfigError: see `check_size`.
-
-  >>> grid_points({"learning_rate": [0.1, 0.2], "tag.b": [1.0]})
-  [{'learning_rate': 0.1, 'tag.b': 1.0}, {'learning_rate': 0.2, 'tag.b': 1.0}]
-  """
-  check_size(grid)
-  return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-
-
-def check_size(grid: Mapping[str, Sequence[Any]]) -> None:
-  """Counts the points before they are made.
-
-  Raises:
-    ConfigError: if there are more than 10,000.
-  """
-  if (count := math.prod(map(len, grid.values()))) > _MOST_POINTS:
-    raise ConfigError(
-      f"the grid has {count} points, must have at most {_MOST_POINTS}: a search takes a sample"
-    )
-
-
-def groups_of(points: Sequence[Point], traced: Collection[str]) -> list[Group]:
-  """Puts the points that differ only in inputs of the programs together.
-
-  >>> points = grid_points({"epochs": [1, 2], "learning_rate": [0.1, 0.2]})
-  >>> [(group.settings, group.points) for group in groups_of(points, {"learning_rate"})]
-  [({'epochs': 1}, [0, 1]), ({'epochs': 2}, [2, 3])]
-  """
-  groups: list[Group] = []
-  for place, point in enumerate(points):
-    settings = {key: value for key, value in point.items() if key not in traced}
-    group = next((group for group in groups if group.settings == settings), None)
-    if group is None:
-      group = Group(settings, [], [])
-      groups.append(group)
-    group.points.append(place)
-    group.hyper.append({key: value for key, value in point.items() if key in traced})
-  return groups
-
-
 def train_grid(
   parts_of: Callable[[Point], Parts],
   points: Sequence[Point],
@@ -304,7 +200,7 @@ def train_grid(
   folder = NoWorkdir() if workdir is None else Workdir(workdir)
   groups = groups_of(points, traced)
 
-  def end(table: _Table, origin: Mapping[str, Any]) -> Grid:
+  def end(table: PointTable, origin: Mapping[str, Any]) -> Grid:
     rows = [table.rows[place] for place in range(len(points))]
     results = choose(identity["sweep"], rows) | {
       "points": rows,
@@ -328,7 +224,7 @@ def train_grid(
     folder.check(identity)
     if folder.has_results():
       return Grid.load(folder.results)
-    table = _Table(folder, points)
+    table = PointTable(folder, points)
     if process == ALONE and not are_planned(folder):
       for number, group in enumerate(groups):
         if not table.has(group.points):
@@ -414,91 +310,12 @@ def _train_share(
   return records
 
 
-def choose(grid: Mapping[str, Sequence[Any]], rows: list[dict[str, Any]]) -> dict[str, Any]:
-  """The point of the highest mean average accuracy, the first of equals.
-
-  Returns:
-    `chosen` and `at_edge`, see `train_grid`.
-
-  >>> rows = [{"values": {"epochs": n}, "average_accuracy": {"mean": n / 10}} for n in (1, 2)]
-  >>> choose({"epochs": [1, 2]}, rows)
-  {'chosen': {'epochs': 2}, 'at_edge': ['epochs']}
-  """
-  ended = [row for row in rows if row["average_accuracy"] is not None]
-  if not ended:
-    return {"chosen": None, "at_edge": []}
-  best = max(ended, key=lambda row: row["average_accuracy"]["mean"])["values"]
-  numeric = {
-    key: values
-    for key, values in grid.items()
-    if len(values) > 1 and all(isinstance(value, int | float) for value in values)
-  }
-  edges = [key for key, values in numeric.items() if best[key] in (min(values), max(values))]
-  return {"chosen": best, "at_edge": edges}
-
-
-class _Table:
-  """The points that have ended, on disk since they did.
-
-  Attributes:
-    rows: place in the grid -> what results.json says of the point.
-  """
-
-  def __init__(self, folder: Workdir | NoWorkdir, points: Sequence[Point]):
-    """Reads the table; rows of another form or point are made anew, of their group's record."""
-    self.folder = folder
-    self._path = None if folder.path is None else folder.path / TABLE
-    stored = read_json(self._path) if self._path is not None and self._path.exists() else {}
-    rows, seconds, starts = (
-      one if isinstance(one, dict) else {}
-      for one in (stored.get(key) if isinstance(stored, dict) else None for key in _TABLE_KEYS)
-    )
-    found = {place: rows.get(str(place)) for place in range(len(points))}
-    self.rows: dict[int, dict[str, Any]] = {
-      place: row for place, row in found.items() if row and _is_row(row, points[place])
-    }
-    self._seconds = {group: one for group, one in seconds.items() if is_numbers(one)}
-    self._starts = {group: one for group, one in starts.items() if isinstance(one, list)}
-
-  def has(self, places: list[int]) -> bool:
-    """Whether all of these points have ended."""
-    return all(place in self.rows for place in places)
-
-  def keep(self, rows: dict[int, dict[str, Any]], group: int, record: RunRecord) -> None:
-    """Writes these rows, and the seconds and starts of the group so far."""
-    self.rows |= rows
-    self._seconds[str(group)] = dict(record.seconds)
-    self._starts[str(group)] = list(record.starts)
-    if self._path is not None:
-      self.folder.check_lock()
-      parts = (self.rows, self._seconds, self._starts)
-      write_json_atomic(self._path, dict(zip(_TABLE_KEYS, parts, strict=True)))
-
-  def starts(self) -> list[dict[str, Any]]:
-    """Those of all groups, each with its group."""
-    return [{"group": int(group)} | one for group, own in self._starts.items() for one in own]
-
-  def total_seconds(self) -> dict[str, float]:
-    """Sums over all groups."""
-    names: Mapping[str, float] = next(iter(self._seconds.values()), {})
-    return {name: sum(group.get(name, 0) for group in self._seconds.values()) for name in names}
-
-
-def _is_row(row: Any, point: Point) -> bool:
-  """Whether this is what the table holds of a point that has ended."""
-  if not isinstance(row, dict) or row.get("values") != as_json(point):
-    return False
-  return isinstance(row.get("diverged_seeds"), list) and all(
-    name in row and (row[name] is None or is_summary(row[name])) for name in METRICS
-  )
-
-
 def _train_group(
   parts: Parts,
   group: Group,
   number: int,
   points: Sequence[Point],
-  table: _Table,
+  table: PointTable,
   identity: dict[str, Any],
   begun: float,
   progress: bool,
@@ -558,19 +375,3 @@ def _assemble_group(
     keep_going=True,
     together=group_size.kept(folder.path),
   )
-
-
-def row_of(point: Point, record: RunRecord, index: int, options: RunOptions) -> dict | None:
-  """What is known of the group's point `index`; None if it has not ended."""
-  own = slice(index * options.seeds, (index + 1) * options.seeds)
-  matrices, diverged = record.accuracy[own], record.diverged[own]
-  ended = [lost or None not in matrix[-1] for matrix, lost in zip(matrices, diverged, strict=True)]
-  if not all(ended):
-    return None
-  if any(diverged):
-    summaries = dict.fromkeys(METRICS)
-  else:
-    summary = summarise(matrices, forgetting_definition=options.forgetting)
-    summaries = {name: summary[name] for name in METRICS}
-  lost = (options.seed + np.flatnonzero(diverged)).tolist()
-  return {"values": point, **summaries, "diverged_seeds": lost}

@@ -105,6 +105,12 @@ class Trainer:
     self.record = RunRecord.empty(len(trials), self.num_tasks)
 
   @property
+  def noun(self) -> str:
+    """What a user calls a trial: "seed", or "run" where seeds are trained several times."""
+    seeds = {trial.seed for trial in self.trials}
+    return "seed" if len(seeds) == len(self.trials) else "run"
+
+  @property
   def chunk_steps(self) -> int:
     """The most steps of one compiled call."""
     return self._training.chunk_steps
@@ -441,8 +447,8 @@ class Trainer:
 
   def _is_finite(self, loss: float, index: int, task: int, step: int) -> bool:
     """Whether this trial may go on; records that it may not, or raises if that is an error."""
-    if not math.isfinite(loss):
-      self.record.diverged[index] = True
+    if not math.isfinite(loss) and not self.record.diverged[index]:
+      self.record.diverged[index] = {"task": task, "step": step}
     if self.record.diverged[index] and not self.keep_going:
       raise DivergedError(
         f"the loss is {loss} in seed {self.trials[index].seed}, task {task}, step {step} of "

@@ -51,7 +51,7 @@ def tuning_options(options: RunOptions, tuning: TuningOptions) -> RunOptions:
     options,
     epochs=tuning.epochs or epochs,
     evaluate_on=tuning.split,
-    learning_curve_batches=0,
+    learning_curve_batches=None,
     evaluate_future_tasks=False,
     confusion_matrix=False,
     peak_accuracy=False,

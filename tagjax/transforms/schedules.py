@@ -413,18 +413,6 @@ def product(*schedules: TaskSchedule) -> TaskSchedule:
   return lambda where: math.prod(schedule(where) for schedule in schedules)
 
 
-def by_step(schedule: optax.Schedule) -> TaskSchedule:
-  """An Optax schedule as a factor: a function of the number of steps alone.
-
-  Args:
-    schedule: from the number of steps to the factor.
-
-  Returns:
-    The schedule, for `scale_by_task_schedule`.
-  """
-  return lambda where: schedule(where.step)
-
-
 def _after_warm_up(warmup: int, decay: Callable[[chex.Numeric], chex.Numeric]) -> TaskSchedule:
   """`decay(x)`, where x goes from 0 to 1 in the steps after the warm-up."""
   if not isinstance(warmup, int | np.integer) or isinstance(warmup, bool) or warmup < 0:

@@ -1,15 +1,40 @@
-"""Tables of docs/lifelong_results.md are those of its result files."""
+"""Tables of the pages on shared layers are those of their result files."""
+
+import pytest
 
 from bench import shared_layers as bench
 
 
-def test_the_page_is_up_to_date():
-  page = bench.PAGE.read_text(encoding="utf-8")
-  assert page.count("<!-- table: ") >= 3
-  assert bench.tables_made(page) == page, "run: python -m bench.shared_layers"
+@pytest.mark.parametrize(("page", "tables"), [*zip(bench.PAGES, (8, 1), strict=True)])
+def test_the_page_is_up_to_date(page, tables):
+  text = page.read_text(encoding="utf-8")
+  assert text.count("<!-- table: ") >= tables
+  assert bench.tables_made(text) == text, "run: python -m bench.shared_layers"
 
 
-def test_every_share_of_the_images_has_tables():
-  page = bench.PAGE.read_text(encoding="utf-8")
-  shares = {mark[2] for mark in bench.MARK.finditer(page)}
-  assert {path.parent.name for path in bench.RESULTS.glob("*/*.json")} <= shares
+def test_every_stream_has_tables():
+  texts = [page.read_text(encoding="utf-8") for page in bench.PAGES]
+  streams = {mark[2] for text in texts for mark in bench.MARK.finditer(text)}
+  assert {path.parent.name for path in bench.RESULTS.glob("*/*.json")} <= streams
+
+
+def test_every_run_has_a_name_that_was_planned():
+  for stream in ("4", "20"):
+    assert {path.stem for path in (bench.RESULTS / stream).glob("*.json")} <= {*bench.PLANNED}
+
+
+def test_how_sure_lasem_was_is_the_largest_entry(tmp_path):
+  rows = [
+    {"seed": 1, "task": 0, "step": step, "loss": 1.0}
+    | {"monitored": {"posterior": [0.2, step / 10], "prior": [0.5, 0.3]}}
+    for step in (4, 8)
+  ]
+  (tmp_path / "metrics.jsonl").write_text("".join(bench.json.dumps(row) + "\n" for row in rows))
+  target = tmp_path / "run.posterior.csv"
+  bench.keep_posterior(tmp_path, target)
+  lines = target.read_text().splitlines()
+  assert lines == [
+    "seed,task,step,largest_posterior,largest_prior",
+    "1,0,4,0.4000,0.5000",
+    "1,0,8,0.8000,0.5000",
+  ]

@@ -99,11 +99,19 @@ def test_other_values_are_refused_with_key_value_and_way_out(pull, option, given
     ("ecw.strength", "ewc.strength"),
     ("tag.beta", "tag.b"),
     ("augmentation.flipped", "augmentation.flip"),
+    ("attention_cnn.channels", "convolutions.channels"),  # the section is another one
+    ("tag.learning_rate", "learning_rate"),
   ],
 )
 def test_a_misspelt_key_names_the_nearest(key, nearest):
   with pytest.raises(ConfigError, match=rf"^unknown key config\.{key} \(did you mean .*{nearest}"):
     settings.typed({key: 1})
+
+
+def test_a_key_that_is_near_to_none_of_its_section_lists_them():
+  text = r"^unknown key config\.hat\.scal; config\.hat has max_embedding and strength$"
+  with pytest.raises(ConfigError, match=text):
+    settings.typed({"hat.scal": 1})
 
 
 def test_unknown_keys_of_a_config_file_are_refused():

@@ -16,8 +16,8 @@ from tagjax.core.method import Method, Phase, as_transform, chain, identity, lif
 from tagjax.core.types import Batch
 from tagjax.engine.counts import Measures
 from tagjax.engine.evaluate import without_answers
+from tagjax.engine.layout import Layout
 from tagjax.engine.learner import make_learner
-from tagjax.engine.programs import Layout
 from tagjax.input_pipeline import device_examples
 
 STREAM = helpers.spec()

@@ -20,7 +20,7 @@ from tagjax.models.convolution import direct
 
 STREAM = helpers.spec()
 SIZE, BATCH = 12, 4
-CONVOLUTION = {"channels": (4,), "kernels": (3,), "pools": (2,)}
+CONVOLUTION = {"channels": (4,), "kernels": (3,), "pools": (2,), "dropout": 0.0}
 NETWORKS = {
   "packnet": lambda: MLP(STREAM.num_outputs, hidden=(8,)),
   # Gates that are 0 or 1 in float32 wherever embeddings are not all but 0.
@@ -53,8 +53,8 @@ def run_of(method: str, network=None, num_devices=1, **changes):
   return helpers.programs(STREAM, own, **options)
 
 
-def train(run, tasks=None, size=SIZE):
-  options = {"size": size, "batch_size": BATCH, "tasks": tasks, "told": True}
+def train(run, tasks=None, size=SIZE, stops=False):
+  options = {"size": size, "batch_size": BATCH, "tasks": tasks, "told": True, "stops": stops}
   return helpers.train_stream(run, STREAM, jax.random.key(0), **options)
 
 
@@ -88,9 +88,13 @@ def test_what_earlier_tasks_compute_does_not_change_to_the_bit(method, network):
 @pytest.mark.parametrize(
   "name", ["den", *(pytest.param(name, marks=pytest.mark.product) for name in ("hat", "packnet"))]
 )
-def test_four_devices_agree_with_each_other_and_with_one(name):
+def test_a_stopped_stream_goes_on_and_four_devices_agree_with_each_other_and_with_one(name):
   # The last batch of a task leaves one device with nothing.
-  one, four = (train(run_of(f"{name}+sgd", num_devices=n), [0, 1], SIZE - 1) for n in (1, 4))
+  runs = [run_of(f"{name}+sgd", num_devices=number) for number in (1, 4)]
+  one, four = (train(run, [0, 1], SIZE - 1) for run in runs)
+  stopped = train(runs[0], [0, 1], SIZE - 1, stops=True)
+  for a, b in zip(*map(helpers.readable, (one, stopped)), strict=True):
+    np.testing.assert_array_equal(a, b)
   for leaf in helpers.readable((four.variables, four.method)):
     for replica in range(1, 4):
       np.testing.assert_array_equal(leaf[0], leaf[replica])

@@ -12,12 +12,13 @@ import pytest
 import tagjax
 from tagjax.core.errors import ConfigError
 from tagjax.engine.learner import make_learner
-from tagjax.models import LasemCNN, dfcnn, hps, prognn, tf
+from tagjax.models import LasemCNN, dfcnn, hps, prognn, prognn_mlp, tf
 from tagjax.models.convolution import direct
 
 STREAM = helpers.spec()
 SIZES = {"channels": (3, 4), "kernels": (3, 3), "pools": (1, 2), "hidden": ()}
 FACTORS = {"base_channels": (2, 2), "filter_sizes": (3, 3), "filter_channels": (2, 2)}
+ONE_LAYER = {"channels": (3,), "kernels": (3,), "pools": (2,)}
 SIZE, BATCH = 8, 4
 
 
@@ -57,11 +58,15 @@ def test_the_stream_is_one_program_and_all_is_finite(name):
 
 
 @pytest.mark.parametrize("name", ["lasem", pytest.param("darts", marks=pytest.mark.product)])
-def test_the_stream_is_one_program_and_four_devices_agree_with_one(name):
+def test_the_stream_is_one_program_which_goes_on_and_four_devices_agree_with_one(name):
   model, member = SEARCHES[name]()
   method = method_for(model, member, optimizer=optax.sgd(0.01))
   (run, one), (_, four) = (train(model, method, num_devices=devices) for devices in (1, 4))
+  options = {"size": SIZE, "batch_size": BATCH, "stops": True}
+  stopped = helpers.train_stream(run, STREAM, jax.random.key(0), **options)
   assert all(count == 1 for count in run.traces.values())
+  for a, b in zip(*map(helpers.readable, (one, stopped)), strict=True):
+    np.testing.assert_array_equal(a, b)
   pairs = zip(
     *(jax.tree.leaves((state.variables, state.method)) for state in (one, four)), strict=True
   )
@@ -78,26 +83,27 @@ ARCHITECTURES = {
     for make in (hps, tf, dfcnn)
   },
   "prognn": (functools.partial(network, prognn), ""),
+  "prognn_mlp": (functools.partial(prognn_mlp, STREAM, hidden=(5,)), ""),
   "lasem": (functools.partial(network, hps, sharing="searched"), "lasem+"),
   "darts": (functools.partial(network, dfcnn, sharing="searched"), "darts+"),
 }
-CHAINS = ["ewc+er+tag"] + [
-  pytest.param(method + optimizer, marks=pytest.mark.product)
-  for method in ("", "ewc+", "er+")
-  for optimizer in ("sgd", "rmsprop", "tag")
-]
 
 
-@pytest.mark.parametrize("chain", CHAINS)
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_every_architecture_takes_regularisers_replay_and_optimizers(name, chain):
-  """A step is traced, not compiled: its state keeps shapes and dtypes."""
+def chained(name, chain):
+  """The network, and the method that the command line makes of the chain."""
   make, search = ARCHITECTURES[name]
   model = make()
-  options = {"memory__capacity": 2, "learning_rate": 0.1}
+  rate = 0.05 if chain.endswith("sgd") else 0.005
+  options = {"memory__capacity": 2, "learning_rate": rate, "darts__learning_rate": 0.1}
   stacked = tagjax.task_stacked(model, STREAM)
-  method = helpers.named_method(search + chain, STREAM, (2,) * 3, stacked, **options)
-  learner = make_learner(model, method({}), STREAM)
+  return model, helpers.named_method(search + chain, STREAM, (2,) * 3, stacked, **options)({})
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_takes_regularisers_replay_and_optimizers(name):
+  """A step is traced, not compiled: its state keeps shapes and dtypes."""
+  model, method = chained(name, "ewc+er+tag")
+  learner = make_learner(model, method, STREAM)
   before = jax.eval_shape(learner.init, jax.random.key(0))
   step = functools.partial(learner.step, phase="train")
   batch = helpers.batch(STREAM, 0, BATCH)
@@ -107,15 +113,30 @@ def test_every_architecture_takes_regularisers_replay_and_optimizers(name, chain
   )
 
 
+@pytest.mark.product
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "tag"])
+@pytest.mark.parametrize("other", ["", "ewc+", "er+"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_trains_with_each_of_them(name, other, optimizer):
+  model, method = chained(name, other + optimizer)
+  run, state = train(model, method)
+  fresh = run.init(jax.random.key(0)[None]).variables
+  assert all(count == 1 for count in run.traces.values())
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.variables))
+  pairs = zip(*(jax.tree.leaves(one["params"]) for one in (fresh, state.variables)), strict=True)
+  assert any((a != b).any() for a, b in pairs)
+
+
 def test_what_stands_before_a_search_is_refused():
   with pytest.raises(ValueError, match=r"member 1 \(lasem\) of the chain ignores its incoming"):
     helpers.named_method("ewc+lasem+sgd", STREAM)({})
 
 
-def test_seeds_side_by_side_are_the_seeds_alone():
-  one_layer = {"channels": (3,), "kernels": (3,), "pools": (2,)}
-  model = network(hps, sharing="searched", dropout=0.2, **one_layer)
-  learner = make_learner(model, method_for(model, tagjax.methods.lasem()), STREAM)
+@pytest.mark.parametrize("name", ["lasem", "darts"])
+def test_seeds_side_by_side_are_the_seeds_alone(name):
+  model = network(hps, sharing="searched", dropout=0.2, **ONE_LAYER)
+  _, member = SEARCHES[name]()
+  learner = make_learner(model, method_for(model, member), STREAM)
 
   def one_seed(key):
     state = learner.init(key)

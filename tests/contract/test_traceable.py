@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tagjax.core.register import declared
-from tagjax.engine.programs import Layout
+from tagjax.engine.layout import Layout
 
 STREAM = helpers.spec()
 # Value in the config -> another one that must make a difference.

@@ -16,9 +16,15 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 def start(program, **options):
-  begin = "import os, signal, sys, time\nfrom tagjax.core import interrupts\n"
+  begin = (
+    "import os, signal, sys, time\n"
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # the tests may run under nohup
+    "from tagjax.core import interrupts\n"
+  )
+  # From Python 3.12 on a fork beside a thread is warned of.
+  ignoring = ["-W", "ignore::DeprecationWarning"]
   return subprocess.Popen(
-    [sys.executable, "-c", begin + textwrap.dedent(program)],
+    [sys.executable, *ignoring, "-c", begin + textwrap.dedent(program)],
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,

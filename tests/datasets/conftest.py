@@ -1,16 +1,15 @@
 """Archives in the official layouts, written by the tests, and folders of their own."""
 
 import dataclasses
+import functools
 import gzip
 import hashlib
-import io
 import pathlib
-import signal
 import socket
 import struct
-import tarfile
 
 import numpy as np
+import picture_files
 import pytest
 
 from tagjax.datasets import catalog, prepared
@@ -39,14 +38,6 @@ def sizes_count():
 @pytest.fixture
 def cache_dir(data_dir) -> pathlib.Path:
   return data_dir.parent / "cache"
-
-
-@pytest.fixture
-def interruptible():
-  """Ctrl-C reaches this process also where it was started in the background, which ignores it."""
-  before = signal.signal(signal.SIGINT, signal.default_int_handler)
-  yield
-  signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -127,16 +118,7 @@ def idx_files():
 def tar_gz():
   """A `.tar.gz` of the given members."""
 
-  def tar_gz(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-      for name, content in members.items():
-        member = tarfile.TarInfo(name)
-        member.size = len(content)
-        tar.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
-
-  return tar_gz
+  return functools.partial(picture_files.tarred, mode="w:gz")
 
 
 @pytest.fixture

@@ -100,7 +100,6 @@ def test_help_names_the_commands_and_the_folders(capfd):
     assert part in text
 
 
-@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_is_one_line(monkeypatch, capfd):
   def interrupted(self, *args):
     signal.raise_signal(signal.SIGINT)

@@ -233,7 +233,6 @@ def test_who_has_waited_looks_whether_anything_is_left_to_do(
   assert capfd.readouterr().err.count("preparing mnist") == 1
 
 
-@pytest.mark.usefixtures("interruptible")
 def test_after_an_interruption_nothing_is_left(on_generation, cache_dir):
   on_generation(lambda: signal.raise_signal(signal.SIGINT))
   with pytest.raises(KeyboardInterrupt):

@@ -16,7 +16,9 @@ PAGES = [
   ROOT / "SECURITY.md",
   *(path for path in sorted((ROOT / "docs").glob("*.md")) if not path.stem.startswith(MEASURED)),
 ]
-WITH_LONG_TABLES = ("agem_protocol", "benchmarks", "class_incremental", "data", "performance")
+WITH_LONG_TABLES = (
+  *("agem_protocol", "attacks", "benchmarks", "class_incremental", "data", "performance"),
+)
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
 
 

@@ -1,11 +1,12 @@
 """Repeats attacks by the real command: trials, passed, failed. `make drill`; some minutes.
 
-A row of the table is a function that takes a folder and gives trials. A trial passes if the command
-ends with one line, or does what it was asked for, and if nothing was executed, and nothing written
-outside of the folder of the run.
+Most processes are forked from one that has loaded the library. A row of the table is a function
+that takes a folder and gives trials. A trial passes if the command ends with one line, or does what
+it was asked for, and if nothing was executed, nothing written outside of the folder of the run, and
+no more than 1 GB taken beyond what a small run takes.
 """
 
-import contextlib
+import argparse
 import functools
 import io
 import json
@@ -18,58 +19,25 @@ import subprocess
 import sys
 import tempfile
 import time
+import typing
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
+import damage
 import faults
+import kills
 import numpy as np
 import soak
+from trials import SMALL, Trial, Tried, attempt, fault_of, lives, then, whole
 
+from tagjax.config.defaults import known_options
 from tagjax.datasets import prepare
 from tagjax.report import compare
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests"))
-SMALL = (
-  "--config.num_tasks=2",
-  "--config.seeds=1",
-  "--config.train_examples_per_task=40",
-  "--config.test_examples_per_task=20",
-  "--config.mlp.hidden=(8,)",
-  "--config.plots=False",
-)
-SECONDS = 100.0
-
-
-class Trial(NamedTuple):
-  """One attack.
-
-  Attributes:
-    name: what is attacked, and how.
-    arguments: of `launch.py`.
-    env: variables of its process.
-    ends: whether the run may end well; else it must be refused in one line.
-    unharmed: says whether nothing was executed or changed that is not the run's.
-    call: what is called instead of `launch.py`; gives a status, and prints.
-  """
-
-  name: str
-  arguments: tuple[str, ...]
-  env: dict[str, str] = {}  # noqa: RUF012
-  ends: bool = False
-  unharmed: Callable[[], bool] = lambda: True
-  call: Callable[[], int] | None = None
-
-
-class Ended(NamedTuple):
-  """How a call ended, as `Launcher` says it of a command."""
-
-  code: int
-  stdout: str
-  stderr: str
-  seconds: float
 
 
 BAD_VALUES = """
@@ -109,6 +77,22 @@ def bad_values(folder: pathlib.Path) -> Iterator[Trial]:
   cifar = ("--config.benchmark=split_cifar10", f"--config.data_dir={nobody}")
   yield Trial("data of nobody", (*SMALL, *cifar, workdir))
   yield Trial("a flag without a value", (*SMALL, workdir, "--config.epochs"))
+
+
+def option_values(folder: pathlib.Path) -> Iterator[Trial]:
+  """Every option of the config with a value of another type; numbers that cannot be meant."""
+  workdir = f"--workdir={folder / 'run'}"
+  for key, option in known_options().items():
+    kinds = typing.get_args(option.type) or (option.type,)
+    values = {bool: "perhaps", float: "much", int: "many"}
+    wrong = [values[kind] for kind in kinds if kind in values][:1]
+    wrong = wrong or ["nothing_of_this_name"] * (typing.get_origin(option.type) is Literal)
+    if float in kinds and "." not in key:
+      wrong += ["nan", "inf", "-inf"]
+    if int in kinds and bool not in kinds and "." not in key:
+      wrong += ["1.5", "-1000000000000000000000000000000", "1000000000000000000000000000000"]
+    for value in wrong:
+      yield Trial(f"{key}={value}", (*SMALL, f"--config.{key}={value}", workdir))
 
 
 CONFIG_FILES = {
@@ -450,6 +434,8 @@ def changed_data(folder: pathlib.Path, launch: Callable) -> Iterator[Trial]:
     ("one image", lambda: last.write_bytes(_large_png(8, 16))),
     ("an image more", lambda: (last.parent / "4.png").write_bytes(_large_png(8, 8))),
     ("an image less", lambda: (last.parent / "4.png").unlink() or last.unlink()),
+    ("another name", lambda: (last.parent / "2.png").rename(last.parent / "5.png")),
+    ("another class", lambda: (last.parent / "1.png").rename(own / "two" / "a" / "5.png")),
   ):
     change()
     run = folder / name
@@ -458,12 +444,12 @@ def changed_data(folder: pathlib.Path, launch: Callable) -> Iterator[Trial]:
     yield Trial(name, (*settings, f"--workdir={run}"), env, unharmed=unharmed)
 
 
-MOMENTS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.4, 1.8, 2.3, 3.0, 4.0)  # seconds from the start
+MOMENTS = (0.02, 0.1, 0.4, 1.0, 2.0, 4.0)  # seconds from the start
 
 
 def signals(folder: pathlib.Path, launch: Any) -> Iterator[Trial]:
   """Requests to stop over the command's life, each of which is then given again."""
-  arguments, expected = _whole(folder, launch)
+  arguments, expected = whole(folder, launch)
   for number, moment in enumerate(MOMENTS * 3):
     sent = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)[number // len(MOMENTS)]
     run = folder / f"{sent.name} {moment:g}"
@@ -472,17 +458,9 @@ def signals(folder: pathlib.Path, launch: Any) -> Iterator[Trial]:
     yield Trial(f"{sent.name} after {moment:g} s", (), ends=True, unharmed=same, call=call)
 
 
-def _whole(folder: pathlib.Path, launch: Any) -> tuple[tuple[str, ...], tuple]:
-  """A run that nothing happens to: its arguments, and its outcome."""
-  arguments = (*SMALL, "--config.num_tasks=5")
-  ended = launch(*arguments, f"--workdir={folder / 'whole'}")
-  assert ended.code == 0, ended.stderr
-  return arguments, faults.outcome(folder / "whole")
-
-
 def _stop(launch: Any, arguments: tuple[str, ...], moment: float, number: signal.Signals) -> int:
   process, begun = launch.start(*arguments), time.monotonic()
-  while soak.of_process(process.pid) is not None:
+  while lives(process.pid):
     if time.monotonic() - begun >= moment and soak.handles(process.pid, number):
       os.kill(process.pid, number)
       break
@@ -490,17 +468,7 @@ def _stop(launch: Any, arguments: tuple[str, ...], moment: float, number: signal
   ended = process.wait()
   lines = ended.stderr.splitlines()
   told = ended.code == 0 or (ended.code == 130 and lines and "stopped" in lines[-1])
-  return _then(launch, arguments, told and "Traceback" not in ended.stderr, ended)
-
-
-def _then(launch: Any, arguments: tuple[str, ...], is_well: bool, first: Ended) -> int:
-  """The same command again; 1 without a line of an error, which no trial may end with."""
-  if not is_well:
-    print(f"first: code {first.code}, {first.stderr[-300:]!r}", file=sys.stderr)
-    return 1
-  ended = launch(*arguments)
-  print(f"then: {ended.stderr[-300:]!r}", file=sys.stderr)
-  return int(ended.code != 0)
+  return then(launch, arguments, told and "Traceback" not in ended.stderr, ended)
 
 
 DISKS = (
@@ -520,7 +488,7 @@ DISKS = (
 
 def full_disks(folder: pathlib.Path, launch: Any) -> Iterator[Trial]:
   """Disks of a few KB or inodes, which are then given room; root can make them, nobody else."""
-  arguments, expected = _whole(folder, launch)
+  arguments, expected = whole(folder, launch)
   for size in DISKS:
     disk = folder / size
     disk.mkdir()
@@ -541,13 +509,15 @@ def _fill(launch: Any, arguments: tuple[str, ...], disk: pathlib.Path) -> int:
   room = ["mount", "-o", "remount,size=64m,nr_inodes=9999", str(disk)]
   subprocess.run(room, check=True)
   fault = fault_of(Trial("", (), ends=True), ended)
-  return _then(launch, arguments, not fault, ended)
+  return then(launch, arguments, not fault, ended)
 
 
 ROWS: dict[str, Callable[..., Iterator[Trial]]] = {
   "bad command lines and values": bad_values,
+  "values of all options": option_values,
   "config files with faults": config_files,
   "prepared data sets": prepared_sets,
+  "files of a prepared data set": damage.prepared_files,
   "pictures": pictures,
   "files of weights": weights,
   "folders of runs, and results in them": workdirs,
@@ -555,42 +525,22 @@ ROWS: dict[str, Callable[..., Iterator[Trial]]] = {
   "data that change after a checkpoint": changed_data,
   "tables of grids": grids,
   "results of others, compared": comparisons,
+  "checkpoints": damage.checkpoints,
+  "logs": damage.logs,
+  "compiled programs": kills.compiled_programs,
+  "kills": kills.kills,
+  "kills of cold starts": kills.cold_starts,
+  "kills with one checkpoint": kills.kills_with_one_checkpoint,
+  "kills while preparing": kills.kills_while_preparing,
   "signals, and the same command again": signals,
+  "signals after a checkpoint": kills.signals_after_a_checkpoint,
   "full disks, and the same command again": full_disks,
+  "quotas": kills.quotas,
+  "two in one folder": kills.two_in_one_folder,
+  "readers beside a run": kills.readers_beside_a_run,
+  "several prepare": kills.several_prepare,
+  "determinism": kills.determinism,
 }
-
-
-def fault_of(trial: Trial, ended: Any) -> str:
-  """What is wrong with how the command ended; empty if nothing is."""
-  lines = [line for line in ended.stderr.splitlines() if not line.startswith("note: ")]
-  if not trial.unharmed():
-    return "harm was done"
-  if "Traceback" in ended.stderr:
-    return "a traceback"
-  if any(ord(one) < 32 and one != "\n" for one in ended.stdout + ended.stderr):
-    return "control characters"
-  if ended.seconds > SECONDS:
-    return f"{ended.seconds:.0f} seconds"
-  if ended.code == 0 and not trial.ends:
-    return "it ended well"
-  told = [line for line in lines if line.startswith(("error: ", "compare: "))]
-  if ended.code != 0 and told != lines[-1:]:  # before it a run may say how it is placed
-    return f"code {ended.code}, no line: {ended.stderr[-200:]!r}"
-  return ""
-
-
-def attempt(trials: Iterator[Trial], launch: Callable) -> Iterator[tuple[Trial, str]]:
-  """Each trial, and what is wrong with how it ended."""
-  for trial in trials:
-    ended = _call(trial.call) if trial.call else launch(*trial.arguments, **trial.env)
-    yield trial, fault_of(trial, ended)
-
-
-def _call(call: Callable[[], int]) -> Ended:
-  out, err, begun = io.StringIO(), io.StringIO(), time.monotonic()
-  with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-    code = call()
-  return Ended(code, out.getvalue(), err.getvalue(), time.monotonic() - begun)
 
 
 def trials_of(row: str, folder: pathlib.Path, launch: Callable) -> Iterator[Trial]:
@@ -600,27 +550,49 @@ def trials_of(row: str, folder: pathlib.Path, launch: Callable) -> Iterator[Tria
   return make(folder, launch) if needs_launch else make(folder)
 
 
+def figures_of(found: list[Tried], seconds: float) -> dict[str, Any]:
+  """What the tables show of a row."""
+  failed = {one.name: one.fault for one in found if one.fault}
+  return {
+    "trials": len(found),
+    "passed": len(found) - len(failed),
+    "failed": failed,
+    "most_mib": max((one.mib for one in found), default=0),
+    "seconds": round(seconds),
+  }
+
+
 def main() -> int:
   """Prints the table; returns the exit status."""
   import launcher  # the tests' own
 
+  parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+  parser.add_argument("--only", action="append", choices=ROWS, metavar="ROW", help="some rows")
+  parser.add_argument("--out", type=pathlib.Path, help="JSON file that takes the figures too")
+  options = parser.parse_args()
   os.chdir(ROOT)
+  faults.origin()
   all_failed = 0
   with tempfile.TemporaryDirectory(prefix="tagjax-drill-") as temporary:
     root = pathlib.Path(temporary)
     os.environ.setdefault("TAGJAX_CACHE_DIR", str(root / "cache"))
     (root / "launch").mkdir()
     launch = launcher.Launcher(root / "launch")
+    usual = launch(*SMALL, f"--workdir={root / 'usual'}").peak
     print("| test | trials | passed | failed |\n|---|---:|---:|---:|")
-    for number, row in enumerate(ROWS):
-      folder = root / str(number)
+    for number, row in enumerate(options.only or ROWS):
+      folder, begun = root / str(number), time.monotonic()
       folder.mkdir()
-      found = list(attempt(trials_of(row, folder, launch), launch))
-      failed = [(trial.name, fault) for trial, fault in found if fault]
+      found = list(attempt(trials_of(row, folder, launch), launch, usual))
+      figures = figures_of(found, time.monotonic() - begun) | {"usual_mib": usual >> 10}
+      shutil.rmtree(folder, ignore_errors=True)
+      failed = figures["failed"]
       all_failed += len(failed)
-      print(f"| {row} | {len(found)} | {len(found) - len(failed)} | {len(failed)} |", flush=True)
-      for name, fault in failed:
+      print(f"| {row} | {len(found)} | {figures['passed']} | {len(failed)} |", flush=True)
+      for name, fault in failed.items():
         print(f"  {name}: {fault}", file=sys.stderr, flush=True)
+      if options.out:
+        faults.keep(options.out, row, figures, __file__)
     launch.close()
   return 1 if all_failed else 0
 

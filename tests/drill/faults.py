@@ -13,24 +13,28 @@ hold. From each of these states the command is given again. In them
 * `half written`: the same, but half of what was never synced is there;
 * `names lost`: what was made, renamed or deleted after the last sync of anything has not happened.
 
-`--every=N` takes one in N. Needs gcc and Linux: shim.c stands between the process and the disk.
+`--every=N` takes one in N, `--every=write=N` one write in N. Needs gcc and Linux: shim.c stands
+between the process and the disk.
 """
 
 import argparse
 import contextlib
 import ctypes
 import errno
+import functools
 import hashlib
 import io
 import json
 import os
 import pathlib
 import posixpath
+import shlex
 import shutil
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -102,6 +106,14 @@ def _half(file: File) -> bytes:
   return bytes(file.data[: len(file.data) // 2]) if file.synced is None else file.synced
 
 
+def _digest(state: dict[str, bytes | None]) -> bytes:
+  digest = hashlib.sha256()
+  for name, content in sorted(state.items()):
+    digest.update(f"{name}\0{content if content is None else len(content)}\0".encode())
+    digest.update(content or b"")
+  return digest.digest()
+
+
 def read_journal(path: pathlib.Path) -> Iterator[tuple[str, str, str, int, bytes]]:
   """The entries that shim.c has written."""
   content, place = path.read_bytes(), 0
@@ -152,6 +164,10 @@ class Outcomes:
     self.counts: dict[str, dict[str, int]] = {}
     self.wrong: list[str] = []
 
+  def expect(self, kind: str, there: int, every: int) -> None:
+    """Tells how many calls, or states, there are of which one in `every` is tried."""
+    self.counts.setdefault(kind, {}).update(there=there, every=every)
+
   def add(self, kind: str, what: str, fault: str = "") -> None:
     """Counts a trial."""
     row = self.counts.setdefault(kind, {})
@@ -159,22 +175,40 @@ class Outcomes:
     if fault:
       self.wrong.append(f"{kind}: {fault}")
 
-  def table(self) -> str:
-    """In Markdown."""
-    columns = ("trials", "went on", "one line", "same bits then", "wrong")
-    lines = [f"| fault | {' | '.join(columns)} |", f"|---{'|---:' * len(columns)}|"]
-    for kind, row in self.counts.items():
-      line, bits = row.get("line", 0) + row.get("line only", 0), row.get("line", 0)
-      same = row.get("went on", 0) + bits + row.get("same", 0)
-      total = sum(row.values())
-      went = row.get("went on", 0) + row.get("same", 0)
-      wrong = row.get("wrong", 0)
-      lines.append(f"| {kind} | {total} | {went} | {line} | {same} | {wrong} |")
-    return "\n".join(lines)
+  def rows(self) -> dict[str, dict[str, int]]:
+    """The figures of each kind, as the table shows them."""
+    return {kind: _figures(row) for kind, row in self.counts.items()}
+
+
+def _figures(row: dict[str, int]) -> dict[str, int]:
+  went, line, only, wrong = (
+    sum(row.get(what, 0) for what in names)
+    for names in (("went on", "same"), ("line",), ("line only",), ("wrong",))
+  )
+  return {
+    **{name: row[name] for name in ("there", "every") if name in row},
+    "trials": went + line + only + wrong,
+    "went on": went,
+    "one line": line + only,
+    "same bits then": went + line,
+    "wrong": wrong,
+  }
+
+
+COLUMNS = ("there", "trials", "went on", "one line", "same bits then", "wrong")
+
+
+def table(name: str, rows: dict[str, dict[str, int]]) -> list[str]:
+  """The rows of a config in Markdown, their sum last."""
+  lines = [f"| {name} | {' | '.join(COLUMNS)} |", f"|---{'|---:' * len(COLUMNS)}|"]
+  total = {column: sum(row[column] for row in rows.values()) for column in COLUMNS}
+  for kind, row in {**rows, "all": total}.items():
+    lines.append(f"| {kind} | {' | '.join(str(row[column]) for column in COLUMNS)} |")
+  return lines
 
 
 class Drill:
-  """Trains a config again and again in this process, whose programs are compiled once.
+  """Trains a config again and again in this process.
 
   Args:
     config: what is trained.
@@ -185,6 +219,7 @@ class Drill:
   def __init__(self, config: Any, root: pathlib.Path, shim: Any):
     self._config, self._root, self._shim = config, root, shim
     self.folder = root / "run"
+    self.num_states: dict[str, int] = {}
     self._expected = None
 
   def train(self) -> Ended:
@@ -234,16 +269,20 @@ class Drill:
     return self._again(Ended("", ""), "same")
 
   def states(self, every: int) -> Iterator[tuple[str, dict[str, bytes | None]]]:
-    """The states of the disk after the calls of the reference, each once."""
+    """Of the states of the disk after each call of the reference one in `every` of each kind.
+
+    Each counts once, under the first kind that it is of.
+    """
     disk, seen = Disk(str(self.folder)), set()
-    for number, entry in enumerate(read_journal(self._root / "journal")):
+    for entry in read_journal(self._root / "journal"):
       disk.apply(*entry)
-      if number % every:
-        continue
       for kind, state in disk.states():
-        key = hashlib.sha256(repr(sorted(state.items())).encode()).digest()
-        if key not in seen:
-          seen.add(key)
+        if (key := _digest(state)) in seen:
+          continue
+        seen.add(key)
+        number = self.num_states.get(kind, 0)
+        self.num_states[kind] = number + 1
+        if number % every == 0:
           yield kind, state
 
   def _again(self, first: Ended, what: str) -> tuple[str, str]:
@@ -292,42 +331,81 @@ def configs() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def compiled_once() -> Iterator[None]:
-  """Programs of the same shapes are made once for all runs of the block."""
+def made_once() -> Iterator[None]:
+  """Whatever a run makes before it looks into its folder is made once for all runs of the block.
+
+  What it reads and writes there it reads and writes each time.
+  """
+  from tagjax.config import run
   from tagjax.engine.programs import Programs
-  from tagjax.training import assemble
+  from tagjax.training import fit, sweep
 
-  made: dict[str, Programs] = {}
+  kept: dict[tuple, Any] = {}  # holds what its keys name by `id`, too
 
-  def programs(learner, single, **options):
-    key = repr(sorted((name, repr(value)) for name, value in options.items()))
-    if key not in made:
-      made[key] = Programs(learner, single, **options)
-    return made[key]
+  def once(make: Callable, name: Callable[..., Any]) -> Callable:
+    def of(*arguments, **options):
+      key = (make.__name__, name(*arguments, **options))
+      if key not in kept:
+        kept[key] = make(*arguments, **options)
+      return kept[key]
 
-  before, assemble.Programs = assemble.Programs, programs
-  try:
+    return of
+
+  def names_of(stream, model, method, trials, options, **others):
+    return id(stream), id(model), repr((trials, options, sorted(others.items())))
+
+  made = once(sweep.assemble, names_of)
+
+  def assembled(stream, model, method, trials, *others, **options):
+    trainer, forecast = made(stream, model, method, trials, *others, **options)
+    trainer.renew(trials)
+    return trainer, forecast
+
+  def texts_of(settings):
+    return repr(sorted(settings.items()))
+
+  patches = [
+    (run, "read", once(run.read, id)),
+    *(
+      (run, name, once(getattr(run, name), texts_of)) for name in ("validate", "used", "make_parts")
+    ),
+    *((module, "assemble", assembled) for module in (fit, sweep)),
+    *((module, "provenance", once(module.provenance, lambda: "")) for module in (fit, sweep)),
+    (fit, "describe_trainer", once(fit.describe_trainer, id)),
+    (Programs, "step_flops", once(Programs.step_flops, lambda self, *at: (id(self), *at))),
+    (
+      Programs,
+      "evaluation_flops",
+      once(Programs.evaluation_flops, lambda self, at: (id(self), at)),
+    ),
+  ]
+  with contextlib.ExitStack() as stack:
+    for module, name, other in patches:
+      stack.callback(setattr, module, name, getattr(module, name))
+      setattr(module, name, other)
     yield
-  finally:
-    assemble.Programs = before
 
 
-def drill(name: str, config: Any, root: pathlib.Path, shim: Any, every: int) -> Outcomes:
-  """All trials of a config, or one in `every`."""
+def drill(config: Any, root: pathlib.Path, shim: Any, every: dict[str, int]) -> Iterator[Outcomes]:
+  """All trials of a config, of each kind one in `every`; yields what is known after each kind."""
   outcomes, trials = Outcomes(), Drill(config, root, shim)
-  with compiled_once():
+  with made_once():
     trials.reference()
     counts = trials.reference()  # nothing is compiled any more
     for kind in KINDS:
       for stays in (False, True):
-        for place in range(1, counts[kind] + 1, every):
+        label = f"{kind} fails{', and all after it' if stays else ' once'}"
+        outcomes.expect(label, counts[kind], every[kind])
+        for place in range(1, counts[kind] + 1, every[kind]):
           what, fault = trials.fail(kind, place, stays)
-          label = f"{name}: {kind} fails{', and all after it' if stays else ' once'}"
           outcomes.add(label, what, fault and f"call {place}: {fault}")
-    for number, (kind, state) in enumerate(trials.states(every)):
+        yield outcomes
+    for number, (kind, state) in enumerate(trials.states(every["power"])):
       what, fault = trials.lose_power(state)
-      outcomes.add(f"{name}: {kind}", what, fault and f"state {number}: {fault}")
-  return outcomes
+      outcomes.add(f"power: {kind}", what, fault and f"state {number}: {fault}")
+    for kind, count in trials.num_states.items():
+      outcomes.expect(f"power: {kind}", count, every["power"])
+  yield outcomes
 
 
 def build(folder: pathlib.Path) -> pathlib.Path | None:
@@ -353,28 +431,68 @@ def start(arguments: list[str]) -> int:
     return subprocess.run([sys.executable, __file__, *arguments], env=env, check=False).returncode
 
 
+def every_of(texts: list[str]) -> dict[str, int]:
+  """How many trials of each kind there are for one that is made.
+
+  >>> every_of(["3", "rename=1"])
+  {'write': 3, 'sync': 3, 'rename': 1, 'open': 3, 'power': 3}
+  """
+  kinds = (*KINDS, "power")
+  found = dict.fromkeys(kinds, 1)
+  for text in texts:
+    kind, _, number = text.rpartition("=")
+    found |= dict.fromkeys([kind] if kind else kinds, int(number))
+  return found
+
+
 def main() -> int:
-  """Prints the table; returns the exit status."""
+  """Prints the tables; returns the exit status."""
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-  parser.add_argument("--every", type=int, default=1, metavar="N", help="takes one trial in N")
+  text = "takes one trial in N, or one in N of a kind: write, sync, rename, open, power"
+  parser.add_argument("--every", action="append", default=[], metavar="[KIND=]N", help=text)
   parser.add_argument("--only", choices=("run", "grid"), help="what is trained; default: both")
+  parser.add_argument("--out", type=pathlib.Path, help="JSON file that takes the figures too")
   options = parser.parse_args()
   if _IN_CHILD not in os.environ:
     return start(sys.argv[1:])
   shim = ctypes.CDLL(os.environ[_IN_CHILD])
+  origin()
   in_memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
   wrong = 0
   with tempfile.TemporaryDirectory(prefix="tagjax-faults-", dir=in_memory) as folder:
     for name, config in configs().items():
       if options.only in (None, name):
-        root = pathlib.Path(folder) / name
+        root, begun = pathlib.Path(folder) / name, time.process_time()
         root.mkdir()
-        outcomes = drill(name, config, root, shim, options.every)
-        print(outcomes.table(), flush=True)
+        for outcomes in drill(config, root, shim, every_of(options.every)):
+          seconds = round(time.process_time() - begun)
+          if options.out:
+            figures = {"rows": outcomes.rows(), "processor_seconds": seconds}
+            keep(options.out, name, figures, __file__)
+        print(
+          *table(name, outcomes.rows()), "", f"{seconds} s of the processor", sep="\n", flush=True
+        )
         for text in outcomes.wrong:
           print(f"  {text}", file=sys.stderr, flush=True)
         wrong += len(outcomes.wrong)
   return 1 if wrong else 0
+
+
+@functools.cache
+def origin() -> dict[str, Any]:
+  """Of which code it is that runs; to be asked first at the start, for a checkout may change."""
+  from tagjax.training.provenance import provenance
+
+  return {key: value for key, value in provenance().items() if key in ("commit", "dirty", "python")}
+
+
+def keep(path: pathlib.Path, name: str, figures: dict[str, Any], script: str) -> None:
+  """Puts figures into a file of results, with the command and the commit that they are of."""
+  there = json.loads(path.read_text()) if path.exists() else {}
+  own = [one for one in sys.argv[1:] if not one.startswith("--out")]
+  command = shlex.join(["python", os.path.relpath(script, HERE.parents[1]), *own])
+  there[name] = {"command": command, **origin(), **figures}
+  path.write_text(json.dumps(there, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import itertools
 
 import drill
 import pytest
+import trials
 
 # One of so many trials is made; where a row trains first, its first ones.
 EVERY = {
@@ -17,39 +18,40 @@ EVERY = {
 
 @pytest.mark.parametrize("row", EVERY)
 def test_attacks_are_answered(row, launch, tmp_path):
-  trials = itertools.islice(drill.trials_of(row, tmp_path, launch), 0, None, EVERY[row])
-  found = list(drill.attempt(trials, launch))
+  some = itertools.islice(drill.trials_of(row, tmp_path, launch), 0, None, EVERY[row])
+  found = list(trials.attempt(some, launch))
   assert len(found) > 1
-  assert [(trial.name, fault) for trial, fault in found if fault] == []
+  assert [(one.name, one.fault) for one in found if one.fault] == []
 
 
 def test_folders_of_runs(launch, tmp_path):
-  trials = itertools.islice(drill.workdirs(tmp_path, launch), 0, None, 7)
-  found = list(drill.attempt(trials, launch))
+  some = itertools.islice(drill.workdirs(tmp_path, launch), 0, None, 7)
+  found = list(trials.attempt(some, launch))
   assert len(found) > 3
-  assert [(trial.name, fault) for trial, fault in found if fault] == []
+  assert [(one.name, one.fault) for one in found if one.fault] == []
 
 
 def test_checkpoints_of_others(launch, tmp_path):
   for row, every in ((drill.other_settings, 9), (drill.changed_data, 2)):
     (tmp_path / row.__name__).mkdir()
-    trials = itertools.islice(row(tmp_path / row.__name__, launch), 0, None, every)
-    found = list(drill.attempt(trials, launch))
+    some = itertools.islice(row(tmp_path / row.__name__, launch), 0, None, every)
+    found = list(trials.attempt(some, launch))
     assert len(found) > 1
-    assert [(trial.name, fault) for trial, fault in found if fault] == []
+    assert [(one.name, one.fault) for one in found if one.fault] == []
 
 
 def test_the_drill_notices_what_is_wrong():
-  fine = drill.Trial("fine", ())
-  ended = drill.Ended(1, "", "error: one line\n", 1.0)
-  assert drill.fault_of(fine, ended) == ""
+  fine = trials.Trial("fine", ())
+  ended = trials.Ended(1, "", "error: one line\n", 1.0)
+  assert trials.fault_of(fine, ended) == ""
   for changes, fault in (
     ({"stderr": "Traceback\nerror: x"}, "a traceback"),
     ({"stderr": "error: \x1b[2J"}, "control characters"),
     ({"stderr": "error: one\nerror: two"}, "no line"),
     ({"stderr": "killed"}, "no line"),
-    ({"seconds": 1000.0}, "1000 seconds"),
+    ({"processor": 1000.0}, "1000 seconds"),
+    ({"peak": 2**21}, "2048 MiB"),
     ({"code": 0}, "it ended well"),
   ):
-    assert fault in drill.fault_of(fine, ended._replace(**changes))
-  assert drill.fault_of(fine._replace(unharmed=lambda: False), ended) == "harm was done"
+    assert fault in trials.fault_of(fine, ended._replace(**changes))
+  assert trials.fault_of(fine._replace(unharmed=lambda: False), ended) == "harm was done"

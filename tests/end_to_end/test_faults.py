@@ -1,8 +1,8 @@
 """A sample of `python tests/drill/faults.py`: some calls fail, and some moments lose the power."""
 
+import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
 
@@ -14,19 +14,22 @@ import pytest
 def test_a_disk_that_fails_costs_one_line_and_no_bits(tmp_path):
   if faults.build(tmp_path) is None:
     pytest.skip("needs gcc and Linux")
-  script = pathlib.Path(faults.__file__)
+  script, out = pathlib.Path(faults.__file__), tmp_path / "out.json"
   env = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
   ended = subprocess.run(
-    [sys.executable, "-W", "ignore", script, "--only=run", "--every=200"],
+    [sys.executable, "-W", "ignore", script, "--only=run", "--every=200", f"--out={out}"],
     capture_output=True,
     text=True,
     env=env,
     check=False,
   )
   assert ended.returncode == 0, ended.stdout + ended.stderr
-  rows = re.findall(r"^\| run: (.*?) \| (\d+) \| .* \| (\d+) \|$", ended.stdout, re.MULTILINE)
+  found = json.loads(out.read_text())["run"]
+  rows = found["rows"].values()
   assert len(rows) == 2 * len(faults.KINDS) + 4
-  assert all(int(trials) > 0 and wrong == "0" for _, trials, wrong in rows)
+  assert all(row["trials"] == -(-row["there"] // row["every"]) > 0 for row in rows)
+  assert not any(row["wrong"] for row in rows)
+  assert "\n".join(faults.table("run", found["rows"])) in ended.stdout
 
 
 def test_what_a_disk_keeps():

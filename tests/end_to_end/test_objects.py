@@ -18,8 +18,8 @@ from tagjax.engine.programs import Programs
 from tagjax.training import assemble as assembling
 from tagjax.training import fit as fitting
 from tagjax.training import sweep
-from tagjax.training.fit import Cursor
 from tagjax.training.options import RunOptions
+from tagjax.training.train_stream import Cursor
 
 from .test_resume import outcome
 from .test_seeds import read_log

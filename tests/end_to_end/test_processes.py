@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import resource
 import signal
 import socket
 import time
@@ -137,8 +139,24 @@ def check_voices(first, second):
   assert second.stderr == ""
 
 
+def take_disk(processes, workdir) -> list:
+  """From the next checkpoint on the files of process 0, which alone writes, cannot grow."""
+  first = max(positions(workdir), default=0)
+  while max(positions(workdir), default=0) <= first:
+    time.sleep(0.01)
+    assert os.path.exists(f"/proc/{processes[0].pid}/stat"), "process 0 is gone"
+  room = 4096  # for what it prints
+  resource.prlimit(processes[0].pid, resource.RLIMIT_FSIZE, (room, room))
+  begun = time.perf_counter()
+  ended = finish(processes)
+  assert time.perf_counter() - begun < 60
+  return ended
+
+
 @pytest.mark.timeout(300)
-def test_a_stopped_and_a_killed_pair_go_on_to_the_same_results(pair, long_run, tmp_path):
+def test_pairs_that_are_stopped_killed_or_lose_their_disk_go_on_to_the_same_results(
+  pair, long_run, tmp_path
+):
   """Those of one process with two devices, to the bit, with a memory that both hold."""
   settings = (*LONG, f"--workdir={tmp_path}")
   for ended in signal_one(pair(*settings), 1, signal.SIGTERM, tmp_path):
@@ -148,6 +166,11 @@ def test_a_stopped_and_a_killed_pair_go_on_to_the_same_results(pair, long_run, t
   assert (first.code, second.code) == (1, -signal.SIGKILL)
   lines = [line for line in first.stderr.splitlines() if not line.startswith(("seed ", "memory: "))]
   assert lines == [f"error: process 1 has ended or cannot be reached. {AGAIN}"]
+  first, second = take_disk(pair(*settings), tmp_path)
+  assert (first.code, second.code) == (1, 1)
+  told = r"(there is no room on the disk for|cannot save a checkpoint in) .*"
+  assert re.fullmatch(f"error: {told}", first.stderr.splitlines()[-1])
+  assert re.fullmatch(f"error: process 0 failed: {told}", second.stderr.splitlines()[-1])
   assert not (tmp_path / "results.json").exists()
   check_voices(*finish(pair(*settings)))
   assert outcome(tmp_path) == long_run
@@ -161,7 +184,8 @@ def test_the_death_of_process_0_ends_the_others(pair, tmp_path):
   assert second.stderr.splitlines()[-1] == line
 
 
-@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.product)])
+@pytest.mark.product  # it waits for the silence to be long enough
+@pytest.mark.parametrize("victim", [0, 1])
 def test_a_process_that_stands_still_ends_the_other(pair, tmp_path, victim):
   two = pair(*LONG, f"--workdir={tmp_path}")
   while not positions(tmp_path):

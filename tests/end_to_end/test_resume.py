@@ -11,7 +11,7 @@ import pytest
 from tagjax.config.run import run_config
 from tagjax.engine.programs import Programs
 from tagjax.training import assemble
-from tagjax.training.fit import Cursor
+from tagjax.training.train_stream import Cursor
 
 SETTINGS = (
   "--config.method=si+derpp+tag",  # a path, anchors, a memory, and moments of every task
@@ -140,7 +140,10 @@ class Stopped(Exception):  # noqa: N818  (what a test did, not a fault)
   [
     "tag",
     "itaml+tag",
-    *(pytest.param(method, marks=pytest.mark.product) for method in ("icarl+tag", "den+tag")),
+    *(
+      pytest.param(method, marks=pytest.mark.product)
+      for method in ("icarl+tag", "den+tag", "lasem+tag", "darts+tag")
+    ),
   ],
 )
 def test_stopped_at_every_position(tiny, tmp_path, monkeypatch, method):
@@ -150,6 +153,10 @@ def test_stopped_at_every_position(tiny, tmp_path, monkeypatch, method):
   grows = method == "den+tag"
   if grows:  # four phases a task
     config.scenario, config.model, config.expandable_mlp.hidden = "task", "expandable_mlp", (8,)
+  if method in ("lasem+tag", "darts+tag"):
+    config.scenario, config.model, config.hps.sharing = "task", "hps", "searched"
+    sizes = {"channels": (3,), "kernels": (3,), "pools": (2,), "hidden": ()}
+    config.convolutions.update(sizes)
   # The best epoch's weights and what it was chosen by are part of a checkpoint.
   config.epochs, config.select_epoch, config.validation_fraction = (1, 2), "best", 0.2
   config.peak_accuracy = method == "tag"
@@ -185,7 +192,7 @@ def test_stopped_at_every_position(tiny, tmp_path, monkeypatch, method):
   assert stops == list(range(len(stops)))
   # Begin; of each epoch its chunks (3 steps, 5 with the exemplars of task 0) and its validations;
   # of each task the count of exemplars, the best epoch's weights, consolidate, evaluate.
-  counts = method != "tag"
+  counts = method in ("itaml+tag", "icarl+tag")
   validations = 2 if config.peak_accuracy else 1
   epochs = (1 + validations) + 2 * (1 + counts + validations)
   assert grows or len(stops) == 1 + epochs + 2 * (counts + 3)

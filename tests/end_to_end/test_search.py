@@ -13,8 +13,8 @@ from tagjax.config.run import run_config
 from tagjax.core.errors import ConfigError, InterruptedRun, WorkdirError
 from tagjax.training import assemble as assembling
 from tagjax.training import search as library
-from tagjax.training.fit import Cursor
 from tagjax.training.study import Asked
+from tagjax.training.train_stream import Cursor
 from tagjax.training.trainer import Trainer
 
 OPTIONS = {

@@ -11,7 +11,7 @@ from tagjax.config.run import run_config
 from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError
 from tagjax.training import memory_estimate
-from tagjax.training.fit import Cursor
+from tagjax.training.train_stream import Cursor
 
 OPTIONS = {
   "method": "er+tag",

@@ -7,8 +7,8 @@ import pytest
 from tagjax.config.run import run_config
 from tagjax.core.errors import ConfigError
 from tagjax.training import placement
-from tagjax.training.fit import Cursor
 from tagjax.training.options import RunOptions
+from tagjax.training.train_stream import Cursor
 from tagjax.transforms import ScaleByTagState
 
 from .test_seeds import read_log

@@ -9,7 +9,7 @@ from tagjax.benchmarks import lazy
 from tagjax.config.run import run_config
 from tagjax.core.errors import ConfigError
 from tagjax.input_pipeline import data_source
-from tagjax.training.fit import Cursor
+from tagjax.training.train_stream import Cursor
 
 from .test_resume import outcome
 
@@ -24,6 +24,14 @@ TINY = {
   "epochs": 4,
   "chunk_steps": 3,
   "plots": False,
+}
+SEARCHED = {
+  "model": "hps",
+  "hps__sharing": "searched",
+  "convolutions__channels": (4,),
+  "convolutions__kernels": (3,),
+  "convolutions__pools": (2,),
+  "convolutions__hidden": (),
 }
 WINDOW = 3 * 10 * 64  # bytes of three batches of digits
 
@@ -80,6 +88,10 @@ def run_and_read(config, workdir):
       "epochs": (2, 4),
       "select_epoch": "best",
     },
+    *(
+      pytest.param({"method": method, "learning_rate": 0.3, **SEARCHED}, marks=pytest.mark.product)
+      for method in ("lasem+sgd", "darts+sgd")
+    ),
     pytest.param(
       {"method": "den+sgd", "learning_rate": 0.3, "model": "expandable_mlp"},
       marks=pytest.mark.product,

@@ -15,10 +15,11 @@ from tagjax.config.run import run_config
 from tagjax.config.validate import validate
 from tagjax.core.errors import ConfigError, IncompleteRun, WorkdirError
 from tagjax.engine.programs import Programs
-from tagjax.report.run import Grid, Run
+from tagjax.report.grid import Grid
+from tagjax.report.run import Run
 from tagjax.training import assemble as assembling
 from tagjax.training import sweep
-from tagjax.training.fit import Cursor
+from tagjax.training.train_stream import Cursor
 from tagjax.training.trainer import Trainer
 
 OPTIONS = {

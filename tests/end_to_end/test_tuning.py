@@ -2,6 +2,8 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -10,9 +12,10 @@ import tagjax
 from tagjax.benchmarks import Experience
 from tagjax.config.run import run_config
 from tagjax.config.validate import validate
-from tagjax.core.errors import ConfigError
+from tagjax.core.errors import ConfigError, DivergedError
 from tagjax.training import protocol
-from tagjax.training.fit import Cursor
+from tagjax.training.train_stream import Cursor
+from tests.softmax_regression import Linear
 
 SETTINGS = {
   "benchmark": "split_digits",
@@ -141,3 +144,66 @@ def test_no_task_is_left_to_be_judged_on(tiny, tmp_path):
 
 def test_legacy_scores_on_test_examples(tiny):
   assert validate(tiny(**{**SETTINGS, "validation_fraction": 0.0, "tuning.legacy": True}))
+
+
+def spoilt_above(bound):
+  """A rate of 0.1, but NaN in the fifth step of each network that begins with a weight above."""
+
+  def init(params):
+    return {"lost": params["Dense_0"]["kernel"][0, 0] > bound, "count": jnp.int32(0)}
+
+  def update(updates, state, params=None):
+    del params
+    scale = jnp.where(state["lost"] & (state["count"] == 4), jnp.nan, -0.1)
+    scaled = jax.tree.map(lambda leaf: scale * leaf, updates)
+    return scaled, state | {"count": state["count"] + 1}
+
+  return optax.GradientTransformation(init, update)
+
+
+def judged(folder, *, bound, shuffle):
+  """Two seeds; a judged task is three steps, that of the first stage two."""
+  image = np.random.default_rng(0).integers(0, 256, (3, 6, 2, 2, 1), np.uint8)
+  tasks = [(one, np.arange(6) % 2, one, np.arange(6) % 2) for one in image]
+  return tagjax.tune_then_judge(
+    tagjax.Stream.from_arrays("mine", tasks, scenario="domain", validation_fraction=0.4),
+    Linear(2),
+    lambda values: spoilt_above(bound),
+    grid={"unused": [0.5]},
+    tuning=tagjax.TuningOptions(tasks=1, shuffle=shuffle),
+    workdir=folder,
+    batch_size=2,
+    seeds=2,
+    plots=False,
+    progress=False,
+  )
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_the_other_runs_go_on_beside_one_that_diverges(shuffle, tmp_path, monkeypatch, capsys):
+  whole = judged(None, bound=np.inf, shuffle=shuffle)
+  assert (whole.seeds, whole.diverged_seeds) == ([1, 2], [])
+  assert capsys.readouterr().err == ""
+  run = judged(tmp_path, bound=0.0, shuffle=shuffle)
+  assert (run.seeds, run.diverged_seeds) == ([1], [2])
+  assert (
+    "warning: 1 of 2 runs diverged and is left out of all figures: seed 2, task 1, step 3"
+    in capsys.readouterr().err
+  )
+  places = [one["diverged"] for one in run.results["runs"]]
+  assert places == [None, {"task": 1, "step": 3}]
+  np.testing.assert_allclose(run.accuracy, whole.accuracy[:1], rtol=1e-6)
+  assert "1 of 2 seeds" in repr(run)
+
+  monkeypatch.setattr(protocol, "train_trials", lambda *arguments, **options: pytest.fail("again"))
+  (tmp_path / "results.json").unlink()
+  again = judged(tmp_path, bound=0.0, shuffle=shuffle)
+  assert again.results["runs"] == run.results["runs"]
+
+
+def test_without_a_run_that_ends_there_is_no_result(tmp_path, monkeypatch):
+  for _ in range(2):
+    with pytest.raises(DivergedError, match=r"in seed 1, task 1, step 3; seed 2, .* unused=0\.5"):
+      judged(tmp_path, bound=-np.inf, shuffle=False)
+    monkeypatch.setattr(protocol, "train_trials", lambda *a, **o: pytest.fail("again"))
+  assert not (tmp_path / "results.json").exists()

@@ -13,7 +13,7 @@ from tagjax.benchmarks import TaskExamples
 from tagjax.core.errors import ConfigError
 from tagjax.core.method import chain, identity, lift
 from tagjax.core.types import Batch
-from tagjax.engine.programs import Layout
+from tagjax.engine.layout import Layout
 from tagjax.input_pipeline import device_examples, order
 from tagjax.input_pipeline.data_source import training_source
 

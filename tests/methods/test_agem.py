@@ -148,6 +148,12 @@ def test_running_averages_follow_the_current_batch_only():
   check_running_averages(agem)
 
 
+def test_a_memory_smaller_than_a_reference_batch_is_told():
+  assert agem(STREAM, capacity=50, batch_size=10).notes == ()
+  (note,) = agem(STREAM, capacity=1, batch_size=100).notes
+  assert note.startswith("memory.batch_size=100: the memory never holds so many exemplars")
+
+
 def test_refuses_what_makes_no_sense():
   for options, message in [
     ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),

@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import helpers
 import jax
 import jax.numpy as jnp
@@ -112,6 +113,40 @@ def test_a_task_that_comes_again_trains_its_own_weights():
   moved = kernel(two) != kernel(again)
   assert moved[owner(two) == 0].any()
   assert not moved[owner(two) != 0].any()
+
+
+class WithVariable(nn.Module):
+  """A network with dropout, and a variable that is no running average."""
+
+  moves: bool | None
+
+  @nn.compact
+  def __call__(self, image, *, task_id, mask, train):
+    if self.moves is not None:
+      scale = self.variable("own", "scale", jnp.ones, ())
+      image = image * scale.value
+      if self.moves and train:
+        scale.value = 0.9 * scale.value
+    tiny = helpers.TinyModel(STREAM.num_outputs, dropout=0.5, name="tiny")
+    return tiny(image, task_id=task_id, mask=mask, train=train)
+
+
+def trained_with(moves):
+  method = packnet(STREAM, OPTIMIZER, head="tiny/Dense_1/*")
+  run = helpers.programs(STREAM, method, model=WithVariable(moves))
+  state = helpers.train_stream(run, STREAM, jax.random.key(0), size=8, tasks=[0, 1])
+  return helpers.readable(state.variables["params"])
+
+
+def test_other_variables_are_no_running_averages():
+  """They leave dropout on: the same bits as without them."""
+  for one, two in zip(trained_with(False), trained_with(None), strict=True):
+    np.testing.assert_array_equal(one, two)
+
+
+def test_other_variables_that_training_changes_are_refused():
+  with pytest.raises(ValueError, match=r"running averages in 'batch_stats' alone, and .* 'own' as"):
+    trained_with(True)
 
 
 @pytest.mark.parametrize(

@@ -215,6 +215,8 @@ def test_the_end_of_a_task_chooses_and_rolls_back():
     ({"groups": (1, 1), "candidates": ("all",)}, "candidates excludes groups"),
     ({"candidates": ("top-9",)}, "candidates: sharing='top-9' names more layers than the 2"),
     ({"candidates": ()}, "names no configuration"),
+    ({"fixed": "bottm-1"}, "fixed: sharing='bottm-1' is unknown .did you mean bottom-1"),
+    ({"fixed": "top-1", "groups": (2,)}, "fixed='top-1' is not one of the 2 configurations"),
     ({"candidates": ("all",), "at_once": 2}, "at_once=2 divides all configurations"),
     ({"likelihood": "median"}, "likelihood must be one of 'mean', 'product'"),
     ({"reset_prior": True}, "reset_prior=True needs steps_per_epoch"),

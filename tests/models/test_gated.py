@@ -104,7 +104,11 @@ def test_edges_that_are_not_in_use_change_nothing():
     (lambda: expandable_cnn(SPEC, channels=(1,) * 4), r"channels=\(1, 1, 1, 1\) leaves no room to"),
     (lambda: expandable_mlp(SPEC, start=0.0), r"start must be in \(0, 1\), got 0.0"),
     (lambda: expandable_mlp(SPEC, hidden=()), "hidden=.. leaves no unit that a task could have"),
-    (lambda: attention_cnn(SPEC, channels=(3,)), r"kernels=\(3, 3, 3, 3\) has 4 values: give one"),
+    (
+      lambda: attention_cnn(SPEC, channels=(3,)),
+      r"channels=\(3,\) has 1 values, and there are 4 k",
+    ),
+    (lambda: attention_cnn(SPEC, preset="seventeen_layers"), r"skips=.* would lead past the units"),
     (lambda: attention_cnn(SPEC, **SIZES, scale=1.0), "scale must be greater than 1, got 1.0"),
     (
       lambda: expandable_mlp(SPEC._replace(scenario="class")),

@@ -10,6 +10,7 @@ import pytest
 
 from tagjax.report import compare
 from tagjax.report.comparison import comparison_rows, differing_settings
+from tagjax.report.run import Run
 from tagjax.report.runs import load_runs
 from tagjax.storage.json_files import write_json_atomic
 
@@ -47,6 +48,25 @@ def test_the_table_has_the_figures_of_the_results(runs, make_results):
     "seconds": "12",
     "commit": "012345678",
   }
+
+
+def test_runs_that_diverged_are_counted(make_results):
+  results = make_results() | {"seeds": [11, 12, 14], "diverged_seeds": [13]}
+  (row,) = comparison_rows({"ewc": results}, "agem")
+  assert row["seeds"] == "3 of 4"
+  run = Run(results)
+  assert (run.diverged_seeds, run.to_row()["diverged_seeds"]) == ([13], 1)
+  assert Run(make_results()).to_row()["diverged_seeds"] == 0
+
+
+def test_the_learning_rate_is_that_of_the_judged_runs(make_results):
+  runs = {
+    "chosen": make_results() | {"tuning": {"chosen": {"learning_rate": 0.3}}},
+    "of the config": make_results() | {"tuning": {"chosen": {"tag.b": 3.0}}},
+    "no choice": make_results() | {"tuning": None},
+  }
+  rates = [row["learning rate"] for row in comparison_rows(runs, "agem")]
+  assert rates == ["0.3", "0.001", "0.001"]
 
 
 def test_what_one_run_has_measured_has_a_column_for_all(make_results, counted):

@@ -105,6 +105,10 @@ def test_costs_have_two_bars_a_run(make_results):
   axes = comparison_plots.plot_costs(results).axes[0]
   heights = [[bar.get_height() for bar in bars] for bars in axes.containers]
   assert heights == [[1.0, 1.0], [1.0, 3.5]]
+  longer = {f"{name} over a joint embedding": one for name, one in results.items()}
+  for runs, rotation in ((results, 0), (longer, 90)):
+    labels = comparison_plots.plot_costs(runs).axes[0].get_xticklabels()
+    assert {label.get_rotation() for label in labels} == {rotation}
   with pytest.raises(ValueError, match="a run of sgd must be among them"):
     comparison_plots.plot_costs({"agem": results["agem"]})
 

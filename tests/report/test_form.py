@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from tagjax.report import compare, tables
-from tagjax.report.run import Grid, Run
+from tagjax.report.grid import Grid
+from tagjax.report.run import Run
 from tagjax.report.runs import load_runs
 from tagjax.storage.json_files import ResultsError
 
@@ -64,6 +65,8 @@ RUN_FAULTS = [
   ("outcomes", {"units": [["x"] * 4] * 3}),
   ("confusion_matrix", []),
   ("confusion_matrix", [[[1, 2]]]),
+  ("diverged_seeds", 3),
+  ("diverged_seeds", [-1]),
   ("average_accuracy", None),
   ("average_accuracy", {"mean": 0.5}),
   ("average_accuracy", {"mean": "x", "std": 0, "ci95": 0, "per_seed": [0, 0, 0]}),

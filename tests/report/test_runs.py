@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from tagjax.report.comparison import CompareError
-from tagjax.report.run import Grid, Run
+from tagjax.report.grid import Grid
+from tagjax.report.run import Run
 from tagjax.report.runs import Runs, load_runs
 from tagjax.storage.json_files import ResultsError, write_json_atomic
 

@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from tagjax.core.errors import ConfigError
-from tagjax.engine.programs import Layout
+from tagjax.engine.layout import Layout
 from tagjax.training.memory_estimate import UNLIMITED, Room
 from tagjax.training.options import RunOptions
 from tagjax.training.placement import choose_layout, describe

@@ -32,7 +32,7 @@ def test_an_empty_record_has_a_place_for_everything():
   assert np.shape(record.accuracy) == (2, 3, 3)
   assert np.shape(record.baseline) == (2, 3)
   assert [len(curves) for curves in record.curves] == [3, 3]
-  assert record.diverged == [False, False]
+  assert record.diverged == [None, None]
   assert set(record.seconds) == {"compile", "train", "evaluate", "total"}
   assert reopened(record) == record
 
@@ -105,7 +105,8 @@ def test_counts_are_kept_after_each_task_and_the_confusion_of_the_last_one():
 def test_records_of_some_of_the_trials_are_joined():
   one, two = RunRecord.empty(num_trials=2, num_tasks=1), RunRecord.empty(num_trials=1, num_tasks=1)
   one.accuracy[1][0][0], two.accuracy[0][0][0] = 0.5, 0.75
-  two.baseline[0][0], two.curves[0][0], two.diverged[0] = 0.1, [0.2, 0.3], True
+  two.baseline[0][0], two.curves[0][0] = 0.1, [0.2, 0.3]
+  two.diverged[0] = {"task": 0, "step": 7}
   one.exemplars, two.exemplars = {"1/0": 4}, {"0/0": 5, "0/1": 6}
   one.diagnostics, two.diagnostics = {"alpha": [[1.0], [2.0]]}, {"alpha": [[3.0]]}
   for record, trial in ((one, 0), (one, 1), (two, 0)):
@@ -116,7 +117,7 @@ def test_records_of_some_of_the_trials_are_joined():
   whole = RunRecord.join([reopened(one), reopened(two)])
   assert whole.accuracy == [[[None]], [[0.5]], [[0.75]]]
   assert (whole.baseline, whole.curves) == ([[None], [None], [0.1]], [[[]], [[]], [[0.2, 0.3]]])
-  assert whole.diverged == [False, False, True]
+  assert whole.diverged == [None, None, {"task": 0, "step": 7}]
   assert whole.exemplars == {"1/0": 4, "2/0": 5, "2/1": 6}
   assert whole.diagnostics == {"alpha": [[1.0], [2.0], [3.0]]}
   whole.flops = {"step/a": [1.0, 5.0], "step/b": [2.0, 3.0], "evaluation": None}
@@ -125,3 +126,10 @@ def test_records_of_some_of_the_trials_are_joined():
   assert whole.outcomes == {"units": [[[2, 3]]] * 3}
   assert whole.counts == {"task": [[[0, 5]], [[1, 5]], [[0, 5]]]}
   assert (whole.steps, whole.metrics_bytes, whole.seconds["train"]) == (7, 30, 3.5)
+  whole.seconds["train"] = 3.0
+  parts = RunRecord.join([whole.part([trial]) for trial in range(3)])
+  whole.exemplars, whole.steps, whole.metrics_bytes = {}, 3 * whole.steps, 3 * whole.metrics_bytes
+  assert parts == whole
+  part = whole.part([2, 0])
+  assert (part.accuracy, part.growth["bytes"]) == ([[[0.75]], [[None]]], [[7], [7]])
+  assert part.seconds["train"] == 2.0

@@ -12,7 +12,7 @@ import pytest
 from tagjax.core.errors import ConfigError, InterruptedRun, WorkdirError
 from tagjax.training import study as library
 from tagjax.training.space import Range
-from tagjax.training.study import StudyOptions, Worker, open_study, shown_storage
+from tagjax.training.study import StudyOptions, Worker, claim_study, open_study, shown_storage
 
 SPACE = {
   "rate": Range(1e-4, 0.1, log=True),
@@ -226,6 +226,32 @@ def test_a_study_belongs_to_one_search(make, tmp_path):
   optuna.create_study(storage=storage, study_name="foreign", direction="maximize").ask()
   with pytest.raises(WorkdirError, match="of another search"):
     make(study_name="foreign")
+
+
+def fail(worker, claims=False):
+  """Its next point fails, before its first step unless it claims the study."""
+  with contextlib.suppress(MemoryError), next(worker.trials()):
+    if claims:
+      claim_study(worker._study)
+    raise MemoryError
+
+
+def test_a_search_that_never_trained_anything_makes_room(make):
+  fail(make(identity={"batch_size": 10**9}))
+  mended = make(identity={"batch_size": 10})
+  assert states(mended) == []  # its point is not tried again, which may be no point of this space
+  refused = pytest.raises(WorkdirError, match="batch_size is 10 there and 20 here")
+  with next(mended.trials()) as at_work:
+    with refused:  # while somebody is at a point
+      make(identity={"batch_size": 20})
+    at_work.end(row_of(at_work.point, None), {"total": 1.0})
+
+
+def test_and_one_that_has_trained_something_does_not(make):
+  fail(make(identity={"batch_size": 10}), claims=True)
+  with pytest.raises(WorkdirError, match="batch_size is 10 there and 20 here"):
+    make(identity={"batch_size": 20})
+  assert states(make(identity={"batch_size": 10})) == ["FAIL", "WAITING"]
 
 
 def test_storages_that_cannot_be_opened_are_one_line(tmp_path, monkeypatch):

@@ -15,8 +15,8 @@ from tagjax.core.method import Phase, chain, identity, lift
 from tagjax.report.progress import Progress
 from tagjax.storage.workdir import NoLog
 from tagjax.training.assemble import assemble
-from tagjax.training.fit import Cursor, train_stream
 from tagjax.training.options import RunOptions
+from tagjax.training.train_stream import Cursor, train_stream
 from tagjax.training.trainer import Trial
 from tests import helpers
 from tests.contract import sketches

@@ -51,7 +51,6 @@ CLOSED_FORMS = {
     schedules.product(schedules.step(every=1, factor=0.5), schedules.linear()),
     0.5 ** (n // 3) * (1 - n / 12),
   ),
-  "by step": (schedules.by_step(optax.linear_schedule(1.0, 0.0, 24)), 1 - n / 24),
 }
 
 

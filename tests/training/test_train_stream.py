@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tagjax.core.errors import InterruptedRun
 from tagjax.core.method import Phase
-from tagjax.training.fit import Cursor, train_stream
 from tagjax.training.options import RunOptions
 from tagjax.training.schedule import visits
+from tagjax.training.train_stream import Cursor, train_stream
 
 PHASES = [(Phase("train"),), (Phase("select", 1), Phase("expand"))]
 runs = st.fixed_dictionaries(
