@@ -52,7 +52,7 @@ sys.path.append(str(ROOT / "tests"))
 FIGURES = ROOT / "docs/figures/soak.json"
 PLOT = ROOT / "docs/images/soak.png"
 PAGE = ROOT / "docs/reliability.md"
-START, END = "<!-- written by make soak -->\n", "<!-- end -->\n"
+START, END = "<!-- written by tests/drill/soak.py --report --docs -->\n", "<!-- end -->\n"
 SETTINGS = {
   "method": "er+tag",
   "train_examples_per_task": 200,
