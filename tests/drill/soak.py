@@ -11,13 +11,14 @@ Three parts, of which the first two must be flat:
   with TAG without checkpoints. It is shown, not judged: what TAG takes beyond SGD is what its tasks
   cost, and what it takes with checkpoints only is what writing them costs.
 
-Each sample is of the end of a task, or of a run in one process: resident memory, open files, files
-and bytes in the folder of the run, seconds of processor time a task, which other processes hardly
-change. At the end of a run that was killed, what all runs have left in the folders of temporary
-files and of compiled programs counts with its folder. For each run stand the most memory and open
-files, the files and bytes at its end, and the median of the seconds. A line is fitted to these, and
-is flat if the whole 95 % interval of its slope lies below what is allowed for 1,000 tasks; too few
-runs to tell are not flat. Exit status 1 if a line is not, or if a run has ended wrongly.
+Each sample is of the end of a task, or of a run in one process: resident memory, in one process
+also without what the C library keeps of it for later (`held`), open files, files and bytes in the
+folder of the run, seconds of processor time a task, which other processes hardly change. At the end
+of a run that was killed, what all runs have left in the folders of temporary files and of compiled
+programs counts with its folder. For each run stand the most memory and open files, the files and
+bytes at its end, and the median of the seconds. A line is fitted to these, and is flat if the whole
+95 % interval of its slope lies below what is allowed for 1,000 tasks; too few runs to tell are not
+flat. Exit status 1 if a line is not, or if a run has ended wrongly.
 
 Each part has a JSON file, written after each run. A soak that was stopped goes on with the same
 command: `killed` after the last whole run, the others, each of one process, from their beginning.
@@ -27,6 +28,7 @@ with its figures and plot as well.
 
 import argparse
 import contextlib
+import ctypes
 import dataclasses
 import functools
 import json
@@ -50,7 +52,7 @@ sys.path.append(str(ROOT / "tests"))
 FIGURES = ROOT / "docs/figures/soak.json"
 PLOT = ROOT / "docs/images/soak.png"
 PAGE = ROOT / "docs/reliability.md"
-START, END = "<!-- written by make soak -->\n", "<!-- end -->\n"
+START, END = "<!-- written by tests/drill/soak.py --report --docs -->\n", "<!-- end -->\n"
 SETTINGS = {
   "method": "er+tag",
   "train_examples_per_task": 200,
@@ -65,7 +67,15 @@ UNSAVED = "tag without checkpoints"
 METHODS = {"growing, sgd": "sgd", "growing, tag": "tag", f"growing, {UNSAVED}": "tag"}
 PARTS = ("killed", "one process", *METHODS)
 # By which part of its level a line may rise in 1,000 tasks, and what stands for a run.
-ALLOWED = {"memory": 0.02, "open_files": 0.05, "files": 0.05, "bytes": 0.02, "seconds": 0.1}
+ALLOWED = {
+  "memory": 0.02,
+  "held": 0.02,
+  "open_files": 0.05,
+  "files": 0.05,
+  "bytes": 0.02,
+  "seconds": 0.1,
+}
+SCALES = {"memory": 2**20, "held": 2**20, "bytes": 2**20}
 OF_A_RUN = {"memory": max, "open_files": max, "files": list.pop, "bytes": list.pop}
 MOST_STARTS = 200  # of one run
 AT_AN_END = 10  # tasks of a growing stream
@@ -87,6 +97,8 @@ class Sample(NamedTuple):
     bytes: of these files.
     seconds: of processor time a task, since the one before ended in the same process; NaN if none
       did.
+    held: of the resident bytes, those that the C library does not keep free for later; NaN of a
+      process that cannot tell.
   """
 
   run: int
@@ -96,6 +108,7 @@ class Sample(NamedTuple):
   files: float
   bytes: float
   seconds: float
+  held: float = np.nan
 
 
 @dataclasses.dataclass
@@ -419,6 +432,18 @@ def in_one_process(
   return part
 
 
+def free_memory() -> int:
+  """Bytes that were freed and that the C library keeps, in all its arenas."""
+  names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+
+  class Info(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_size_t) for name in names.split())
+
+  ask = ctypes.CDLL("libc.so.6").mallinfo2
+  ask.restype = Info
+  return ask().fordblks
+
+
 def train_in_turn(root: pathlib.Path, runs: int, settings: dict[str, Any]) -> None:
   """What the one process does; tells of each run in a line of `told.jsonl`."""
   from tagjax.config.defaults import base_config
@@ -434,8 +459,8 @@ def train_in_turn(root: pathlib.Path, runs: int, settings: dict[str, Any]) -> No
     expected = expected or found
     part.came_from(folder)
     memory, files, _ = of_process(os.getpid())
-    tasks = (run + 1) * config.num_tasks
-    sample = Sample(run, tasks, memory, files, *contents(folder), seconds)
+    tasks, held = (run + 1) * config.num_tasks, memory - free_memory()
+    sample = Sample(run, tasks, memory, files, *contents(folder), seconds, held)
     told = {"sample": sample, "same": found == expected, "origin": part.origins[-1]}
     with (root / "told.jsonl").open("a") as file:
       file.write(json.dumps(told) + "\n")
@@ -540,12 +565,14 @@ def table(parts: dict[str, Part]) -> tuple[str, bool]:
     if part in METHODS:
       continue
     for name, slope in slopes_of(found.of_runs()).items():
+      if name == "held" and np.isnan(slope.level):
+        continue
       flat = slope.is_flat(ALLOWED[name])
       well = well and flat
-      scale = 2**20 if name in ("memory", "bytes") else 1
+      scale = SCALES.get(name, 1)
       numbers = (*slope, ALLOWED[name] * slope.level)
-      level, rise, low, high, allowed = (f"{value / scale:.3f}" for value in numbers)
-      title = f"{name.replace('_', ' ')}{', MiB' if scale > 1 else ''}"
+      level, rise, low, high, allowed = (f"{value / scale:z.3f}" for value in numbers)
+      title = f"{name.replace('_', ' ')}{', MiB' * (name in SCALES)}"
       verdict = "yes" if flat else "no"
       lines.append(
         f"| {part} | {title} | {level} | {rise} | {low} to {high} | {allowed} | {verdict} |"
@@ -571,18 +598,26 @@ def growth_table(parts: dict[str, Part]) -> str:
 
 
 def counts(parts: dict[str, Part]) -> str:
-  """How much was done and killed, and what went wrong: a line for each part."""
+  """How much was done and killed, and what went wrong; of a growing stream, only if it did."""
   lines = []
   for name, part in parts.items():
+    if name in METHODS and not part.wrong:
+      continue
     kills = " and ".join(f"{count} {number}" for number, count in part.kills.items() if count)
     wrong = f"{len(part.wrong)} wrong" if part.wrong else "none wrong"
-    options = ", ".join(f"`{name}={value}`" for name, value in part.options.items())
-    lines.append(f"- {name} ({options}):")
     lines.append(
-      f"  {part.tasks:,} tasks in {_many(part.runs, 'run')}, "
+      f"- {name}: {part.tasks:,} tasks in {_many(part.runs, 'run')}, "
       f"{_many(part.starts, 'start')}, {kills or 'no kills'}, {wrong}"
     )
+    options = " ".join(f"--{name}={value}" for name, value in part.options.items())
+    lines.append(f"  (`{options}`; {_told(part.origins)})")
   return "\n".join(lines)
+
+
+def _told(origins: Sequence[dict[str, Any]]) -> str:
+  """The code and the machine."""
+  commits = ", ".join(str(one["commit"])[:9] for one in origins)
+  return f"{commits}; {origins[-1]['processor']}, {origins[-1]['cores']} cores" if origins else "?"
 
 
 def _many(number: int, noun: str) -> str:
@@ -604,10 +639,12 @@ def draw(parts: dict[str, Part], path: pathlib.Path) -> None:
     runs = found.of_runs()
     tasks = [one.tasks for one in runs]
     for panel, name in zip(column, ALLOWED, strict=True):
-      scale = 2**20 if name in ("memory", "bytes") else 1
-      panel.plot(tasks, [getattr(one, name) / scale for one in runs], ".", markersize=2)
-      panel.set_ylim(bottom=0)
-      panel.set_ylabel(f"{name}, MiB" if scale > 1 else name.replace("_", " "))
+      values = [getattr(one, name) / SCALES.get(name, 1) for one in runs]
+      panel.plot(tasks, values, ".", markersize=3)
+      panel.set_ylim(0, 1.1 * max([one for one in values if one > 0], default=1))
+      if not np.any(np.isfinite(values)):
+        panel.set_axis_off()
+      panel.set_ylabel(f"{name.replace('_', ' ')}{', MiB' * (name in SCALES)}")
     column[0].set_title(part)
     column[-1].set_xlabel("tasks")
   figure.savefig(path, dpi=80)
@@ -652,31 +689,28 @@ def arguments_of(argv: Sequence[str]) -> argparse.Namespace:
   return options
 
 
-def soak(options: argparse.Namespace) -> None:
-  """Makes all parts that are wanted."""
+def soak(name: str, options: argparse.Namespace, root: pathlib.Path) -> None:
+  """Makes a part in an empty folder; what its runs may leave elsewhere stays for the next start."""
   import launcher  # the tests' own
 
-  with tempfile.TemporaryDirectory(prefix="tagjax-soak-") as temporary:
-    root = pathlib.Path(temporary)
-    for key, name in {"TAGJAX_CACHE_DIR": "cache", "TMPDIR": "temporary"}.items():
-      (root / name).mkdir()
-      os.environ[key] = str(root / name)
-    (root / "launch").mkdir()
-    launch, last = launcher.Launcher(root / "launch"), None
+  for key, folder in {"TAGJAX_CACHE_DIR": "cache", "TMPDIR": "temporary"}.items():
+    left = file_of(options.folder, name).with_suffix("") / folder
+    left.mkdir(parents=True, exist_ok=True)
+    os.environ[key] = str(left)
+  (root / "launch").mkdir()
+  launch, last = launcher.Launcher(root / "launch"), None
 
-    def start(*arguments: Any, **how: Any) -> launcher.Process:
-      nonlocal last
-      last = launch.start(*arguments, **how)
-      return last
+  def start(*arguments: Any, **how: Any) -> launcher.Process:
+    nonlocal last
+    last = launch.start(*arguments, **how)
+    return last
 
-    try:
-      for name in PARTS:
-        if options.only in (None, name.split(",")[0]):
-          make(name, options, start, root)
-    finally:
-      if last is not None and of_process(last.pid) is not None:
-        os.kill(last.pid, signal.SIGKILL)
-      launch.close()
+  try:
+    make(name, options, start, root)
+  finally:
+    if last is not None and of_process(last.pid) is not None:
+      os.kill(last.pid, signal.SIGKILL)
+    launch.close()
 
 
 def main(argv: Sequence[str]) -> int:
@@ -686,7 +720,10 @@ def main(argv: Sequence[str]) -> int:
   if not options.report:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     try:
-      soak(options)
+      for name in PARTS:
+        if options.only in (None, name.split(",")[0]):
+          with tempfile.TemporaryDirectory(prefix="tagjax-soak-") as root:
+            soak(name, options, pathlib.Path(root))
     except KeyboardInterrupt:
       sys.exit("stopped: the same command goes on, --report judges what is there")
   found = {name: read(file_of(options.folder, name)) for name in PARTS}
