@@ -67,6 +67,7 @@ _MOSTLY_COMPILING = {
   "test_schedules",
   "test_fingerprint",
   "test_fit",
+  "test_growth",
   "test_guides",
   "test_launch",
   "test_passes",
@@ -91,6 +92,7 @@ _MOSTLY_COMPILING = {
   "test_streaming",
   "test_tag_sharded",
   "test_trainer",
+  "test_tuning",
   "test_with_task",
   "test_sweep",
 }

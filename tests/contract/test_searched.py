@@ -132,7 +132,7 @@ def test_what_stands_before_a_search_is_refused():
     helpers.named_method("ewc+lasem+sgd", STREAM)({})
 
 
-@pytest.mark.parametrize("name", ["lasem", "darts"])
+@pytest.mark.parametrize("name", ["lasem", pytest.param("darts", marks=pytest.mark.product)])
 def test_seeds_side_by_side_are_the_seeds_alone(name):
   model = network(hps, sharing="searched", dropout=0.2, **ONE_LAYER)
   _, member = SEARCHES[name]()

@@ -153,6 +153,7 @@ def take_disk(processes, workdir) -> list:
   return ended
 
 
+@pytest.mark.product  # pairs of processes start four times
 @pytest.mark.timeout(300)
 def test_pairs_that_are_stopped_killed_or_lose_their_disk_go_on_to_the_same_results(
   pair, long_run, tmp_path

@@ -134,15 +134,13 @@ class Stopped(Exception):  # noqa: N818  (what a test did, not a fault)
   pass
 
 
-# Of the two that rehearse, the one that also prepares copies.
 @pytest.mark.parametrize(
   "method",
   [
     "tag",
-    "itaml+tag",
     *(
       pytest.param(method, marks=pytest.mark.product)
-      for method in ("icarl+tag", "den+tag", "lasem+tag", "darts+tag")
+      for method in ("itaml+tag", "icarl+tag", "den+tag", "lasem+tag", "darts+tag")
     ),
   ],
 )
