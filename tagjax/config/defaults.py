@@ -93,7 +93,7 @@ def _declared() -> index.Known:
     for name, option in register.signature_options(source).items():
       if name not in register.sections():
         known[name] = option
-  for section, options in register.sections().items():
+  for section, options in sorted(register.sections().items()):  # imports come in any order
     known |= {f"{section}.{name}": option for name, option in options.items()}
   return index.Known(known, {kind: tuple(register.declared(kind)) for kind in register.KINDS})
 

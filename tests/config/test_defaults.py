@@ -77,3 +77,8 @@ def test_nested_values_are_json():
   values = nested(flat_items(base_config()))
   assert json.loads(json.dumps(values)) == values
   assert values["mlp"]["hidden"] == [256, 256]
+
+
+def test_sections_come_in_one_order_whatever_was_imported_first():
+  sections = list(dict.fromkeys(key.partition(".")[0] for key in known_options() if "." in key))
+  assert sections == sorted(sections)
