@@ -244,7 +244,7 @@ def _running_averages(at: Step) -> Variables:
       with it, or would not be what they were trained with.
   """
   before = dict(at.before or {})
-  averages = {name: before.pop(name) for name in (_AVERAGES,) if name in before}
+  averages = {_AVERAGES: before.pop(_AVERAGES)} if _AVERAGES in before else {}
   for name, old in before.items():
     pairs = zip(jax.tree.leaves(old), jax.tree.leaves(at.variables[name]), strict=True)
     if any(value is not now for value, now in pairs):
