@@ -441,6 +441,8 @@ def every_of(texts: list[str]) -> dict[str, int]:
   found = dict.fromkeys(kinds, 1)
   for text in texts:
     kind, _, number = text.rpartition("=")
+    if (kind and kind not in kinds) or not number.isdecimal() or not int(number):
+      raise ValueError(f"--every={text}: must be N or KIND=N, N at least 1, KIND of {kinds}")
     found |= dict.fromkeys([kind] if kind else kinds, int(number))
   return found
 
@@ -453,6 +455,10 @@ def main() -> int:
   parser.add_argument("--only", choices=("run", "grid"), help="what is trained; default: both")
   parser.add_argument("--out", type=pathlib.Path, help="JSON file that takes the figures too")
   options = parser.parse_args()
+  try:
+    every = every_of(options.every)
+  except ValueError as error:
+    parser.error(str(error))
   if _IN_CHILD not in os.environ:
     return start(sys.argv[1:])
   shim = ctypes.CDLL(os.environ[_IN_CHILD])
@@ -464,7 +470,7 @@ def main() -> int:
       if options.only in (None, name):
         root, begun = pathlib.Path(folder) / name, time.process_time()
         root.mkdir()
-        for outcomes in drill(config, root, shim, every_of(options.every)):
+        for outcomes in drill(config, root, shim, every):
           seconds = round(time.process_time() - begun)
           if options.out:
             figures = {"rows": outcomes.rows(), "processor_seconds": seconds}
