@@ -9,10 +9,13 @@ from tagjax.distributed import processes
 from tagjax.report.plotter import Plotter
 from tagjax.storage.json_files import write_json_atomic
 from tagjax.storage.workdir import NoWorkdir, Workdir
+from tagjax.training import freed_memory
 
 
 class Ending:
   """Writes the results; as a context manager, what draws gets ready while the run trains.
+
+  In the end what the run has freed is given back to the system.
 
   Args:
     folder: of the run, the grid or the search.
@@ -33,6 +36,7 @@ class Ending:
 
   def __exit__(self, *error: object) -> None:
     self._stack.close()
+    freed_memory.give_back()
 
   def write(self, results: Mapping[str, Any]) -> None:
     """Writes the plots, and last results.json: its presence says that the run has ended.
