@@ -1,6 +1,7 @@
 """Every setting of a run with its default, read from the signatures that use it."""
 
 import dataclasses
+import functools
 import json
 import typing
 from collections.abc import Mapping
@@ -83,19 +84,26 @@ def _known() -> index.Known:
 
 def _declared() -> index.Known:
   """What is declared, by importing what declares."""
-  from tagjax.benchmarks import load_benchmark
   from tagjax.config import ours
-  from tagjax.training.options import RunOptions
 
   ours.load_entry_points()
-  known: dict[str, Option] = {}
-  for source in (Choices, load_benchmark, RunOptions):
-    for name, option in register.signature_options(source).items():
-      if name not in register.sections():
-        known[name] = option
-  for section, options in sorted(register.sections().items()):  # imports come in any order
+  sections = register.sections()
+  known = {name: option for name, option in _outside_sections().items() if name not in sections}
+  for section, options in sorted(sections.items()):  # imports come in any order
     known |= {f"{section}.{name}": option for name, option in options.items()}
   return index.Known(known, {kind: tuple(register.declared(kind)) for kind in register.KINDS})
+
+
+@functools.cache  # signatures stay as they are, and reading them takes ten milliseconds
+def _outside_sections() -> dict[str, Option]:
+  """The options of the run itself, and of its stream, and the names of its sections among them."""
+  from tagjax.benchmarks import load_benchmark
+  from tagjax.training.options import RunOptions
+
+  found: dict[str, Option] = {}
+  for source in (Choices, load_benchmark, RunOptions):
+    found |= register.signature_options(source)
+  return found
 
 
 def base_config() -> ConfigDict:
