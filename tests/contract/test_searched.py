@@ -57,7 +57,8 @@ def test_the_stream_is_one_program_and_all_is_finite(name):
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.variables))
 
 
-@pytest.mark.parametrize("name", ["lasem", pytest.param("darts", marks=pytest.mark.product)])
+@pytest.mark.product
+@pytest.mark.parametrize("name", SEARCHES)
 def test_the_stream_is_one_program_which_goes_on_and_four_devices_agree_with_one(name):
   model, member = SEARCHES[name]()
   method = method_for(model, member, optimizer=optax.sgd(0.01))
@@ -132,7 +133,8 @@ def test_what_stands_before_a_search_is_refused():
     helpers.named_method("ewc+lasem+sgd", STREAM)({})
 
 
-@pytest.mark.parametrize("name", ["lasem", pytest.param("darts", marks=pytest.mark.product)])
+@pytest.mark.product
+@pytest.mark.parametrize("name", SEARCHES)
 def test_seeds_side_by_side_are_the_seeds_alone(name):
   model = network(hps, sharing="searched", dropout=0.2, **ONE_LAYER)
   _, member = SEARCHES[name]()

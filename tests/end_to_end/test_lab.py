@@ -140,6 +140,7 @@ def test_its_method_does_what_it_says(lab, stream):
   assert stiff[2, 0] > 0.95 * stiff[0, 0]  # a step of 0.2 * 4.99 of the way: it stays
 
 
+@pytest.mark.product
 def test_a_killed_run_of_the_lab_goes_on(launch, tmp_path):
   arguments = [
     f"--config={LAB / 'config.py'}:pull+sgd",

@@ -87,6 +87,7 @@ def test_killed_at_random_moments(launch, reference, tmp_path):
   assert outcome(tmp_path) == reference
 
 
+@pytest.mark.product
 def test_killed_with_seeds_side_by_side(launch, tmp_path):
   settings = (*SETTINGS, "--config.seed_axis=auto")
   whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -38,6 +38,7 @@ def test_the_run_is_that_of_whole_rows_up_to_rounding(tiny, tmp_path):
   np.testing.assert_allclose(figures[True][1], figures[False][1], atol=0.03)
 
 
+@pytest.mark.product
 def test_a_checkpoint_holds_whole_rows_and_goes_on_to_the_same_bits(tiny, tmp_path, monkeypatch):
   config = tiny(**OPTIONS, seeds=2, shard_state=True, tag__accumulator_dtype="bfloat16")
   run_config(config, tmp_path / "whole", progress=False)

@@ -79,7 +79,10 @@ def run_and_read(config, workdir):
       "continuum_lengths": (2,),
     },
     {"method": "si+adam", "drop_last": True, "learning_curve_batches": 2},
-    {"method": "er+sgd", "learning_rate": 0.3, "data_parallel": 2, "batch_size": 8},
+    pytest.param(
+      {"method": "er+sgd", "learning_rate": 0.3, "data_parallel": 2, "batch_size": 8},
+      marks=pytest.mark.product,
+    ),
     {
       "method": "tag",
       "benchmark": "permuted_digits",
