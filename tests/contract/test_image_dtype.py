@@ -46,7 +46,14 @@ def stored_images(state):
   return np.concatenate(found)
 
 
-@pytest.mark.parametrize("name", METHODS)
+TRIED = ("er", "gem", "mas")
+"""The others run in `make test-product`."""
+
+
+@pytest.mark.parametrize(
+  "name",
+  [name if name in TRIED else pytest.param(name, marks=pytest.mark.product) for name in METHODS],
+)
 def test_floats_come_back_bit_for_bit_and_serve_as_well_as_pixels(name):
   state, figures = train(name, FLOATS)
   given = np.concatenate([helpers.examples(FLOATS, task, SIZE).image for task in range(3)])

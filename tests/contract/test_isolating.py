@@ -102,9 +102,8 @@ def test_a_stopped_stream_goes_on_and_four_devices_agree_with_each_other_and_wit
     np.testing.assert_allclose(a, b[0], rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize(
-  "name", ["den", *(pytest.param(name, marks=pytest.mark.product) for name in ("hat", "packnet"))]
-)
+@pytest.mark.product
+@pytest.mark.parametrize("name", ["den", "hat", "packnet"])
 def test_seeds_side_by_side_are_the_seeds_alone(name):
   network = NETWORKS[name]()
   learner = make_learner(network, made(f"{name}+sgd", network), STREAM)

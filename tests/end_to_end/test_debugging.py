@@ -8,7 +8,7 @@ import tagjax
 from tagjax.methods.tag import tag_method
 
 
-@pytest.mark.slow  # XLA compiles hundreds of operations one by one
+@pytest.mark.product  # XLA compiles hundreds of operations one by one
 def test_a_run_in_plain_python():
   stream = tagjax.load_benchmark("permuted_digits", num_tasks=2, train_examples_per_task=2)
   model = tagjax.models.MLP(stream.spec.num_outputs, hidden=())

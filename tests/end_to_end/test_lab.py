@@ -258,6 +258,7 @@ def test_an_entry_point_of_an_installed_package_is_found(installed):
   assert "Pulls the parameters" in line
 
 
+@pytest.mark.product
 def test_a_copy_of_a_method_of_ours_gives_the_same_bits(scratch, tiny, tmp_path):
   """The source of EWC, in a module of somebody else's, under a name of its own."""
   source = inspect.getsource(sys.modules[tagjax.methods.ewc.__wrapped__.__module__])

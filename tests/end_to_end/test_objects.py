@@ -179,6 +179,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(resumed):
   assert max(losses(whole)[:3]) > 1.5 * min(losses(whole))  # it has learned
 
 
+@pytest.mark.product
 def test_seeds_shared_out_to_processes_are_those_of_one(stream, tmp_path, monkeypatch):
   """To the bit; one process stops in its share, and one without a number finishes it."""
   programs = []

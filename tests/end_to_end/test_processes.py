@@ -204,6 +204,7 @@ def test_a_process_that_stands_still_ends_the_other(pair, tmp_path, victim):
   assert line.endswith(AGAIN)
 
 
+@pytest.mark.product
 def test_what_a_killed_process_has_left_one_alone_finishes(launch, tmp_path):
   """Seeds are shared out, and the other process does not notice."""
   quick = ("--config.method=sgd", "--config.epochs=3", "--config.checkpoint_every=5")

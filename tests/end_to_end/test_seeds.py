@@ -88,6 +88,7 @@ def test_in_turn_is_one_after_another_bit_for_bit(execute, in_turn, monkeypatch)
       assert results[key][number] == in_turn[0][key][number]
 
 
+@pytest.mark.product
 def test_a_run_goes_on_with_other_devices(tiny, tmp_path, monkeypatch, in_turn):
   """From one core to two, and to a memory for one seed: the checkpoint knows of neither."""
   config = tiny(**OPTIONS, seeds=3, checkpoint_every=2)
