@@ -11,14 +11,13 @@ Three parts, of which the first two must be flat:
   with TAG without checkpoints. It is shown, not judged: what TAG takes beyond SGD is what its tasks
   cost, and what it takes with checkpoints only is what writing them costs.
 
-Each sample is of the end of a task, or of a run in one process: resident memory, in one process
-also without what the C library keeps of it for later (`held`), open files, files and bytes in the
-folder of the run, seconds of processor time a task, which other processes hardly change. At the end
-of a run that was killed, what all runs have left in the folders of temporary files and of compiled
-programs counts with its folder. For each run stand the most memory and open files, the files and
-bytes at its end, and the median of the seconds. A line is fitted to these, and is flat if the whole
-95 % interval of its slope lies below what is allowed for 1,000 tasks; too few runs to tell are not
-flat. Exit status 1 if a line is not, or if a run has ended wrongly.
+Each sample is of the end of a task, or of a run in one process: resident memory, open files, files
+and bytes in the folder of the run, seconds of processor time a task, which other processes hardly
+change. At the end of a run that was killed, what all runs have left in the folders of temporary
+files and of compiled programs counts with its folder. For each run stand the most memory and open
+files, the files and bytes at its end, and the median of the seconds. A line is fitted to these, and
+is flat if the whole 95 % interval of its slope lies below what is allowed for 1,000 tasks; too few
+runs to tell are not flat. Exit status 1 if a line is not, or if a run has ended wrongly.
 
 Each part has a JSON file, written after each run. A soak that was stopped goes on with the same
 command: `killed` after the last whole run, the others, each of one process, from their beginning.
@@ -28,7 +27,6 @@ with its figures and plot as well.
 
 import argparse
 import contextlib
-import ctypes
 import dataclasses
 import functools
 import json
@@ -69,13 +67,12 @@ PARTS = ("killed", "one process", *METHODS)
 # By which part of its level a line may rise in 1,000 tasks, and what stands for a run.
 ALLOWED = {
   "memory": 0.02,
-  "held": 0.02,
   "open_files": 0.05,
   "files": 0.05,
   "bytes": 0.02,
   "seconds": 0.1,
 }
-SCALES = {"memory": 2**20, "held": 2**20, "bytes": 2**20}
+SCALES = {"memory": 2**20, "bytes": 2**20}
 OF_A_RUN = {"memory": max, "open_files": max, "files": list.pop, "bytes": list.pop}
 MOST_STARTS = 200  # of one run
 AT_AN_END = 10  # tasks of a growing stream
@@ -97,8 +94,6 @@ class Sample(NamedTuple):
     bytes: of these files.
     seconds: of processor time a task, since the one before ended in the same process; NaN if none
       did.
-    held: of the resident bytes, those that the C library does not keep free for later; NaN of a
-      process that cannot tell.
   """
 
   run: int
@@ -108,7 +103,6 @@ class Sample(NamedTuple):
   files: float
   bytes: float
   seconds: float
-  held: float = np.nan
 
 
 @dataclasses.dataclass
@@ -432,18 +426,6 @@ def in_one_process(
   return part
 
 
-def free_memory() -> int:
-  """Bytes that were freed and that the C library keeps, in all its arenas."""
-  names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
-
-  class Info(ctypes.Structure):
-    _fields_ = tuple((name, ctypes.c_size_t) for name in names.split())
-
-  ask = ctypes.CDLL("libc.so.6").mallinfo2
-  ask.restype = Info
-  return ask().fordblks
-
-
 def train_in_turn(root: pathlib.Path, runs: int, settings: dict[str, Any]) -> None:
   """What the one process does; tells of each run in a line of `told.jsonl`."""
   from tagjax.config.defaults import base_config
@@ -459,8 +441,8 @@ def train_in_turn(root: pathlib.Path, runs: int, settings: dict[str, Any]) -> No
     expected = expected or found
     part.came_from(folder)
     memory, files, _ = of_process(os.getpid())
-    tasks, held = (run + 1) * config.num_tasks, memory - free_memory()
-    sample = Sample(run, tasks, memory, files, *contents(folder), seconds, held)
+    tasks = (run + 1) * config.num_tasks
+    sample = Sample(run, tasks, memory, files, *contents(folder), seconds)
     told = {"sample": sample, "same": found == expected, "origin": part.origins[-1]}
     with (root / "told.jsonl").open("a") as file:
       file.write(json.dumps(told) + "\n")
@@ -565,8 +547,6 @@ def table(parts: dict[str, Part]) -> tuple[str, bool]:
     if part in METHODS:
       continue
     for name, slope in slopes_of(found.of_runs()).items():
-      if name == "held" and np.isnan(slope.level):
-        continue
       flat = slope.is_flat(ALLOWED[name])
       well = well and flat
       scale = SCALES.get(name, 1)
