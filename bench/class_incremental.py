@@ -27,7 +27,7 @@ from bench.result_files import copy_results, take_asked
 from tagjax.report.comparison import flat_config
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGE = DOCS / "class_incremental.md"
+PAGES = (DOCS / "class_incremental.md",)
 RESULTS = DOCS / "results/class_incremental"
 NAMES = {
   "itaml": "iTAML",
@@ -178,7 +178,8 @@ def take(stream: str, folder: Path) -> None:
 
 def main():
   take_asked(__doc__.splitlines()[0], "STREAM", take)
-  PAGE.write_text(tables_made(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+  for page in PAGES:
+    page.write_text(tables_made(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

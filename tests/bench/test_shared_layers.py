@@ -1,21 +1,6 @@
-"""Tables of the pages on shared layers are those of their result files."""
-
-import pytest
+"""Tables of the pages on shared layers."""
 
 from bench import shared_layers as bench
-
-
-@pytest.mark.parametrize(("page", "tables"), [*zip(bench.PAGES, (8, 1), strict=True)])
-def test_the_page_is_up_to_date(page, tables):
-  text = page.read_text(encoding="utf-8")
-  assert text.count("<!-- table: ") >= tables
-  assert bench.tables_made(text) == text, "run: python -m bench.shared_layers"
-
-
-def test_every_stream_has_tables():
-  texts = [page.read_text(encoding="utf-8") for page in bench.PAGES]
-  streams = {mark[2] for text in texts for mark in bench.MARK.finditer(text)}
-  assert {path.parent.name for path in bench.RESULTS.glob("*/*.json")} <= streams
 
 
 def test_every_run_has_a_name_that_was_planned():

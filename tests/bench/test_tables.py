@@ -1,0 +1,24 @@
+"""Tables of the pages are those of their result files, and each result file is in one."""
+
+import pytest
+
+from bench import agem_protocol, class_incremental, shared_layers
+
+BENCHES = (agem_protocol, class_incremental, shared_layers)
+PAGES = [pytest.param(bench, page, id=page.name) for bench in BENCHES for page in bench.PAGES]
+
+
+@pytest.mark.parametrize(("bench", "page"), PAGES)
+def test_the_page_is_up_to_date(bench, page):
+  text = page.read_text(encoding="utf-8")
+  assert "<!-- table: " in text
+  assert bench.tables_made(text) == text, f"run: python -m {bench.__name__}"
+
+
+@pytest.mark.parametrize("bench", BENCHES, ids=lambda bench: bench.__name__)
+def test_every_result_file_is_of_a_stream_with_tables(bench):
+  texts = [page.read_text(encoding="utf-8") for page in bench.PAGES]
+  streams = {mark[2] for text in texts for mark in bench.MARK.finditer(text)}
+  files = [*bench.RESULTS.glob("*/*.json")]
+  assert files
+  assert {path.parent.name for path in files} <= streams
