@@ -36,6 +36,7 @@ def guide(request, tmp_path):
   return request.param, tmp_path
 
 
+@pytest.mark.product
 def test_the_scripts_run(launch, guide):
   _, folder = guide
   ended = launch(script=folder / "script.py", folder=folder, strict=True)

@@ -177,6 +177,7 @@ def test_pairs_that_are_stopped_killed_or_lose_their_disk_go_on_to_the_same_resu
   assert outcome(tmp_path) == long_run
 
 
+@pytest.mark.product
 def test_the_death_of_process_0_ends_the_others(pair, tmp_path):
   _, second = signal_one(pair(*LONG, f"--workdir={tmp_path}"), 0, signal.SIGKILL, tmp_path)
   assert second.code == 1

@@ -179,7 +179,7 @@ def judged(folder, *, bound, shuffle):
   )
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("shuffle", [pytest.param(True, marks=pytest.mark.product), False])
 def test_the_other_runs_go_on_beside_one_that_diverges(shuffle, tmp_path, monkeypatch, capsys):
   whole = judged(None, bound=np.inf, shuffle=shuffle)
   assert (whole.seeds, whole.diverged_seeds) == ([1, 2], [])

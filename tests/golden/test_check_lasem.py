@@ -9,11 +9,13 @@ from pathlib import Path
 
 import check_lasem
 import numpy as np
+import pytest
 from deviations import Deviations
 
 TRACE = Path(__file__).with_name("lasem_small.npz")
 
 
+@pytest.mark.product
 def test_the_library_follows_the_trace(capsys):
   assert check_lasem.main(str(TRACE)) == 0
   (line,) = [line for line in capsys.readouterr().out.splitlines() if "is not in" not in line]

@@ -45,6 +45,7 @@ def flattened(params, task):
   return np.concatenate([np.asarray(one).ravel() for one in found])
 
 
+@pytest.mark.product
 def test_columns_are_those_of_the_trace():
   if not GOLDEN.exists():
     pytest.skip("the traces are not here")

@@ -62,7 +62,9 @@ def a_run(transform, grads, task_ids):
   return jax.lax.scan(step, state, (grads, jnp.asarray(task_ids)))
 
 
-@pytest.mark.parametrize("accumulator_dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+  "accumulator_dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.product)]
+)
 @pytest.mark.parametrize("base", ["rmsprop", "adagrad", "adam"])
 def test_tag_on_shared_rows_is_tag(base, accumulator_dtype):
   task_ids = [0, 0, 1, 1, 2, 2, 0]
