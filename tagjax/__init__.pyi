@@ -6,6 +6,7 @@ from . import transforms as transforms
 from .benchmarks import Stream as Stream
 from .benchmarks import load_benchmark as load_benchmark
 from .config.ours import register as register
+from .core.chain import chain as chain
 from .core.errors import ConfigError as ConfigError
 from .core.errors import IncompleteRun as IncompleteRun
 from .core.errors import TagjaxError as TagjaxError
@@ -15,7 +16,6 @@ from .core.method import Phase as Phase
 from .core.method import Query as Query
 from .core.method import Step as Step
 from .core.method import as_transform as as_transform
-from .core.method import chain as chain
 from .core.method import lift as lift
 from .core.types import Batch as Batch
 from .core.types import StreamSpec as StreamSpec

@@ -8,7 +8,8 @@ import numpy as np
 import optax
 from helpers import TinyModel, examples, programs, spec
 
-from tagjax.core.method import chain, lift
+from tagjax.core.chain import chain
+from tagjax.core.method import lift
 from tagjax.core.types import Batch
 from tagjax.engine.learner import make_learner
 from tagjax.input_pipeline import device_examples

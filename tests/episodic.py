@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from tagjax.core.method import Step, chain
+from tagjax.core.chain import chain
+from tagjax.core.method import Step
 from tagjax.core.types import Batch
 
 STREAM = helpers.spec()

@@ -15,9 +15,10 @@ import optax
 from tagjax import benchmarks
 from tagjax.config import early, plugins
 from tagjax.config.settings import Settings, held, members, schedules
+from tagjax.core.chain import chain
 from tagjax.core.errors import ConfigError
 from tagjax.core.keys import key_shape
-from tagjax.core.method import Method, Phase, Step, chain, keep_state, lift
+from tagjax.core.method import Method, Phase, Step, keep_state, lift
 from tagjax.core.register import Declaration, declared, signature_options
 from tagjax.core.types import Hyper, Scenario, StreamSpec, Variables
 from tagjax.engine.model import as_model, task_stacked

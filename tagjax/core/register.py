@@ -400,7 +400,8 @@ def _with_name(function: Callable, name: str) -> Callable:
   def make(*args, **options):
     made = function(*args, **options)
     # Loads JAX, which whoever makes a method has loaded.
-    from tagjax.core.method import Method, called_around
+    from tagjax.core.chain import called_around
+    from tagjax.core.method import Method
 
     if not isinstance(made, Method):
       return made

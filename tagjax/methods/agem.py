@@ -87,7 +87,7 @@ def agem(
 
   Example:
     >>> import numpy as np, optax
-    >>> from tagjax.core.method import chain
+    >>> from tagjax.core.chain import chain
     >>> spec = StreamSpec(2, 4, np.array([[1, 1, 0, 0], [0, 0, 1, 1]], bool), "task", (4, 4, 1))
     >>> method = chain(agem(spec, capacity=5), optax.sgd(0.1))
     >>> method.init({})[0].memory.items.image.shape

@@ -113,7 +113,7 @@ def bic(
       both parts.
 
   >>> import optax
-  >>> from tagjax.core.method import chain
+  >>> from tagjax.core.chain import chain
   >>> spec = StreamSpec(2, 4, np.eye(2, dtype=bool).repeat(2, axis=1), "class", (4, 4, 1))
   >>> state = chain(bic(spec, capacity=50, per="total"), optax.sgd(0.1)).init({})[0]
   >>> len(state.memory.exemplars.mask), len(state.held_out.exemplars.mask)

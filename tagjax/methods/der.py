@@ -80,7 +80,7 @@ def der(
     ValueError: if an argument is out of range.
 
   >>> import numpy as np, optax
-  >>> from tagjax.core.method import chain
+  >>> from tagjax.core.chain import chain
   >>> spec = StreamSpec(2, 2, np.eye(2, dtype=bool), "task", (4, 4, 1))
   >>> chain(der(spec, capacity=5), optax.sgd(0.1)).init({})[0].memory.items.logits.shape
   (10, 2)

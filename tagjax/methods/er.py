@@ -64,7 +64,7 @@ def er(
     ValueError: if an argument is out of range.
 
   >>> import numpy as np, optax
-  >>> from tagjax.core.method import chain
+  >>> from tagjax.core.chain import chain
   >>> spec = StreamSpec(2, 2, np.eye(2, dtype=bool), "task", (4, 4, 1))
   >>> method = chain(er(spec, capacity=5), optax.sgd(0.1))
   >>> method.init({})[0].memory.items.image.shape

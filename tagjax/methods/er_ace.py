@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 
 from tagjax.core import losses
-from tagjax.core.method import Method, Step, chain, identity
+from tagjax.core.chain import chain
+from tagjax.core.method import Method, Step, identity
 from tagjax.core.register import register
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.memory import capacity as sizes

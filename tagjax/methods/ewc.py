@@ -107,7 +107,7 @@ def ewc(
     code (`"agem"`).
 
   >>> import optax
-  >>> from tagjax.core.method import chain
+  >>> from tagjax.core.chain import chain
   >>> method = chain(ewc(10.0), optax.sgd(0.1))
   >>> float(method.init({"w": jnp.ones(2)})[0].importance["w"].sum())
   0.0

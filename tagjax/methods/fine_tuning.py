@@ -34,7 +34,7 @@ def fresh_each_task(optimizer: optax.GradientTransformation | Method) -> Method:
   Raises:
     TypeError: if `optimizer` is neither.
     ValueError: if it is a method with a consolidation of its own (also a
-      `tagjax.core.method.chain`, whose members may have one), or, when the state is built, if that
+      `tagjax.core.chain.chain`, whose members may have one), or, when the state is built, if that
       holds what must survive the task: TAG's moments, or a memory.
 
   Example:

@@ -81,7 +81,7 @@ def gdumb(
     ValueError: if an argument is out of range, or M is less than the number of pairs.
 
   >>> import numpy as np
-  >>> from tagjax.core.method import chain
+  >>> from tagjax.core.chain import chain
   >>> spec = StreamSpec(2, 4, np.eye(2, dtype=bool).repeat(2, axis=1), "class", (4, 4, 1))
   >>> method = chain(gdumb(spec, capacity=20, per="total"), optax.sgd(0.1))
   >>> method.init({})[0].memory.exemplars.image.shape

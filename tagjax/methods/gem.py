@@ -87,7 +87,7 @@ def gem(
 
   Example:
     >>> import optax
-    >>> from tagjax.core.method import chain
+    >>> from tagjax.core.chain import chain
     >>> spec = StreamSpec(2, 4, np.array([[1, 1, 0, 0], [0, 0, 1, 1]], bool), "task", (4, 4, 1))
     >>> method = chain(gem(spec, capacity=128), optax.sgd(0.1))
     >>> method.init({})[0].memory.items.image.shape

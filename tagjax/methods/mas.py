@@ -97,7 +97,7 @@ def mas(
     Aljundi et al. Memory Aware Synapses: Learning what (not) to forget. ECCV 2018.
 
   >>> import optax
-  >>> from tagjax.core.method import chain
+  >>> from tagjax.core.chain import chain
   >>> method = chain(mas(0.1), optax.sgd(0.1))
   >>> method.init({"w": jnp.ones(2)})[0].importance["w"].tolist()
   [0.0, 0.0]

@@ -70,7 +70,7 @@ def mas_local(
     Aljundi et al. Memory Aware Synapses: Learning what (not) to forget. ECCV 2018, section 3.3.
 
   >>> import optax
-  >>> from tagjax.core.method import chain
+  >>> from tagjax.core.chain import chain
   >>> method = chain(mas_local(0.1), optax.sgd(0.1))
   >>> method.init({"w": jnp.ones(2)})[0].importance["w"].tolist()
   [0.0, 0.0]

@@ -112,7 +112,7 @@ def rwalk(
 
   Example:
     >>> import optax
-    >>> from tagjax.core.method import chain
+    >>> from tagjax.core.chain import chain
     >>> method = chain(rwalk(1.0, update_every=10), optax.sgd(0.1))
     >>> int(method.init({"w": jnp.ones(2)})[0].steps)
     0

@@ -107,7 +107,7 @@ def si(strength: float = 0.1, *, damping: float = 1e-3, clip: float | None = Non
 
   Example:
     >>> import optax
-    >>> from tagjax.core.method import chain
+    >>> from tagjax.core.chain import chain
     >>> method = chain(si(0.1), optax.sgd(0.1))
     >>> method.init({"w": jnp.ones(2)})[0].importance["w"].tolist()
     [0.0, 0.0]

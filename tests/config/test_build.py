@@ -9,8 +9,9 @@ import pytest
 from tagjax.config import build, early
 from tagjax.config.settings import typed, used_keys
 from tagjax.config.validate import validate
+from tagjax.core.chain import chain
 from tagjax.core.errors import ConfigError
-from tagjax.core.method import Boundary, Method, Step, chain, lift
+from tagjax.core.method import Boundary, Method, Step, lift
 from tagjax.core.register import declared, find, forget, register
 from tagjax.core.types import StreamSpec
 from tagjax.engine.model import as_model, variable_shapes

@@ -12,7 +12,8 @@ import optax
 import pytest
 import sketches
 
-from tagjax.core.method import Method, Phase, as_transform, chain, identity, lift
+from tagjax.core.chain import chain
+from tagjax.core.method import Method, Phase, as_transform, identity, lift
 from tagjax.core.types import Batch
 from tagjax.engine.counts import Measures
 from tagjax.engine.evaluate import without_answers

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from tagjax.benchmarks import Stream
-from tagjax.core.method import chain
+from tagjax.core.chain import chain
 from tagjax.engine.learner import make_learner
 from tagjax.engine.programs import Programs
 from tagjax.input_pipeline import device_examples

@@ -7,7 +7,8 @@ import pytest
 
 import tagjax
 from tagjax import metrics
-from tagjax.core.method import chain, identity
+from tagjax.core.chain import chain
+from tagjax.core.method import identity
 
 SIZES, LENGTHS = (34, 20), (1, 3, 7)
 

@@ -12,7 +12,8 @@ import pytest
 from flax import nnx
 
 import tagjax
-from tagjax.core.method import Method, chain, identity, lift
+from tagjax.core.chain import chain
+from tagjax.core.method import Method, identity, lift
 from tagjax.core.types import Batch
 from tagjax.engine.batch_statistics import (
   check_batch_statistics,

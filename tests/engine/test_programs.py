@@ -10,7 +10,8 @@ import optax
 import pytest
 
 from tagjax.core import losses
-from tagjax.core.method import chain, lift
+from tagjax.core.chain import chain
+from tagjax.core.method import lift
 from tagjax.engine.layout import Layout
 from tagjax.engine.learner import make_learner, serve
 from tagjax.engine.programs import Programs

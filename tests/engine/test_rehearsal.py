@@ -10,8 +10,9 @@ import sketches
 
 from tagjax import methods
 from tagjax.benchmarks import TaskExamples
+from tagjax.core.chain import chain
 from tagjax.core.errors import ConfigError
-from tagjax.core.method import chain, identity, lift
+from tagjax.core.method import identity, lift
 from tagjax.core.types import Batch
 from tagjax.engine.layout import Layout
 from tagjax.input_pipeline import device_examples, order

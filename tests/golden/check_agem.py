@@ -20,7 +20,8 @@ import optax
 from deviations import Deviations, command
 
 from tagjax import methods, metrics
-from tagjax.core.method import Method, chain
+from tagjax.core.chain import chain
+from tagjax.core.method import Method
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.engine.evaluate import evaluate
 from tagjax.engine.learner import make_learner

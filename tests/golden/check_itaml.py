@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from deviations import Deviations, command
 
-from tagjax.core.method import Method, chain
+from tagjax.core.chain import chain
+from tagjax.core.method import Method
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.engine.learner import Learner, LearnerState, make_learner
 from tagjax.methods import itaml, naive

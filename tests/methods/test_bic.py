@@ -11,7 +11,7 @@ import scipy.special
 import softmax_regression
 from own_losses import head_gradient, mixed_batch, numpy_pass
 
-from tagjax.core.method import chain
+from tagjax.core.chain import chain
 from tagjax.engine.evaluate import without_answers
 from tagjax.methods.bic import Bias, bic, fit, is_held_out
 

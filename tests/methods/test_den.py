@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from tagjax.core.method import chain
+from tagjax.core.chain import chain
 from tagjax.core.units import UNBORN, hidden_layers
 from tagjax.methods import agem, den
 from tagjax.models import expandable_mlp

@@ -19,7 +19,8 @@ from softmax_regression import (
   weights,
 )
 
-from tagjax.core.method import Step, chain, lift
+from tagjax.core.chain import chain
+from tagjax.core.method import Step, lift
 from tagjax.engine.learner import make_learner
 from tagjax.methods.der import der, der_plus_plus, distillation
 

@@ -18,7 +18,8 @@ from softmax_regression import (
   weights,
 )
 
-from tagjax.core.method import chain, lift
+from tagjax.core.chain import chain
+from tagjax.core.method import lift
 from tagjax.engine.learner import make_learner
 from tagjax.methods.er import add_gradient, er
 

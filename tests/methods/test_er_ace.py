@@ -15,7 +15,7 @@ from softmax_regression import (
   weights,
 )
 
-from tagjax.core.method import chain
+from tagjax.core.chain import chain
 from tagjax.engine.learner import make_learner
 from tagjax.methods import er, er_ace
 

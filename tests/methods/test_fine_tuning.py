@@ -8,7 +8,8 @@ import optax
 import pytest
 
 import tagjax
-from tagjax.core.method import Boundary, Method, Phase, Step, chain, lift
+from tagjax.core.chain import chain
+from tagjax.core.method import Boundary, Method, Phase, Step, lift
 from tagjax.methods import naive, tag_method
 from tagjax.methods.fine_tuning import fresh_each_task
 

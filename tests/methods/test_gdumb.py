@@ -9,7 +9,7 @@ import pytest
 import softmax_regression
 
 from tagjax import methods
-from tagjax.core.method import chain
+from tagjax.core.chain import chain
 from tagjax.methods.gdumb import _batches, gdumb
 
 STREAM = helpers.spec("class")

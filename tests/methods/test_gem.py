@@ -23,7 +23,7 @@ from episodic import (
   vectors,
 )
 
-from tagjax.core.method import chain
+from tagjax.core.chain import chain
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.memory import ring
 from tagjax.methods.gem import gem

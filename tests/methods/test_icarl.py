@@ -10,7 +10,7 @@ import scipy.special
 import softmax_regression
 from own_losses import head_gradient, mixed_batch, numpy_pass
 
-from tagjax.core.method import chain
+from tagjax.core.chain import chain
 from tagjax.engine.evaluate import without_answers
 from tagjax.engine.learner import make_learner
 from tagjax.methods import rehearsing

@@ -10,8 +10,9 @@ import numpy as np
 import optax
 import pytest
 
+from tagjax.core.chain import chain
 from tagjax.core.errors import ConfigError
-from tagjax.core.method import Boundary, EpochStep, Method, Query, chain, lift
+from tagjax.core.method import Boundary, EpochStep, Method, Query, lift
 from tagjax.core.types import Batch, StreamSpec
 from tagjax.engine.evaluate import without_answers
 from tagjax.engine.learner import make_learner

@@ -9,7 +9,8 @@ import pytest
 import scipy.special
 from own_losses import numpy_pass
 
-from tagjax.core.method import Method, chain, lift
+from tagjax.core.chain import chain
+from tagjax.core.method import Method, lift
 from tagjax.engine.learner import make_learner
 from tagjax.methods.lwf import Groups, divergence, lwf
 

@@ -7,7 +7,8 @@ import optax
 import pytest
 from bowls import flat, tree
 
-from tagjax.core.method import Boundary, Step, chain, lift
+from tagjax.core.chain import chain
+from tagjax.core.method import Boundary, Step, lift
 from tagjax.methods.rwalk import rwalk
 
 SGD = optax.sgd(0.1)

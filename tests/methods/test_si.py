@@ -9,7 +9,8 @@ import pytest
 from bowls import flat, tree
 
 import tagjax
-from tagjax.core.method import Boundary, Method, Step, chain, lift
+from tagjax.core.chain import chain
+from tagjax.core.method import Boundary, Method, Step, lift
 from tagjax.methods.si import si
 
 STREAM = helpers.spec()

@@ -13,8 +13,9 @@ import pytest
 from flax import nnx
 
 from tagjax.benchmarks import Stream
+from tagjax.core.chain import chain
 from tagjax.core.errors import ConfigError, DivergedError
-from tagjax.core.method import Method, chain, lift
+from tagjax.core.method import Method, lift
 from tagjax.core.types import StreamSpec
 from tagjax.models import MLP
 from tagjax.training import assemble, fit, sweep

@@ -9,7 +9,8 @@ import pytest
 from flax import linen as nn
 
 from tagjax import benchmarks, fit
-from tagjax.core.method import chain, identity
+from tagjax.core.chain import chain
+from tagjax.core.method import identity
 from tagjax.core.types import StreamSpec
 from tagjax.storage import checkpoint
 from tagjax.training.log_lines import lines_of

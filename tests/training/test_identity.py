@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from tagjax.benchmarks import load_benchmark
-from tagjax.core.method import chain
+from tagjax.core.chain import chain
 from tagjax.input_pipeline.augmentation import Augmentation
 from tagjax.methods import er, ewc
 from tagjax.models import MLP, JointEmbedding

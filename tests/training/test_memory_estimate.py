@@ -8,8 +8,9 @@ import pytest
 
 from tagjax.config.run import make_parts
 from tagjax.config.settings import typed
+from tagjax.core.chain import chain
 from tagjax.core.errors import ConfigError
-from tagjax.core.method import Cost, Method, chain, identity
+from tagjax.core.method import Cost, Method, identity
 from tagjax.training import assemble, memory_estimate
 from tagjax.training.memory_estimate import num_bytes
 from tagjax.training.options import RunOptions

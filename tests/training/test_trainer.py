@@ -10,8 +10,9 @@ import optax
 import pytest
 
 from tagjax import benchmarks, fit
+from tagjax.core.chain import chain
 from tagjax.core.errors import ConfigError
-from tagjax.core.method import Phase, chain, identity, lift
+from tagjax.core.method import Phase, identity, lift
 from tagjax.report.progress import Progress
 from tagjax.storage.workdir import NoLog
 from tagjax.training.assemble import assemble

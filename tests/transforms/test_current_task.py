@@ -9,7 +9,8 @@ import optax
 import pytest
 
 import tagjax
-from tagjax.core.method import Step, chain
+from tagjax.core.chain import chain
+from tagjax.core.method import Step
 from tagjax.transforms import only_current_task, stable_sgd
 from tagjax.transforms.tag import ScaleByTagState
 

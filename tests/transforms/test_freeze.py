@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from tagjax.core.method import chain
+from tagjax.core.chain import chain
 from tagjax.transforms import freeze, parameter_names, weight_decay
 
 PARAMS = {

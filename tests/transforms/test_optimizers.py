@@ -10,7 +10,7 @@ import optax
 import optax.contrib
 import pytest
 
-from tagjax.core.method import chain
+from tagjax.core.chain import chain
 from tagjax.transforms.optimizers import REFUSED, optax_optimizers
 
 TABLE = optax_optimizers()
