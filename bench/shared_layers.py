@@ -1,17 +1,20 @@
 """Makes the tables of docs/lifelong_results.md and docs/lifelong_architectures.md of result files.
 
 A line `<!-- table: KIND STREAM -->` of a page says what the table behind it shows; the runs are all
-files of docs/results/lifelong/STREAM: 4 or 20 (per cent of CIFAR-10's images), or digits. Kinds:
+files of docs/results/lifelong/STREAM: 4 or 20 (per cent of CIFAR-10's images), brute_force (the
+grids on both), or digits. Kinds:
 
   rows     a row for each run: mean ± standard deviation over seeds (ddof 1), in percent
-  chosen   what LASEM and DARTS have chosen for each task, with LASEM's probability of it
+  chosen   what LASEM and DARTS have chosen for each task, with LASEM's probability of it, or the
+           smallest and largest weight that DARTS gives a layer of the chosen kind
   against  LASEM and DARTS against the static network that validation examples choose
-  missing  a line: the runs of `PLANNED` that are not there
+  grid     a row for each configuration that was trained by itself, on validation examples
   units    rows of methods that give tasks units or weights of their own, with the growth
 
 docs/images/lasem_posterior_STREAM.png shows how sure LASEM was while it learned, from files
 RUN.posterior.csv beside the results: the largest probability of a configuration, of the posterior
-(its mean over the steps of a chunk) and of the prior.
+(its mean over the steps of a chunk) and of the prior. Files RUN.mixture.csv hold the weights of
+DARTS when a task ends.
 
   python -m bench.shared_layers                        writes the tables anew, and the plots
   python -m bench.shared_layers --take=STREAM=RUNS_DIR copies results first, from the run folders in
@@ -21,7 +24,6 @@ RUN.posterior.csv beside the results: the largest probability of a configuration
 import csv
 import json
 import re
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,14 +40,6 @@ RESULTS = DOCS / "results/lifelong"
 IMAGES = DOCS / "images"
 NOTHING = "*Not measured yet.*"
 MARK = re.compile(r"<!-- table: (\w+) (\w+) -->\n(?:\n?(?:(?:\|.*\n)+|\*[^*]+\*\n))?")
-_SHARED = ("all", "top-2", "bottom-2", "alternating")
-PLANNED = (
-  "hps_none",
-  *(f"{kind}_{sharing}" for kind in ("hps", "tf", "dfcnn") for sharing in _SHARED),
-  *("lasem_hps", "lasem_hps_product", "lasem_tf", "lasem_dfcnn", "darts_hps", "darts_dfcnn"),
-  *("prognn", "den", "packnet", "ewc", "er", "single_network"),
-)
-"""The runs that the page on CIFAR-10 is to have, by the names of their files."""
 KINDS = ("hps", "tf", "dfcnn")
 MODELS = {"hps": "HPS", "tf": "TF", "dfcnn": "DF-CNN", "prognn": "progressive nets"}
 SEARCHES = {"lasem": "LASEM", "darts": "DARTS"}
@@ -57,6 +51,12 @@ FIGURES = {
   "final / peak": "final_to_peak",
   "forgetting": "forgetting",
 }
+GRID_FIGURES = {
+  "accuracy": "average_accuracy",
+  "learned": "learning_accuracy",
+  "forgetting": "forgetting",
+}
+"""Of the points of a grid, on validation examples."""
 
 Results = dict[str, Any]
 
@@ -130,16 +130,11 @@ def rows_table(stream: str) -> list[str]:
     cells = [spread(results, key) for key in FIGURES.values()]
     parameters = np.mean([of_seed[-1] for of_seed in results["growth"]["parameters"]])
     seconds = results["seconds"]["train"]
-    own = [f"{parameters / 1e3:.0f}", f"{seconds:.0f}", results["provenance"]["commit"][:9]]
+    made = results["provenance"]
+    own = [f"{parameters / 1e3:.0f}", f"{seconds:.0f}", str(made.get("cores", "-")), made["commit"][:9]]
     rows.append([label(results), *cells, *own])
-  heads = ["network", *FIGURES, "1000 parameters", "seconds", "commit"]
+  heads = ["network", *FIGURES, "1000 parameters", "seconds", "cores", "commit"]
   return table(heads, rows) if rows else [NOTHING]
-
-
-def missing_table(stream: str) -> list[str]:
-  names = [f"`{name}`" for name in PLANNED if not (RESULTS / stream / f"{name}.json").exists()]
-  said = f"Not measured yet: {', '.join(names)}." if names else "All runs are there."
-  return textwrap.wrap(f"*{said}*", 118, break_on_hyphens=False)
 
 
 def units_table(stream: str) -> list[str]:
@@ -173,12 +168,38 @@ def chosen_table(stream: str) -> list[str]:
     sure = next((outcomes[key] for key in outcomes if key.endswith("probability")), None)
     for task, name in enumerate(results["task_names"]):
       of_seeds = ["".join("FT"[int(one)] for one in row) for row in shared[:, task]]
-      share = "-"
-      if sure is not None:
-        share = ", ".join(f"{100 * of_seed[task]:.1f}" for of_seed in sure)
-      rows.append([label(results), name, ", ".join(of_seeds), share])
-  heads = ["search", "task", "shared layers, by seed", "probability (%)"]
+      if sure is None:
+        shares = kept_weights(stream, results, task)
+      else:
+        shares = [f"{100 * of_seed[task]:.1f}" for of_seed in sure]
+      rows.append([label(results), name, ", ".join(of_seeds), ", ".join(shares)])
+  heads = ["search", "task", "shared layers, by seed", "probability, or weights (%)"]
   return table(heads, rows) if rows else [NOTHING]
+
+
+def kept_weights(stream: str, results: Results, task: int) -> list[str]:
+  """Of each seed the smallest and largest weight of a layer's chosen kind, in percent."""
+  model = kind_of(results)
+  path = RESULTS / stream / f"darts_{model}.mixture.csv"
+  values = np.loadtxt(path, delimiter=",", skiprows=1)
+  told = []
+  for seed in results["seeds"]:
+    shared = values[(values[:, 0] == seed) & (values[:, 1] == task)][:, 3]
+    kept = 100 * np.maximum(shared, 1 - shared)
+    told.append(f"{kept.min():.0f}-{kept.max():.0f}")
+  return told
+
+
+def grid_table(folder: str) -> list[str]:
+  """Of grids over the same configurations, beside each other; names of files are percentages."""
+  heads = ["shared"]
+  rows: dict[str, list[str]] = {}
+  for path in sorted((RESULTS / folder).glob("*.json"), key=lambda path: int(path.stem)):
+    heads += [f"{name}, {path.stem} %" for name in GRID_FIGURES]
+    for point in json.loads(path.read_text(encoding="utf-8"))["points"]:
+      row = rows.setdefault(point["values"]["hps.sharing"], [])
+      row += [spread(point, key) for key in GRID_FIGURES.values()]
+  return table(heads, [[row, *cells] for row, cells in rows.items()]) if rows else [NOTHING]
 
 
 def against_table(stream: str) -> list[str]:
@@ -215,7 +236,7 @@ TABLES: dict[str, Callable[[str], list[str]]] = {
   "rows": rows_table,
   "chosen": chosen_table,
   "against": against_table,
-  "missing": missing_table,
+  "grid": grid_table,
   "units": units_table,
 }
 
@@ -224,10 +245,12 @@ _PLACE = ("seed", "task", "step")
 
 def take(stream: str, folder: Path) -> None:
   """Copies results, with a folder of this repository in the place of that of the runs."""
-  parent = "lasem_cifar10" if stream in ("4", "20") else "units"
+  parent = "units" if stream == "digits" else "lasem_cifar10"
   copy_results(folder, RESULTS / stream, f"runs/{parent}/{stream}")
   for found in sorted(folder.glob("lasem_*/results.json")):
     keep_posterior(found.parent, RESULTS / stream / f"{found.parent.name}.posterior.csv")
+  for found in sorted(folder.glob("darts_*/results.json")):
+    keep_mixture(found.parent, RESULTS / stream / f"{found.parent.name}.mixture.csv")
 
 
 def keep_posterior(folder: Path, target: Path) -> None:
@@ -242,6 +265,15 @@ def keep_posterior(folder: Path, target: Path) -> None:
     writer.writerow([*_PLACE, "largest_posterior", "largest_prior"])
     for place in posterior.index:
       writer.writerow([*map(int, place), f"{posterior[place]:.4f}", f"{prior[place]:.4f}"])
+
+
+def keep_mixture(folder: Path, target: Path) -> None:
+  """Writes the weights that DARTS gives each layer's shared kind when a task ends."""
+  told = monitored(read_log(folder / "metrics.jsonl"), "mixture")
+  last = told[told["step"] == told.groupby(["seed", "task"])["step"].transform("max")]
+  last = last.rename(columns={"entry": "layer", "value": "shared"})
+  columns = ["seed", "task", "layer", "shared"]
+  last.to_csv(target, columns=columns, index=False, float_format="%.4f", lineterminator="\n")
 
 
 def plot_posteriors(stream: str) -> None:

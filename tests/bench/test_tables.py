@@ -4,7 +4,7 @@ import pytest
 
 from bench import agem_protocol, class_incremental, shared_layers
 
-LEAST = {agem_protocol: (2, 2), class_incremental: (6,), shared_layers: (8, 1)}
+LEAST = {agem_protocol: (2, 2), class_incremental: (6,), shared_layers: (7, 1)}
 """Tables of each page, so that none is lost unseen."""
 PAGES = [
   pytest.param(bench, page, least, id=page.name)

@@ -42,10 +42,10 @@ class Trace:
       key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)
     }
 
-  def visits(self) -> list[int]:
-    """The tasks in the order in which this method learns them."""
-    tasks = [int(task) for task in self.common["visits"]]
-    return [task for visit, task in enumerate(tasks) if self.below(f"v{visit}/init/")]
+  def visits(self) -> dict[int, int]:
+    """The task of each visit that this method has, in order."""
+    tasks = enumerate(map(int, self.common["visits"]))
+    return {visit: task for visit, task in tasks if self.below(f"v{visit}/init/")}
 
   def below(self, prefix: str) -> dict[str, np.ndarray]:
     found = {k.removeprefix(prefix): v for k, v in self.own.items() if k.startswith(prefix)}
@@ -181,10 +181,11 @@ class Driver:
 
   def run(self, found: Deviations) -> None:
     learned: dict[int, int] = {}
-    for visit, task in enumerate(self.trace.visits()):
+    last = 0
+    for visit, task in self.trace.visits().items():
       self.load(visit, task)
       self.check_params(f"v{visit}/init/", task, found)
-      self.check_probabilities(visit, learned, found)
+      self.check_probabilities(visit, learned, last, found)
       returns = task in learned
       self.series: dict[tuple[str, str], list] = {}
       for step in range(self.trace.common["x"].shape[1]):
@@ -199,6 +200,7 @@ class Driver:
       self.check_params(f"v{visit}/end/", task, found, what="roll-back")
       self.check_sharing(visit, task, found)
       learned.setdefault(task, visit)
+      last = task
 
   def check_params(self, prefix, task, found, *, row=None, what="parameters") -> None:
     for name, value in self.tensors(prefix):
@@ -220,13 +222,12 @@ class Driver:
     del returns
     self.keep("loss", f"v{visit}/loss", info.loss)
 
-  def check_probabilities(self, visit, learned, found) -> None:
+  def check_probabilities(self, visit, learned, last, found) -> None:
     """The softmax of the tasks that are learned, on their first minibatches."""
-    last = jnp.int32(self.trace.visits()[max(visit - 1, 0)])
     for task, first in learned.items():
       batch = self.batch(first, 0)
       classes = np.flatnonzero(self.spec.classes[task])
-      probabilities = jax.nn.softmax(self.logits(batch, last)[:, classes])
+      probabilities = jax.nn.softmax(self.logits(batch, jnp.int32(last))[:, classes])
       expected = self.trace.own.get(f"v{visit}/probs_start/task{task}")
       if expected is not None:
         found.add("probabilities", probabilities, expected)
