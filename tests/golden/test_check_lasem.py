@@ -1,7 +1,7 @@
-"""The check of LASEM against a trace of its authors' classes: two tasks, some of the steps.
+"""The check of LASEM, and by it LASEM: against a trace of its authors' classes, and a plain one.
 
-`lasem_small.npz` holds LASEM with hard parameter sharing over three convolutions. The second task
-rolls two of them back, of which the first task has shared one.
+`lasem_small.npz`, two tasks and some of the steps, holds LASEM with hard parameter sharing over
+three convolutions. The second task rolls two of them back, of which the first task has shared one.
 """
 
 import itertools
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import check_lasem
 import numpy as np
+import plain_lasem
 import pytest
 from deviations import Deviations
 
@@ -24,6 +25,20 @@ def test_the_library_follows_the_trace(capsys):
   for what in ("parameters", "posterior", "prior", "roll-back", "probabilities"):
     assert f"  {what} " in line
   assert line.endswith("all 4 decisions as in the trace")
+
+
+@pytest.mark.product
+def test_the_library_follows_all_methods_on_a_network_of_four_layers(tmp_path, capsys):
+  """Kernels of 1, 3 and 5, an image that is not square, two hidden layers, a task that returns."""
+  trace = plain_lasem.make(plain_lasem.Problem())
+  path = tmp_path / "trace.npz"
+  np.savez(path, **trace)
+  assert check_lasem.main(str(path)) == 0
+  lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+  assert [words[0] for words in lines] == [*check_lasem.METHODS]
+  assert {words[2] for words in lines} == {"ok"}
+  chosen = {int(trace[key]) for key in trace if key.endswith("/chosen")}
+  assert len(chosen) > 3  # rolling back is tried in more than one way
 
 
 def test_what_differs_is_told(tmp_path, capsys):
