@@ -58,12 +58,14 @@ def unknown(key: str) -> str:
   """What to say of a key that does not exist: the nearest ones.
 
   In a section that there is these are its own, and those of the same name elsewhere; if none is
-  near, the whole section is told.
+  near, the whole section is told, and elsewhere how all keys are listed.
 
   >>> unknown("ewc.strenght")  # doctest: +ELLIPSIS
   'unknown key config.ewc.strenght (did you mean ewc.strength...
   >>> unknown("hat.scal")
   'unknown key config.hat.scal; config.hat has max_embedding and strength'
+  >>> unknown("transfer")
+  'unknown key config.transfer: launch.py --list=options prints all keys'
   """
   known = known_options()
   section, dot, own = key.rpartition(".")
@@ -73,7 +75,7 @@ def unknown(key: str) -> str:
   if beside and not near:
     *others, last = (option.removeprefix(f"{section}.") for option in beside)
     near = f"; config.{section} has {', '.join(others)}{' and ' if others else ''}{last}"
-  return f"unknown key config.{key}{near}"
+  return f"unknown key config.{key}{near or ': launch.py --list=options prints all keys'}"
 
 
 def members(spelling: str) -> list[Declaration]:
