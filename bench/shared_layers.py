@@ -130,9 +130,9 @@ def rows_table(stream: str) -> list[str]:
     cells = [spread(results, key) for key in FIGURES.values()]
     parameters = np.mean([of_seed[-1] for of_seed in results["growth"]["parameters"]])
     seconds = results["seconds"]["train"]
+    own = [f"{parameters / 1e3:.0f}", f"{seconds:.0f}"]
     made = results["provenance"]
-    own = [f"{parameters / 1e3:.0f}", f"{seconds:.0f}", str(made.get("cores", "-")), made["commit"][:9]]
-    rows.append([label(results), *cells, *own])
+    rows.append([label(results), *cells, *own, str(made.get("cores", "-")), made["commit"][:9]])
   heads = ["network", *FIGURES, "1000 parameters", "seconds", "cores", "commit"]
   return table(heads, rows) if rows else [NOTHING]
 
