@@ -1,8 +1,8 @@
 """Makes the tables of docs/lifelong_results.md and docs/lifelong_architectures.md of result files.
 
 A line `<!-- table: KIND STREAM -->` of a page says what the table behind it shows; the runs are all
-files of docs/results/lifelong/STREAM: 4 or 20 (per cent of CIFAR-10's images), brute_force (the
-grids on both), or digits. Kinds:
+files of docs/results/lifelong/STREAM: 4 or 20 (per cent of CIFAR-10's images), or digits. The
+grids `brute_force` are in docs/tuning/brute_force, a file for each per cent. Kinds:
 
   rows     a row for each run: mean ± standard deviation over seeds (ddof 1), in percent
   chosen   what LASEM and DARTS have chosen for each task, with LASEM's probability of it, or the
@@ -37,6 +37,7 @@ from tagjax.report.metrics_log import monitored, read_log
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = (DOCS / "lifelong_results.md", DOCS / "lifelong_architectures.md")
 RESULTS = DOCS / "results/lifelong"
+GRIDS = DOCS / "tuning"
 IMAGES = DOCS / "images"
 NOTHING = "*Not measured yet.*"
 MARK = re.compile(r"<!-- table: (\w+) (\w+) -->\n(?:\n?(?:(?:\|.*\n)+|\*[^*]+\*\n))?")
@@ -194,7 +195,7 @@ def grid_table(folder: str) -> list[str]:
   """Of grids over the same configurations, beside each other; names of files are percentages."""
   heads = ["shared"]
   rows: dict[str, list[str]] = {}
-  for path in sorted((RESULTS / folder).glob("*.json"), key=lambda path: int(path.stem)):
+  for path in sorted((GRIDS / folder).glob("*.json"), key=lambda path: int(path.stem)):
     heads += [f"{name}, {path.stem} %" for name in GRID_FIGURES]
     for point in json.loads(path.read_text(encoding="utf-8"))["points"]:
       row = rows.setdefault(point["values"]["hps.sharing"], [])
@@ -246,7 +247,8 @@ _PLACE = ("seed", "task", "step")
 def take(stream: str, folder: Path) -> None:
   """Copies results, with a folder of this repository in the place of that of the runs."""
   parent = "units" if stream == "digits" else "lasem_cifar10"
-  copy_results(folder, RESULTS / stream, f"runs/{parent}/{stream}")
+  target = (GRIDS if stream == "brute_force" else RESULTS) / stream
+  copy_results(folder, target, f"runs/{parent}/{stream}")
   for found in sorted(folder.glob("lasem_*/results.json")):
     keep_posterior(found.parent, RESULTS / stream / f"{found.parent.name}.posterior.csv")
   for found in sorted(folder.glob("darts_*/results.json")):

@@ -17,7 +17,7 @@ from tagjax.storage.json_files import ResultsError, write_json_atomic
 
 DOCS = Path(__file__).parents[2] / "docs"
 RESULT_FILES = sorted(DOCS.glob("results/**/*.json"))
-GRID_FILES = sorted(DOCS.glob("tuning/fashion_mnist/*.json"))
+GRID_FILES = sorted(DOCS.glob("tuning/*/*.json"))
 
 
 def write(folder, results):
@@ -364,7 +364,7 @@ def test_there_are_such_results():
   assert len(GRID_FILES) > 10
 
 
-@pytest.mark.parametrize("path", GRID_FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", GRID_FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_grids_of_earlier_versions_load(path):
   grid = Grid.load(path)
   frame = grid.to_frame()
