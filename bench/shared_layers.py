@@ -41,7 +41,6 @@ GRIDS = DOCS / "tuning"
 IMAGES = DOCS / "images"
 NOTHING = "*Not measured yet.*"
 MARK = re.compile(r"<!-- table: (\w+) (\w+) -->\n(?:\n?(?:(?:\|.*\n)+|\*[^*]+\*\n))?")
-KINDS = ("hps", "tf", "dfcnn")
 MODELS = {"hps": "HPS", "tf": "TF", "dfcnn": "DF-CNN", "prognn": "progressive nets"}
 SEARCHES = {"lasem": "LASEM", "darts": "DARTS"}
 FIGURES = {
