@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import json
 import shutil
 
@@ -17,8 +18,10 @@ from tagjax.core.errors import ConfigError, IncompleteRun, WorkdirError
 from tagjax.engine.programs import Programs
 from tagjax.report.grid import Grid
 from tagjax.report.run import Run
+from tagjax.storage.workdir import Log
 from tagjax.training import assemble as assembling
 from tagjax.training import sweep
+from tagjax.training.point_table import PointTable
 from tagjax.training.train_stream import Cursor
 from tagjax.training.trainer import Trainer
 
@@ -214,6 +217,26 @@ def test_stopped_grid_goes_on_where_it_was(in_turn, once, tmp_path, monkeypatch)
   assert set(trained) == {2, 3}
   assert results["points"] == expected["points"]
   assert results["chosen"] == expected["chosen"]
+
+
+def test_the_log_of_a_point_is_on_disk_before_the_table_ends_it(
+  in_turn, once, tmp_path, monkeypatch
+):
+  """What the table has ended is never trained again: a loss of power must not take its log."""
+  config, _ = in_turn
+  monkeypatch.setattr(assembling, "Programs", once)
+  done = []
+  for owner, name in ((Log, "write"), (Log, "sync"), (PointTable, "keep")):
+    original = getattr(owner, name)
+
+    def told(*arguments, original=original, name=name, **options):
+      done.append(name)
+      return original(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, told)
+  run_config(config, tmp_path, progress=False)
+  before = [earlier for earlier, later in itertools.pairwise(done) if later == "keep"]
+  assert before == ["sync"] * 4
 
 
 def _lost(path):
