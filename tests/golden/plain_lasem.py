@@ -1,13 +1,13 @@
 """Traces in the format of `lasem_golden.npz`, made in float64 with plain loops.
 
 Written from the formulas, without a line of the library: a whole pass for each configuration, plain
-dictionaries for parameters. So the check can be tried on networks
-of other depth, kernels, pools, images and hidden layers than the trace of the authors' code has.
+dictionaries for parameters. So the check can be tried on networks of other depth, kernels, pools,
+images and hidden layers than the trace of the authors' code has.
 """
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -259,7 +259,7 @@ class Recorder:
 
   def __init__(self, name: str, every: int):
     self.name, self.every = name, every
-    self.keys: dict[str, Any] = {}
+    self.keys: dict[str, np.ndarray] = {}
     self.steps: dict[str, list] = {}
 
   def put(self, key: str, value: Any) -> None:
@@ -364,7 +364,7 @@ class Trainer:
 
   def run(
     self, name: str, kind: str, learn: Learn, *, row: Row | None = None, returns: bool = False
-  ) -> Iterator[tuple[str, np.ndarray]]:
+  ) -> dict[str, np.ndarray]:
     """The keys of a method over all its visits; `row`: of a static network."""
     recorder = Recorder(name, self.problem.every)
     shared: Params = {}
@@ -389,21 +389,19 @@ class Trainer:
       own = {n: value for n, value in params.items() if _stays(n, known)}
       tasks[task] = (known, own, first)
       recorder.put_params(f"v{visit}/end", shared | own)
-    yield from recorder.keys.items()
+    return recorder.keys
 
   def _drawn(self, kind: str, row: Row | None, shared: Params) -> Params:
     """A new task: what is not shared yet is drawn; without a row both kinds of each layer."""
     made = dict(shared)
     for layer in self.problem.layers():
       if row is None or row[layer - 1]:
-        made |= {
-          n: v for n, v in self.draw.shared(kind, layer).items() if n not in made
-        } | self.draw.factors(kind, layer)
+        made = self.draw.shared(kind, layer) | made | self.draw.factors(kind, layer)
       if row is None or not row[layer - 1]:
         made |= self.draw.own(layer)
     return made | self.draw.head()
 
-  def progressive(self) -> Iterator[tuple[str, np.ndarray]]:
+  def progressive(self) -> dict[str, np.ndarray]:
     """The keys of progressive networks; tasks come in the order of their numbers."""
     recorder = Recorder("prognn", self.problem.every)
     columns: list[Params] = []
@@ -435,7 +433,7 @@ class Trainer:
       recorder.put_params(f"v{visit}/end", p)
       columns.append(p)
       firsts.append(visit)
-    yield from recorder.keys.items()
+    return recorder.keys
 
 
 def _stays(name: str, row: Row) -> bool:
@@ -500,8 +498,7 @@ def lasem(
 def darts(trainer: Trainer, recorder: Recorder, given: Learning, *, kind: str):
   """DARTS transfer, first order."""
   visit, p, _, batches = given
-  layers = trainer.problem.layers()
-  logits = {f"select/a{layer}": trainer.draw.normal(2) for layer in layers}
+  logits = {f"select/a{layer}": trainer.draw.normal(2) for layer in trainer.problem.layers()}
   recorder.put_params(f"v{visit}/init", logits)
 
   @jax.jit
@@ -528,18 +525,18 @@ def darts(trainer: Trainer, recorder: Recorder, given: Learning, *, kind: str):
 def make(problem: Problem, seed: int = 0) -> dict[str, np.ndarray]:
   """All keys of a trace of all methods."""
   with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
-    return _made(Trainer(problem, seed), problem)
+    return _keys_of(Trainer(problem, seed))
 
 
-def _made(trainer: Trainer, problem: Problem) -> dict[str, np.ndarray]:
-  made = trainer.common()
+def _keys_of(trainer: Trainer) -> dict[str, np.ndarray]:
+  problem, made = trainer.problem, trainer.common()
   learn: Learn
   for kind in KINDS:
     learn = functools.partial(lasem, kind=kind, rows=problem.rows())
     made |= trainer.run(f"lasem_{kind}", kind, learn, returns=True)
     row = getattr(problem, f"static_{kind}")
     learn = functools.partial(static, kind=kind)
-    made |= {f"static_{kind}/sharing": np.array(row)}
+    made[f"static_{kind}/sharing"] = np.array(row)
     made |= trainer.run(f"static_{kind}", kind, learn, row=row)
   learn = functools.partial(lasem, kind="hps", rows=problem.group_rows(), last_only=True)
   made |= trainer.run("lasem_group_hps", "hps", learn)
@@ -547,4 +544,4 @@ def _made(trainer: Trainer, problem: Problem) -> dict[str, np.ndarray]:
   made |= trainer.run("lasem_count_hps", "hps", learn)
   for kind in ("hps", "dfcnn"):
     made |= trainer.run(f"darts_{kind}", kind, functools.partial(darts, kind=kind))
-  return made | dict(trainer.progressive())
+  return made | trainer.progressive()
